@@ -1,0 +1,1 @@
+//! Taking from a source: base backups and the WAL receiver

@@ -1,0 +1,2 @@
+//! The `barman` command.
+fn main() {}

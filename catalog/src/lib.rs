@@ -1,0 +1,1 @@
+//! What exists: backups, the WAL archive, their records and locks

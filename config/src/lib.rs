@@ -1,0 +1,1 @@
+//! barman.conf: text and environment in, typed options out

@@ -1,0 +1,1 @@
+//! Recovery targets, restore plans, and carrying them out

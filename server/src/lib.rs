@@ -1,0 +1,1 @@
+//! One configured server: backup, archive, check, cron, restore

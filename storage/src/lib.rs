@@ -1,0 +1,1 @@
+//! Bytes, durably: directories, publishing, locks, copies

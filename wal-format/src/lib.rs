@@ -1,0 +1,1 @@
+//! Every byte layout PostgreSQL owns: WAL, timelines, labels, manifests
