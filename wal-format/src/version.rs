@@ -1,0 +1,132 @@
+//! Major versions of PostgreSQL, and the one table of what differs between them.
+
+use core::fmt;
+
+/// A major version that this crate can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the names say it all")]
+pub enum PgMajor {
+    V13,
+    V14,
+    V15,
+    V16,
+    V17,
+    V18,
+    V19,
+}
+
+/// What is particular to one major version.
+struct Facts {
+    /// The number before the point.
+    number: u32,
+    /// `XLOG_PAGE_MAGIC` of `access/xlog_internal.h`, as released servers of the version write it.
+    wal_magic: u16,
+}
+
+impl PgMajor {
+    /// Every version, oldest first.
+    pub const ALL: [Self; 7] = [
+        Self::V13,
+        Self::V14,
+        Self::V15,
+        Self::V16,
+        Self::V17,
+        Self::V18,
+        Self::V19,
+    ];
+
+    /// The version behind `server_version_num`: 150018 is 15.18.
+    ///
+    /// # Errors
+    /// The server is older or newer than what this crate can read.
+    pub fn from_version_num(version_num: u32) -> Result<Self, UnsupportedVersion> {
+        let number = version_num / 10_000;
+        Self::find(|facts| facts.number == number).ok_or(UnsupportedVersion { number })
+    }
+
+    /// The version whose servers begin WAL pages with `magic`.
+    ///
+    /// # Errors
+    /// No supported version does. A page of a server with the other byte order shows its magic with the bytes swapped;
+    /// [`SegmentHeader::parse`](crate::SegmentHeader::parse) tells the two apart.
+    pub fn from_wal_magic(magic: u16) -> Result<Self, UnknownMagic> {
+        Self::find(|facts| facts.wal_magic == magic).ok_or(UnknownMagic { magic })
+    }
+
+    /// The number before the point: 15 for 15.18.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.facts().number
+    }
+
+    /// What its WAL pages begin with.
+    #[must_use]
+    pub fn wal_magic(self) -> u16 {
+        self.facts().wal_magic
+    }
+
+    fn find(wanted: impl Fn(Facts) -> bool) -> Option<Self> {
+        Self::ALL.into_iter().find(|major| wanted(major.facts()))
+    }
+
+    /// The table.
+    const fn facts(self) -> Facts {
+        let (number, wal_magic) = match self {
+            Self::V13 => (13, 0xD106),
+            Self::V14 => (14, 0xD10D),
+            Self::V15 => (15, 0xD110),
+            Self::V16 => (16, 0xD113),
+            Self::V17 => (17, 0xD116),
+            Self::V18 => (18, 0xD118),
+            Self::V19 => (19, 0xD119),
+        };
+        Facts { number, wal_magic }
+    }
+}
+
+impl fmt::Display for PgMajor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number().fmt(f)
+    }
+}
+
+/// A major version that this crate cannot read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("PostgreSQL {number} is not supported, only 13 to 19 are")]
+pub struct UnsupportedVersion {
+    /// The number before the point.
+    pub number: u32,
+}
+
+/// The first two bytes of a WAL page belong to no supported version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("WAL page magic is 0x{magic:04X}, which no PostgreSQL from 13 to 19 writes")]
+pub struct UnknownMagic {
+    /// The magic, as a number of this machine's byte order.
+    pub magic: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_known_by_number_and_by_magic() {
+        for major in PgMajor::ALL {
+            assert_eq!(PgMajor::from_version_num(major.number() * 10_000 + 4), Ok(major));
+            assert_eq!(PgMajor::from_wal_magic(major.wal_magic()), Ok(major));
+        }
+    }
+
+    #[test]
+    fn other_versions_are_refused_by_name() {
+        for version_num in [0, 120_022, 90_624, 200_000] {
+            let number = version_num / 10_000;
+            assert_eq!(
+                PgMajor::from_version_num(version_num),
+                Err(UnsupportedVersion { number })
+            );
+        }
+        assert_eq!(PgMajor::from_wal_magic(0xD101), Err(UnknownMagic { magic: 0xD101 }));
+    }
+}
