@@ -78,7 +78,7 @@ impl PgMajor {
             Self::V16 => (16, 0xD113),
             Self::V17 => (17, 0xD116),
             Self::V18 => (18, 0xD118),
-            Self::V19 => (19, 0xD119),
+            Self::V19 => (19, 0xD122),
         };
         Facts { number, wal_magic }
     }
