@@ -1,1 +1,33 @@
-//! Retention policies as pure decisions
+//! Which backups may go? Deleting one too many loses a recovery point for good, so the question is answered by pure
+//! functions here: policy, backups and the time go in; a verdict with its reason comes out for every backup.
+//!
+//! ```
+//! use barman_retention::{Candidate, Policy, Reason, State, Status, Timestamp, verdicts};
+//!
+//! let policy: Policy = "recovery window of 7 days".parse()?;
+//! assert_eq!(policy.to_string(), "RECOVERY WINDOW OF 7 DAYS");
+//!
+//! let day = |n: i64| Timestamp::from_unix_micros(n * 86_400_000_000);
+//! let backup = |id, ended| Candidate { id, state: State::Done { end_time: day(ended) }, keep: None, root: None };
+//! let verdicts = verdicts(&policy, &[backup("a", 1), backup("b", 8), backup("c", 19)], 0, day(20));
+//!
+//! // Day 13 is reached from backup b, so a is not needed any more.
+//! let status: Vec<_> = verdicts.iter().map(|verdict| (verdict.id, verdict.status)).collect();
+//! assert_eq!(status, [("c", Status::Valid), ("b", Status::Valid), ("a", Status::Obsolete)]);
+//! assert_eq!(verdicts[1].reason, Reason::ReachesWindow { window_start: day(13) });
+//! # Ok::<(), barman_retention::ParsePolicyError>(())
+//! ```
+//!
+//! The rules are those of Barman 3.19, word for word: [`Policy`] is its `retention_policy`, [`Status`] what its
+//! `list-backups` shows. [`Candidate`] is generic over the identifier: nothing here knows of files or catalogs.
+
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
+
+mod candidate;
+mod policy;
+mod verdict;
+
+pub use candidate::{Candidate, Keep, State};
+pub use policy::{ParsePolicyError, Policy, Unit, Window};
+pub use verdict::{Reason, Status, Verdict, verdicts};
+pub use wal_format::Timestamp;
