@@ -136,27 +136,23 @@ impl WalFileName {
 }
 
 fn history(input: &[u8]) -> Parsed<'_, WalFileName> {
-    map(terminated(timeline, tag(".history".as_bytes())), WalFileName::History).parse(input)
+    map(terminated(timeline, tag(".history")), WalFileName::History).parse(input)
 }
 
 /// A segment's name with what may follow it.
 fn of_segment(input: &[u8]) -> Parsed<'_, WalFileName> {
     let (rest, name) = SegmentName::parse(input)?;
-    let offset = delimited(tag(".".as_bytes()), hex_u32(8, 8), tag(".backup".as_bytes()));
+    let offset = delimited(tag("."), hex_u32(8, 8), tag(".backup"));
     let suffix = alt((
         value(WalFileName::Segment(name), eof),
-        value(WalFileName::Partial(name), tag(".partial".as_bytes())),
+        value(WalFileName::Partial(name), tag(".partial")),
         map(offset, |offset| WalFileName::BackupLabel { segment: name, offset }),
     ));
     expect("the end, .partial, or .XXXXXXXX.backup", suffix).parse(rest)
 }
 
 fn timeline(input: &[u8]) -> Parsed<'_, TimelineId> {
-    expect(
-        "a timeline's 8 hexadecimal digits, not all 0",
-        map_opt(hex_u32(8, 8), TimelineId::new),
-    )
-    .parse(input)
+    expect("a timeline's 8 hexadecimal digits, not all 0", map_opt(hex_u32(8, 8), TimelineId::new)).parse(input)
 }
 
 impl fmt::Display for WalFileName {
@@ -185,11 +181,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn segment(timeline: u32, log: u32, segment: u32) -> SegmentName {
-        SegmentName {
-            timeline: TimelineId::new(timeline).unwrap(),
-            log,
-            segment,
-        }
+        SegmentName { timeline: TimelineId::new(timeline).unwrap(), log, segment }
     }
 
     fn any_segment() -> impl Strategy<Value = SegmentName> {
@@ -211,23 +203,11 @@ mod tests {
         for (text, expected) in [
             ("000000100000000A000000FE", WalFileName::Segment(name)),
             ("000000100000000A000000FE.partial", WalFileName::Partial(name)),
-            (
-                "000000100000000A000000FE.00000028.backup",
-                WalFileName::BackupLabel {
-                    segment: name,
-                    offset: 0x28,
-                },
-            ),
+            ("000000100000000A000000FE.00000028.backup", WalFileName::BackupLabel { segment: name, offset: 0x28 }),
             ("00000010.history", WalFileName::History(TimelineId::new(16).unwrap())),
         ] {
             assert_eq!(text.parse(), Ok(expected));
-            assert_eq!(
-                text.to_ascii_uppercase()
-                    .replace("PARTIAL", "partial")
-                    .to_lowercase()
-                    .parse(),
-                Ok(expected)
-            );
+            assert_eq!(text.to_ascii_uppercase().replace("PARTIAL", "partial").to_lowercase().parse(), Ok(expected));
             assert_eq!(expected.to_string(), text);
         }
     }
@@ -269,14 +249,8 @@ mod tests {
     #[test]
     fn the_hash_directory_is_the_first_half_of_the_name() {
         let directory = |text: &str| text.parse::<WalFileName>().unwrap().hash_directory();
-        assert_eq!(
-            directory("000000010000000A000000FE").as_deref(),
-            Some("000000010000000A")
-        );
-        assert_eq!(
-            directory("000000010000000A000000FE.00000028.backup").as_deref(),
-            Some("000000010000000A")
-        );
+        assert_eq!(directory("000000010000000A000000FE").as_deref(), Some("000000010000000A"));
+        assert_eq!(directory("000000010000000A000000FE.00000028.backup").as_deref(), Some("000000010000000A"));
         assert_eq!(directory("00000002.history"), None);
     }
 

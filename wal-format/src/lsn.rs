@@ -59,7 +59,7 @@ impl Lsn {
 
     pub(crate) fn parse(input: &[u8]) -> Parsed<'_, Self> {
         let half = || hex_u32(1, 8);
-        let halves = separated_pair(half(), tag("/".as_bytes()), half());
+        let halves = separated_pair(half(), tag("/"), half());
         let joined = map(halves, |(high, low)| Self(u64::from(high) << 32 | u64::from(low)));
         expect("a WAL position such as 16/B374D848", joined).parse(input)
     }
@@ -104,19 +104,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_a_position() {
-        for text in [
-            "",
-            "16",
-            "16/",
-            "/16",
-            "16/374D848 ",
-            " 16/0",
-            "-1/0",
-            "+1/0",
-            "123456789/0",
-            "0/123456789",
-            "0/G",
-        ] {
+        for text in
+            ["", "16", "16/", "/16", "16/374D848 ", " 16/0", "-1/0", "+1/0", "123456789/0", "0/123456789", "0/G"]
+        {
             assert!(text.parse::<Lsn>().is_err(), "{text}");
         }
     }

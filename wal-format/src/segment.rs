@@ -95,10 +95,7 @@ impl SegmentNumber {
 
     /// What `timeline`'s file of this segment is called (`XLogFileName`).
     #[must_use]
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "each quotient and remainder is bounded below 2^32"
-    )]
+    #[allow(clippy::cast_possible_truncation, reason = "each quotient and remainder is bounded below 2^32")]
     pub fn name(self, timeline: TimelineId, size: SegmentSize) -> SegmentName {
         let number = self.bounded(size);
         let log = (number / size.segments_per_log()) as u32;
@@ -142,14 +139,8 @@ mod tests {
     #[test]
     fn a_position_on_a_border_belongs_to_the_later_segment() {
         let size = SegmentSize::DEFAULT;
-        assert_eq!(
-            SegmentNumber::containing(Lsn::new(16 * MIB - 1), size),
-            SegmentNumber::new(0)
-        );
-        assert_eq!(
-            SegmentNumber::containing(Lsn::new(16 * MIB), size),
-            SegmentNumber::new(1)
-        );
+        assert_eq!(SegmentNumber::containing(Lsn::new(16 * MIB - 1), size), SegmentNumber::new(0));
+        assert_eq!(SegmentNumber::containing(Lsn::new(16 * MIB), size), SegmentNumber::new(1));
     }
 
     #[test]
@@ -173,10 +164,7 @@ mod tests {
         assert_eq!(last.end(size), Lsn::MAX);
         assert_eq!(SegmentNumber::new(u64::MAX).start(size), last.start(size));
         assert_eq!(
-            SegmentNumber::new(u64::MAX)
-                .next()
-                .name(TimelineId::FIRST, size)
-                .to_string(),
+            SegmentNumber::new(u64::MAX).next().name(TimelineId::FIRST, size).to_string(),
             "00000001FFFFFFFF000000FF"
         );
     }

@@ -26,11 +26,12 @@ pub struct SyntaxError {
 impl SyntaxError {
     pub(crate) fn new(input: &[u8], offset: usize, expected: &'static str) -> Self {
         let rest = input.get(offset..).unwrap_or_default();
-        Self {
-            offset,
-            expected,
-            found: excerpt(rest),
-        }
+        Self { offset, expected, found: excerpt(rest) }
+    }
+
+    /// The same error in a larger input, where `bytes` lie before the part it was found in.
+    pub(crate) fn further_on(self, bytes: usize) -> Self {
+        Self { offset: self.offset + bytes, ..self }
     }
 }
 
@@ -66,11 +67,7 @@ impl<'a> ParseError<&'a [u8]> for Mismatch<'a> {
 
     /// Of two alternatives, the one that understood more of the input explains the failure better.
     fn or(self, other: Self) -> Self {
-        if self.rest.len() < other.rest.len() {
-            self
-        } else {
-            other
-        }
+        if self.rest.len() < other.rest.len() { self } else { other }
     }
 }
 
@@ -80,10 +77,7 @@ impl<'a> ContextError<&'a [u8]> for Mismatch<'a> {
     fn add_context(rest: &'a [u8], name: &'static str, inner: Self) -> Self {
         match inner.expected {
             Some(_) => inner,
-            None => Self {
-                rest,
-                expected: Some(name),
-            },
+            None => Self { rest, expected: Some(name) },
         }
     }
 }

@@ -49,10 +49,7 @@ mod tests {
 
     #[test]
     fn the_ends_of_time_do_not_wrap_around() {
-        assert_eq!(
-            Timestamp::from_unix_micros(i64::MIN),
-            Timestamp::from_pg_micros(i64::MIN)
-        );
+        assert_eq!(Timestamp::from_unix_micros(i64::MIN), Timestamp::from_pg_micros(i64::MIN));
         assert_eq!(Timestamp::from_pg_micros(i64::MAX).unix_micros(), i64::MAX);
     }
 }

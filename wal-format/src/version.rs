@@ -25,15 +25,7 @@ struct Facts {
 
 impl PgMajor {
     /// Every version, oldest first.
-    pub const ALL: [Self; 7] = [
-        Self::V13,
-        Self::V14,
-        Self::V15,
-        Self::V16,
-        Self::V17,
-        Self::V18,
-        Self::V19,
-    ];
+    pub const ALL: [Self; 7] = [Self::V13, Self::V14, Self::V15, Self::V16, Self::V17, Self::V18, Self::V19];
 
     /// The version behind `server_version_num`: 150018 is 15.18.
     ///
@@ -122,10 +114,7 @@ mod tests {
     fn other_versions_are_refused_by_name() {
         for version_num in [0, 120_022, 90_624, 200_000] {
             let number = version_num / 10_000;
-            assert_eq!(
-                PgMajor::from_version_num(version_num),
-                Err(UnsupportedVersion { number })
-            );
+            assert_eq!(PgMajor::from_version_num(version_num), Err(UnsupportedVersion { number }));
         }
         assert_eq!(PgMajor::from_wal_magic(0xD101), Err(UnknownMagic { magic: 0xD101 }));
     }

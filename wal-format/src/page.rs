@@ -1,0 +1,219 @@
+//! The header that every page of WAL begins with.
+
+use nom::Parser as _;
+use nom::bytes::complete::take;
+use nom::combinator::map;
+use nom::number::Endianness::Native;
+use nom::number::complete::{u16 as native_u16, u32 as native_u32, u64 as native_u64};
+
+use crate::syntax::Parsed;
+use crate::{Lsn, PgMajor, SegmentSize, SystemId, TimelineId, UnknownMagic};
+
+/// What a page of WAL says about itself (`XLogPageHeaderData`, and `XLogLongPageHeaderData` on the first page of a
+/// segment, both of `access/xlog_internal.h`).
+///
+/// Nothing protects these bytes with a checksum: what they claim is to be compared with what is known from elsewhere, as
+/// [`SegmentHeader::check`](crate::SegmentHeader::check) does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageHeader {
+    /// The version of the server that wrote the page.
+    pub major: PgMajor,
+    /// What the page begins with.
+    pub flags: PageFlags,
+    /// The timeline that the page's first record was written on. On pages copied to a new timeline it is an ancestor.
+    pub timeline: TimelineId,
+    /// The position of the page's first byte.
+    pub address: Lsn,
+    /// How many bytes of a record that began on an earlier page are still to come, this page's included
+    /// (`xlp_rem_len`); 0 without one.
+    pub remaining: u32,
+    /// What only the first page of a segment adds.
+    pub long: Option<LongHeader>,
+}
+
+/// What the first page of a segment says besides (`XLogLongPageHeaderData`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongHeader {
+    /// The cluster the segment belongs to.
+    pub system_id: SystemId,
+    /// How long the segment is.
+    pub segment_size: SegmentSize,
+    /// How long each page is, in bytes: a power of two from 1024 to 65536 (`XLOG_BLCKSZ`).
+    pub block_size: u32,
+}
+
+/// The bits of `xlp_info`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageFlags(u16);
+
+impl PageFlags {
+    const FIRST_IS_CONTRECORD: u16 = 0x0001;
+    const LONG_HEADER: u16 = 0x0002;
+    const BACKUP_BLOCKS_REMOVABLE: u16 = 0x0004;
+    const FIRST_IS_OVERWRITE_CONTRECORD: u16 = 0x0008;
+    const ALL: u16 = Self::FIRST_IS_CONTRECORD
+        | Self::LONG_HEADER
+        | Self::BACKUP_BLOCKS_REMOVABLE
+        | Self::FIRST_IS_OVERWRITE_CONTRECORD;
+
+    /// The page begins with the rest of a record from before it (`XLP_FIRST_IS_CONTRECORD`).
+    #[must_use]
+    pub const fn first_is_contrecord(self) -> bool {
+        self.0 & Self::FIRST_IS_CONTRECORD != 0
+    }
+
+    /// The page is the first of its segment (`XLP_LONG_HEADER`).
+    #[must_use]
+    pub const fn is_long(self) -> bool {
+        self.0 & Self::LONG_HEADER != 0
+    }
+
+    /// Full-page images that begin on this page were not needed by a backup (`XLP_BKP_REMOVABLE`).
+    #[must_use]
+    pub const fn backup_blocks_removable(self) -> bool {
+        self.0 & Self::BACKUP_BLOCKS_REMOVABLE != 0
+    }
+
+    /// The page replaces the rest of a record that a crash cut short (`XLP_FIRST_IS_OVERWRITE_CONTRECORD`).
+    #[must_use]
+    pub const fn first_is_overwrite_contrecord(self) -> bool {
+        self.0 & Self::FIRST_IS_OVERWRITE_CONTRECORD != 0
+    }
+}
+
+impl PageHeader {
+    /// Length of the header of any page but a segment's first, padding included, in bytes (`SizeOfXLogShortPHD`).
+    pub const SHORT_LEN: usize = 24;
+    /// Length of the header of a segment's first page, in bytes (`SizeOfXLogLongPHD`).
+    pub const LONG_LEN: usize = 40;
+
+    /// Reads the header at the beginning of `page`; the bytes after it are not looked at.
+    ///
+    /// # Errors
+    /// `page` is too short for the header that its flags announce, was not written by a PostgreSQL of a supported version
+    /// on a machine of this one's byte order, or says something no server writes.
+    pub fn parse(page: &[u8]) -> Result<Self, PageHeaderError> {
+        let too_short = |needed| PageHeaderError::TooShort { needed, found: page.len() };
+        let (rest, raw) = short_header(page).map_err(|_| too_short(Self::SHORT_LEN))?;
+        let major = recognise(raw.magic)?;
+        let flags = known_flags(raw.flags)?;
+        let timeline = TimelineId::new(raw.timeline).ok_or(PageHeaderError::TimelineZero)?;
+        let long = if flags.is_long() {
+            let (_, raw) = long_header(rest).map_err(|_| too_short(Self::LONG_LEN))?;
+            Some(raw.check()?)
+        } else {
+            None
+        };
+        Ok(Self { major, flags, timeline, address: Lsn::new(raw.address), remaining: raw.remaining, long })
+    }
+
+    /// How long the header is, in bytes: what follows is the page's data.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a header is never empty")]
+    pub const fn len(&self) -> usize {
+        if self.long.is_some() { Self::LONG_LEN } else { Self::SHORT_LEN }
+    }
+}
+
+/// The fields every page has, as they stand there.
+struct RawShort {
+    magic: u16,
+    flags: u16,
+    timeline: u32,
+    address: u64,
+    remaining: u32,
+}
+
+fn short_header(input: &[u8]) -> Parsed<'_, RawShort> {
+    let padding = take(4usize);
+    let fields =
+        (native_u16(Native), native_u16(Native), native_u32(Native), native_u64(Native), native_u32(Native), padding);
+    map(fields, |(magic, flags, timeline, address, remaining, _)| RawShort {
+        magic,
+        flags,
+        timeline,
+        address,
+        remaining,
+    })
+    .parse(input)
+}
+
+/// The fields a segment's first page adds, as they stand there.
+struct RawLong {
+    system_id: u64,
+    segment_size: u32,
+    block_size: u32,
+}
+
+fn long_header(input: &[u8]) -> Parsed<'_, RawLong> {
+    let fields = (native_u64(Native), native_u32(Native), native_u32(Native));
+    map(fields, |(system_id, segment_size, block_size)| RawLong { system_id, segment_size, block_size }).parse(input)
+}
+
+impl RawLong {
+    fn check(&self) -> Result<LongHeader, PageHeaderError> {
+        let found = self.segment_size;
+        let segment_size = SegmentSize::new(found.into()).ok_or(PageHeaderError::SegmentSize { found })?;
+        let found = self.block_size;
+        if !found.is_power_of_two() || !(1024..=65536).contains(&found) {
+            return Err(PageHeaderError::BlockSize { found });
+        }
+        Ok(LongHeader { system_id: SystemId::new(self.system_id), segment_size, block_size: found })
+    }
+}
+
+/// The version that writes `magic`, read in this machine's byte order.
+fn recognise(magic: u16) -> Result<PgMajor, PageHeaderError> {
+    PgMajor::from_wal_magic(magic).map_err(|unknown| match PgMajor::from_wal_magic(magic.swap_bytes()) {
+        Ok(major) => PageHeaderError::ForeignByteOrder { major },
+        Err(_) => PageHeaderError::Magic(unknown),
+    })
+}
+
+fn known_flags(found: u16) -> Result<PageFlags, PageHeaderError> {
+    if found & !PageFlags::ALL == 0 { Ok(PageFlags(found)) } else { Err(PageHeaderError::Flags { found }) }
+}
+
+/// Bytes that are not the beginning of a page of WAL that this machine can read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PageHeaderError {
+    /// There are fewer bytes than the header has.
+    #[error("WAL page header takes {needed} bytes, found {found}")]
+    TooShort {
+        /// Bytes the header takes.
+        needed: usize,
+        /// Bytes there are.
+        found: usize,
+    },
+    /// No supported version, in either byte order; all zeros where no WAL was written.
+    #[error(transparent)]
+    Magic(#[from] UnknownMagic),
+    /// A supported version, on a machine of the other byte order.
+    #[error("WAL page was written by PostgreSQL {major} on a machine with the other byte order")]
+    ForeignByteOrder {
+        /// Its version.
+        major: PgMajor,
+    },
+    /// Flags (`xlp_info`) that no supported version knows.
+    #[error("WAL page flags at byte 2 are 0x{found:04X}, expected none above 0x000F")]
+    Flags {
+        /// The flags.
+        found: u16,
+    },
+    /// The page names no timeline.
+    #[error("WAL page timeline at byte 4 is 0, expected a timeline")]
+    TimelineZero,
+    /// A segment size that `initdb` refuses.
+    #[error("WAL segment size at byte 32 is {found}, expected a power of two from 1048576 to 1073741824")]
+    SegmentSize {
+        /// The size, in bytes.
+        found: u32,
+    },
+    /// A page size that PostgreSQL cannot be built with.
+    #[error("WAL block size at byte 36 is {found}, expected a power of two from 1024 to 65536")]
+    BlockSize {
+        /// The size, in bytes.
+        found: u32,
+    },
+}
