@@ -1,0 +1,139 @@
+//! The files of one backup.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+
+use barman_storage::{Dir, Kind, RelativePath};
+
+use crate::catalog::DIRECTORY_MODE;
+use crate::{BackupId, BackupInfo, Catalog, Error, layout};
+
+/// PostgreSQL refuses a data directory that others may read more of than this.
+const DATA_MODE: u32 = 0o700;
+
+/// The directories of one backup in the plain format.
+#[derive(Debug, Clone)]
+pub struct BackupData {
+    /// The data directory.
+    pub data: Dir,
+    /// The tablespaces outside it, by object identifier.
+    pub tablespaces: BTreeMap<u32, Dir>,
+}
+
+/// A file of a backup.
+#[derive(Debug, Clone)]
+pub struct BackupFile {
+    /// Where it is in its data directory or tablespace.
+    pub path: RelativePath,
+    /// What it is.
+    pub kind: Kind,
+    /// Length in bytes.
+    pub size: u64,
+    /// Permission bits.
+    pub mode: u32,
+    dir: Dir,
+}
+
+impl BackupFile {
+    /// Opens the file for reading.
+    ///
+    /// # Errors
+    /// It is gone, not a regular file, or cannot be read.
+    pub fn open(&self) -> Result<File, Error> {
+        Ok(self.dir.open_file(&self.path)?)
+    }
+}
+
+impl Catalog {
+    /// Makes the directories for a new backup. On return their names are durable.
+    ///
+    /// What an interrupted or failed attempt of the same backup left there is removed first.
+    ///
+    /// # Errors
+    /// A directory cannot be emptied or made.
+    pub fn create_backup_data(&self, id: &BackupId, tablespaces: &[u32]) -> Result<BackupData, Error> {
+        let backup = self.backups_dir()?.create_subdir(&layout::backup(id), DIRECTORY_MODE)?;
+        let fresh = |path: &RelativePath| {
+            if backup.stat(path)?.is_some() {
+                backup.remove_tree(path)?;
+            }
+            Ok::<_, Error>(backup.create_subdir(path, DATA_MODE)?)
+        };
+        let tablespace = |oid: &u32| Ok::<_, Error>((*oid, fresh(&layout::tablespace(*oid))?));
+        Ok(BackupData {
+            data: fresh(&layout::data())?,
+            tablespaces: tablespaces.iter().map(tablespace).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Opens the directories of a backup in the plain format.
+    ///
+    /// # Errors
+    /// One of them cannot be opened. Which ones there are is what the record says.
+    pub fn backup_data(&self, info: &BackupInfo) -> Result<BackupData, Error> {
+        let backup = self.backups_dir()?.subdir(&layout::backup(&info.backup_id))?;
+        let old = backup.stat(&layout::old_data())?.is_some();
+        let data = if old { layout::old_data() } else { layout::data() };
+        let place = if old { layout::old_tablespace } else { layout::tablespace };
+        let listed = info.tablespaces.iter().flatten();
+        let tablespaces = listed.map(|tablespace| Ok((tablespace.oid, backup.subdir(&place(tablespace.oid))?)));
+        Ok(BackupData { data: backup.subdir(&data)?, tablespaces: tablespaces.collect::<Result<_, Error>>()? })
+    }
+}
+
+impl BackupData {
+    /// Returns everything in the data directory: each directory before what is in it, names in byte order.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn data_files(&self) -> Result<Vec<BackupFile>, Error> {
+        walk(&self.data)
+    }
+
+    /// Returns everything in a tablespace, in the same order; nothing if the backup does not have it.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn tablespace_files(&self, oid: u32) -> Result<Vec<BackupFile>, Error> {
+        self.tablespaces.get(&oid).map_or_else(|| Ok(Vec::new()), walk)
+    }
+
+    /// Returns the sum of all file sizes in bytes, which Barman records as the size of the backup.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn size(&self) -> Result<u64, Error> {
+        let mut size = 0;
+        for dir in std::iter::once(&self.data).chain(self.tablespaces.values()) {
+            let files = walk(dir)?;
+            size += files.iter().filter(|file| file.kind == Kind::File).map(|file| file.size).sum::<u64>();
+        }
+        Ok(size)
+    }
+}
+
+fn walk(dir: &Dir) -> Result<Vec<BackupFile>, Error> {
+    let mut files = Vec::new();
+    visit(dir, dir, None, &mut files)?;
+    Ok(files)
+}
+
+/// Adds what is in `below`, which lies at `prefix` in `top`.
+fn visit(top: &Dir, below: &Dir, prefix: Option<&RelativePath>, files: &mut Vec<BackupFile>) -> Result<(), Error> {
+    for entry in below.entries()? {
+        let name = entry.path();
+        let Some(stat) = below.stat(&name)? else { continue };
+        let path = prefix.map_or_else(|| name.clone(), |prefix| prefix.join(&name));
+        files.push(BackupFile {
+            path: path.clone(),
+            kind: stat.kind,
+            size: stat.size,
+            mode: stat.mode,
+            dir: top.clone(),
+        });
+        if stat.kind == Kind::Directory {
+            visit(top, &below.subdir(&name)?, Some(&path), files)?;
+        }
+    }
+    Ok(())
+}

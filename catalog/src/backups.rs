@@ -1,0 +1,121 @@
+//! The records of all backups: reading, finding, saving.
+
+use std::collections::BTreeSet;
+
+use barman_storage::{Dir, RelativePath};
+use wal_format::Timestamp;
+
+use crate::catalog::{FILE_MODE, read_text};
+use crate::resolve::{Found, find};
+use crate::{BackupId, BackupInfo, Catalog, Error, ResolveError, layout};
+
+impl Catalog {
+    /// Returns the records of all backups, ascending by id.
+    ///
+    /// # Errors
+    /// A record cannot be read or understood. It is not left out: what its backup needs would be taken for superfluous.
+    pub fn backups(&self) -> Result<Vec<BackupInfo>, Error> {
+        let read = |id: BackupId| self.find_backup(&id).transpose();
+        self.backup_ids()?.into_iter().filter_map(read).collect()
+    }
+
+    /// Returns the record of backup `id`, or `None` if there is none.
+    ///
+    /// # Errors
+    /// The record cannot be read or understood.
+    pub fn find_backup(&self, id: &BackupId) -> Result<Option<BackupInfo>, Error> {
+        // The record in `meta/` wins: when one is saved there, the old one stays as it was.
+        let places = [(self.meta_dir()?, layout::backup_info(id)), (self.backups_dir()?, layout::old_backup_info(id))];
+        for (dir, path) in places {
+            if let Some(text) = read_text(&dir, &path)? {
+                return self.parse_info(id, &text, &dir, &path).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the record of backup `id`.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read or understood.
+    pub fn backup(&self, id: &BackupId) -> Result<BackupInfo, Error> {
+        let missing = || Error::NoBackup { server: self.layout().server.clone(), id: *id };
+        self.find_backup(id)?.ok_or_else(missing)
+    }
+
+    /// Returns the backup a user means by a shortcut such as `latest`, an id, or a name.
+    ///
+    /// # Errors
+    /// The word means none or several, or the catalog cannot be read.
+    pub fn resolve(&self, word: &str) -> Result<BackupInfo, ResolveError> {
+        let server = || self.layout().server.clone();
+        let backups = self.backups()?;
+        match find(&backups, word) {
+            Found::One(info) => Ok(info.clone()),
+            Found::Nothing => Err(ResolveError::Unknown { word: word.to_owned(), server: server() }),
+            Found::Several(ids) => Err(ResolveError::Ambiguous { word: word.to_owned(), server: server(), ids }),
+        }
+    }
+
+    /// Writes the record of a backup; an older one is replaced. When this returns, the new one is durable.
+    ///
+    /// # Errors
+    /// The record cannot be written; then the older one is still there.
+    pub fn save(&self, info: &BackupInfo) -> Result<(), Error> {
+        // Invariant 2: whoever reads meanwhile, or after a crash, sees the older record or this one, whole.
+        let path = layout::backup_info(&info.backup_id);
+        Ok(self.meta_dir()?.replace(&path, FILE_MODE, info.to_text().as_bytes())?)
+    }
+
+    /// Returns the id for a backup that starts at `now`: the local time, or as little later as makes it the newest.
+    ///
+    /// The clock shows an hour twice in autumn, and two backups can start in one second. Order of ids is order of
+    /// backups everywhere, so an id is never given twice and never sorts before one given in the last three hours.
+    ///
+    /// # Errors
+    /// The catalog cannot be read.
+    pub fn next_backup_id(&self, now: Timestamp) -> Result<BackupId, Error> {
+        const STEPS_SECONDS: i64 = 3 * 3600;
+        let taken = self.backup_ids()?;
+        let later = |seconds: i64| {
+            let moment = now.unix_micros().saturating_add(seconds * 1_000_000);
+            BackupId::from_local_time(Timestamp::from_unix_micros(moment), self.zone())
+        };
+        let horizon = later(STEPS_SECONDS);
+        let newest = taken.range(..=horizon).next_back();
+        let free = |id: &BackupId| newest.is_none_or(|newest| id > newest);
+        Ok((0..=STEPS_SECONDS).map(later).find(free).unwrap_or(horizon))
+    }
+
+    /// The ids of all backups that have a record.
+    fn backup_ids(&self) -> Result<BTreeSet<BackupId>, Error> {
+        let records = self.meta_dir()?.entries()?;
+        let mut ids: BTreeSet<_> =
+            records.iter().filter_map(|entry| layout::backup_of_info(entry.name.to_str()?)).collect();
+        let backups = self.backups_dir()?;
+        for entry in backups.entries()? {
+            let Some(id) = entry.name.to_str().and_then(|name| name.parse().ok()) else { continue };
+            if !ids.contains(&id) && backups.stat(&layout::old_backup_info(&id))?.is_some() {
+                ids.insert(id);
+            }
+        }
+        Ok(ids)
+    }
+
+    fn parse_info(&self, id: &BackupId, text: &str, dir: &Dir, path: &RelativePath) -> Result<BackupInfo, Error> {
+        let invalid = |source| Error::BackupInfo { path: layout::shown(dir, path), source };
+        BackupInfo::parse(*id, text, self.zone()).map_err(invalid)
+    }
+}
+
+/// Returns the last backup before `id` whose data is complete. `backups` ascend by id.
+#[must_use]
+pub fn previous_backup<'a>(backups: &'a [BackupInfo], id: &BackupId) -> Option<&'a BackupInfo> {
+    backups.iter().rev().find(|info| info.backup_id < *id && info.status.is_copied())
+}
+
+/// Returns the first backup after `id` whose data is complete. `backups` ascend by id.
+#[must_use]
+pub fn next_backup<'a>(backups: &'a [BackupInfo], id: &BackupId) -> Option<&'a BackupInfo> {
+    backups.iter().find(|info| info.backup_id > *id && info.status.is_copied())
+}

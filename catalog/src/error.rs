@@ -1,0 +1,96 @@
+//! What can go wrong with a catalog.
+
+use std::path::PathBuf;
+
+use wal_format::SystemId;
+
+use crate::{BackupId, BackupInfoError};
+
+/// A catalog that cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Storage(#[from] barman_storage::Error),
+
+    /// A path of the configuration is not usable.
+    #[error("unusable file name {name:?} in {}", directory.display())]
+    Name {
+        /// Where it lies.
+        directory: PathBuf,
+        /// Its name.
+        name: std::ffi::OsString,
+    },
+
+    /// The work was cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] barman_storage::Cancelled),
+
+    /// There is no such backup.
+    #[error("no backup {id} of server {server}")]
+    NoBackup {
+        /// The server.
+        server: String,
+        /// The backup asked for.
+        id: BackupId,
+    },
+
+    /// A `backup.info` that cannot be understood. Nothing is decided without it: the WAL that its backup needs is unknown.
+    #[error("invalid backup record {}", path.display())]
+    BackupInfo {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: BackupInfoError,
+    },
+
+    /// A file of the catalog that is no UTF-8 text.
+    #[error("{} is not UTF-8 text", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// An `identity.json` that cannot be understood.
+    #[error("invalid cluster identity {}", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+
+    /// The catalog belongs to one cluster and something of another was to be added.
+    #[error("server {server} holds backups of system {expected}, found system {found}")]
+    ForeignSystem {
+        /// The server.
+        server: String,
+        /// The cluster the catalog belongs to.
+        expected: SystemId,
+        /// The other cluster.
+        found: SystemId,
+    },
+
+    /// A keep annotation other than `full` and `standalone`.
+    #[error("keep annotation {} says {found:?}, expected full or standalone", path.display())]
+    Keep {
+        /// The file.
+        path: PathBuf,
+        /// The beginning of what it says.
+        found: String,
+    },
+
+    /// A line of xlog.db that cannot be understood.
+    #[error("line {line} of {} is not an entry of the WAL index: {found:?}", path.display())]
+    XlogDb {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, from 1.
+        line: u64,
+        /// The beginning of the line.
+        found: String,
+    },
+}

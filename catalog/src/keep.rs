@@ -1,0 +1,47 @@
+//! Backups that no retention policy removes.
+
+use crate::catalog::read_text;
+use crate::{BackupId, Catalog, Error, layout};
+
+/// For what a backup is kept beyond the retention policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Keep {
+    /// For recovery to any later moment: all WAL from its start on is kept as well.
+    Full,
+    /// For itself: only the WAL between its start and its end is kept as well.
+    Standalone,
+}
+
+impl Keep {
+    /// Returns the word in the annotation and in Barman's output.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Standalone => "standalone",
+        }
+    }
+}
+
+impl Catalog {
+    /// Returns whether and for what backup `id` is kept. Annotations are looked for where Barman puts them, and where it
+    /// put them before 3.13.3.
+    ///
+    /// # Errors
+    /// The annotation cannot be read, or says something else. Taking that for "not kept" could cost a backup.
+    pub fn keep(&self, id: &BackupId) -> Result<Option<Keep>, Error> {
+        let places = [(self.meta_dir()?, layout::keep(id)), (self.backups_dir()?, layout::old_keep(id))];
+        for (dir, path) in places {
+            if let Some(text) = read_text(&dir, &path)? {
+                let invalid =
+                    || Error::Keep { path: layout::shown(&dir, &path), found: text.chars().take(40).collect() };
+                return parse(text.trim()).map(Some).ok_or_else(invalid);
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn parse(text: &str) -> Option<Keep> {
+    [Keep::Full, Keep::Standalone].into_iter().find(|keep| keep.as_str() == text)
+}

@@ -1,0 +1,98 @@
+//! Who works on what: Barman's own lock files.
+
+use std::path::PathBuf;
+
+use barman_storage::{Dir, LockFile};
+
+use crate::catalog::DIRECTORY_MODE;
+use crate::{BackupId, Catalog, Error};
+
+/// What one process at a time may do. The files are Barman's, so its processes and ours exclude each other.
+///
+/// Whoever needs several takes them in the order of this list, so that no two wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lock {
+    /// Look after the server in the background.
+    Cron,
+    /// Take or delete a backup.
+    Backup,
+    /// Change or delete this backup. Held shared, it is a lease: see [`Catalog::lease`].
+    BackupId(BackupId),
+    /// Move WAL into the archive.
+    ArchiveWal,
+    /// Receive WAL from the server.
+    ReceiveWal,
+    /// Read or change xlog.db. Taken for moments only, and waited for: [`Catalog::xlog_db`] does so.
+    XlogDb,
+}
+
+/// A lock that was not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("{} is held by {}", path.display(), holder(*pid))]
+    Busy {
+        /// The lock file.
+        path: PathBuf,
+        /// The process, if it could be found out.
+        pid: Option<u32>,
+    },
+    /// The lock file cannot be opened or made.
+    #[error(transparent)]
+    Catalog(#[from] Error),
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+impl Catalog {
+    /// Takes a lock, without waiting. It is held until the returned value is dropped or the process ends, however it ends.
+    ///
+    /// # Errors
+    /// Another process holds it, or the lock file cannot be opened.
+    pub fn lock(&self, lock: Lock) -> Result<LockFile, LockError> {
+        let dir = self.lock_dir()?;
+        let name = self.layout().lock(&lock)?;
+        match LockFile::try_exclusive(&dir, &name).map_err(Error::from)? {
+            Some(held) => Ok(held),
+            None => Err(self.busy(lock)?),
+        }
+    }
+
+    /// Takes a lease on a backup: while it is held nobody deletes the backup (invariant 6), neither we nor Barman.
+    /// Several processes can hold one at a time.
+    ///
+    /// # Errors
+    /// A process is changing or deleting the backup, or the lock file cannot be opened.
+    pub fn lease(&self, id: &BackupId) -> Result<LockFile, LockError> {
+        let lock = Lock::BackupId(*id);
+        match LockFile::try_shared(&self.lock_dir()?, &self.layout().lock(&lock)?).map_err(Error::from)? {
+            Some(held) => Ok(held),
+            None => Err(self.busy(lock)?),
+        }
+    }
+
+    /// Returns the process that holds a lock, or `None` if nobody does.
+    ///
+    /// # Errors
+    /// The lock file cannot be opened.
+    pub fn lock_holder(&self, lock: Lock) -> Result<Option<u32>, Error> {
+        Ok(LockFile::holder(&self.lock_dir()?, &self.layout().lock(&lock)?)?)
+    }
+
+    /// Waits for Barman's lock on xlog.db.
+    pub(crate) fn lock_xlog_db(&self) -> Result<LockFile, Error> {
+        Ok(LockFile::exclusive(&self.lock_dir()?, &self.layout().lock(&Lock::XlogDb)?)?)
+    }
+
+    fn lock_dir(&self) -> Result<Dir, Error> {
+        Ok(Dir::create(&self.layout().lock_directory, DIRECTORY_MODE)?)
+    }
+
+    fn busy(&self, lock: Lock) -> Result<LockError, Error> {
+        let path = crate::layout::shown(&self.lock_dir()?, &self.layout().lock(&lock)?);
+        Ok(LockError::Busy { path, pid: self.lock_holder(lock)? })
+    }
+}

@@ -1,0 +1,212 @@
+//! The index of the WAL archive, `<server>-xlog.db`: one line for every archived file, in the order of archiving.
+
+mod line;
+mod rebuild;
+
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+
+use barman_storage::{Dir, LockFile, Operation, RelativePath};
+use wal_format::WalFileName;
+
+use crate::catalog::{DIRECTORY_MODE, FILE_MODE};
+use crate::{Catalog, Error, layout};
+
+pub use line::{XlogEntry, XlogLine};
+
+/// Longer than any line; a bound for what is read of a damaged file before it is refused.
+const LONGEST_LINE: usize = 4096;
+
+/// How much of the file is read at a time.
+const BUFFER: usize = 256 * 1024;
+
+/// The index, while this process holds Barman's lock on it: nobody else reads or changes it meanwhile.
+///
+/// Barman's readers and writers wait for the same lock. Hold it for moments only.
+#[derive(Debug)]
+pub struct XlogDb {
+    dir: Dir,
+    path: RelativePath,
+    _lock: LockFile,
+}
+
+impl Catalog {
+    /// Waits for Barman's lock and opens the index.
+    ///
+    /// A missing index is rebuilt from the archive first, as Barman does; and a last line that a crash cut short is
+    /// completed or removed, so that the next line does not continue it.
+    ///
+    /// # Errors
+    /// The lock, the index, or for a rebuild the archive, cannot be read or written.
+    pub fn xlog_db(&self) -> Result<XlogDb, Error> {
+        let lock = self.lock_xlog_db()?;
+        let dir = Dir::create(&self.layout().xlogdb_directory, DIRECTORY_MODE)?;
+        let mut db = XlogDb { dir, path: self.layout().xlog_db()?, _lock: lock };
+        if db.dir.stat(&db.path)?.is_none() {
+            self.rebuild_xlog_db(&mut db)?;
+        }
+        self.complete_last_line(&mut db)?;
+        Ok(db)
+    }
+
+    /// Writes the index anew from what is in the archive.
+    fn rebuild_xlog_db(&self, db: &mut XlogDb) -> Result<(), Error> {
+        let wals = self.wals_dir()?;
+        db.rewrite(&rebuild::entries(&wals)?)?;
+        // Before 3.13 the index had another name; Barman removes that file when it makes the new one.
+        let old = layout::old_xlog_db();
+        if wals.stat(&old)?.is_some() {
+            wals.remove_file(&old)?;
+        }
+        Ok(())
+    }
+
+    /// Deals with an append that a crash interrupted. The file it was about is archived already, or still waits to be.
+    fn complete_last_line(&self, db: &mut XlogDb) -> Result<(), Error> {
+        let torn = db.torn_tail()?;
+        if torn.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(path = %layout::shown(&db.dir, &db.path).display(), "the last line of the WAL index is cut short");
+        let mut text = db.read_all()?;
+        text.truncate(text.len().saturating_sub(torn.len()));
+        let name = torn.split(u8::is_ascii_whitespace).next().and_then(|name| std::str::from_utf8(name).ok());
+        let complete = torn.iter().any(u8::is_ascii_whitespace);
+        if let Some(name) = name.filter(|_| complete).and_then(|name| name.parse().ok()) {
+            let entry = rebuild::entry(&self.wals_dir()?, &name)?;
+            text.extend(entry.into_iter().flat_map(|entry| entry.to_line().into_bytes()));
+        }
+        Ok(db.dir.replace(&db.path, FILE_MODE, &text)?)
+    }
+}
+
+impl XlogDb {
+    /// Shows every line to `visit`, in order.
+    ///
+    /// # Errors
+    /// The file cannot be read, a line is not an entry, or `visit` says so.
+    pub fn scan<E: From<Error>>(&self, mut visit: impl FnMut(XlogLine<'_>) -> Result<(), E>) -> Result<(), E> {
+        let file = self.dir.open_file(&self.path).map_err(Error::from)?;
+        let mut reader = BufReader::with_capacity(BUFFER, file);
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            let limited = reader.by_ref().take(LONGEST_LINE as u64).read_until(b'\n', &mut line);
+            if limited.map_err(|error| self.unreadable(error))? == 0 {
+                break;
+            }
+            let parsed = XlogLine::parse(&line).ok_or_else(|| self.invalid(number, &line))?;
+            parsed.map_or(Ok(()), &mut visit)?;
+        }
+        Ok(())
+    }
+
+    /// Returns every entry, in order.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a line is not an entry.
+    pub fn entries(&self) -> Result<Vec<XlogEntry>, Error> {
+        let mut entries = Vec::new();
+        let mut number = 0;
+        self.scan(|line| {
+            number += 1;
+            let entry = line.to_entry().ok_or_else(|| self.invalid(number, line.name.as_bytes()))?;
+            entries.push(entry);
+            Ok::<_, Error>(())
+        })?;
+        Ok(entries)
+    }
+
+    /// Tells whether an archived file has an entry. The newest entries are looked at first: that is where the question is
+    /// asked about.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn contains(&self, name: &WalFileName) -> Result<bool, Error> {
+        let name = name.to_string();
+        let mut file = self.dir.open_file(&self.path)?;
+        let mut end = file.seek(SeekFrom::End(0)).map_err(|error| self.unreadable(error))?;
+        let mut block = vec![0; BUFFER];
+        while end > 0 {
+            // Blocks overlap by the longest line, so that none is missed between two of them.
+            let start = end.saturating_sub(BUFFER as u64);
+            let length = usize::try_from(end - start).unwrap_or(BUFFER).min(BUFFER);
+            let Some(bytes) = block.get_mut(..length) else { break };
+            file.seek(SeekFrom::Start(start)).map_err(|error| self.unreadable(error))?;
+            file.read_exact(bytes).map_err(|error| self.unreadable(error))?;
+            if begins_a_line(bytes, name.as_bytes()) {
+                return Ok(true);
+            }
+            end = if start == 0 { 0 } else { start + LONGEST_LINE as u64 };
+        }
+        Ok(false)
+    }
+
+    /// Adds an entry. When this returns, it is durable (invariant 1).
+    ///
+    /// # Errors
+    /// The line cannot be written or synced; a part of it may be there.
+    pub fn append(&mut self, entry: &XlogEntry) -> Result<(), Error> {
+        Ok(self.dir.append(&self.path, FILE_MODE, entry.to_line().as_bytes())?)
+    }
+
+    /// Removes the entries that `keep` says no to, if there are any; returns how many there were.
+    ///
+    /// The lines kept stay as they are, byte for byte. The file is replaced as a whole: a crash leaves the old one or the
+    /// new one, where Barman, which writes over the old one, can leave a part.
+    ///
+    /// # Errors
+    /// The file cannot be read or written; then it is as it was.
+    pub fn retain(&mut self, mut keep: impl FnMut(&XlogLine<'_>) -> bool) -> Result<usize, Error> {
+        let mut kept = Vec::new();
+        let mut removed = 0;
+        self.scan(|line| {
+            if keep(&line) {
+                kept.extend_from_slice(line.raw);
+            } else {
+                removed += 1;
+            }
+            Ok::<_, Error>(())
+        })?;
+        if removed > 0 {
+            self.dir.replace(&self.path, FILE_MODE, &kept)?;
+        }
+        Ok(removed)
+    }
+
+    /// Writes all entries anew.
+    fn rewrite(&mut self, entries: &[XlogEntry]) -> Result<(), Error> {
+        let text: String = entries.iter().map(XlogEntry::to_line).collect();
+        Ok(self.dir.replace(&self.path, FILE_MODE, text.as_bytes())?)
+    }
+
+    /// What follows the last line break; nothing in a sound file.
+    fn torn_tail(&self) -> Result<Vec<u8>, Error> {
+        let mut file = self.dir.open_file(&self.path)?;
+        let length = file.seek(SeekFrom::End(0)).map_err(|error| self.unreadable(error))?;
+        let start = length.saturating_sub(LONGEST_LINE as u64);
+        file.seek(SeekFrom::Start(start)).map_err(|error| self.unreadable(error))?;
+        let mut tail = Vec::new();
+        file.read_to_end(&mut tail).map_err(|error| self.unreadable(error))?;
+        Ok(tail.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().to_vec())
+    }
+
+    fn read_all(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.dir.read(&self.path, u64::MAX)?.unwrap_or_default())
+    }
+
+    fn unreadable(&self, source: std::io::Error) -> Error {
+        barman_storage::Error::new(Operation::Read, layout::shown(&self.dir, &self.path), source).into()
+    }
+
+    fn invalid(&self, line: u64, found: &[u8]) -> Error {
+        let found = String::from_utf8_lossy(found).chars().take(60).collect();
+        Error::XlogDb { path: layout::shown(&self.dir, &self.path), line, found }
+    }
+}
+
+/// Tells whether a line of `block` begins with `name` and a blank.
+fn begins_a_line(block: &[u8], name: &[u8]) -> bool {
+    block
+        .split(|byte| *byte == b'\n')
+        .any(|line| line.strip_prefix(name).is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_whitespace)))
+}

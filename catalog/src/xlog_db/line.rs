@@ -1,0 +1,154 @@
+//! One line of the index: name, size, time, compression, encryption.
+
+use wal_format::WalFileName;
+
+use crate::python::float_repr;
+
+/// An entry of the index: an archived file as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct XlogEntry {
+    /// Which file.
+    pub name: WalFileName,
+    /// Its length as stored, in bytes.
+    pub size: u64,
+    /// When the server wrote it: seconds since 1970-01-01 UTC.
+    pub modified: f64,
+    /// How it is compressed, such as `gzip`.
+    pub compression: Option<String>,
+    /// How it is encrypted, such as `gpg`.
+    pub encryption: Option<String>,
+}
+
+impl XlogEntry {
+    /// Returns the line that Barman would write, with its line break.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        let Self { name, size, modified, compression, encryption } = self;
+        let or_none = |word: &Option<String>| word.clone().unwrap_or_else(|| "None".to_owned());
+        let (compression, encryption) = (or_none(compression), or_none(encryption));
+        format!("{name}\t{size}\t{}\t{compression}\t{encryption}\n", float_repr(*modified))
+    }
+}
+
+/// A line of the index as it was read; its parts are converted when they are asked for.
+///
+/// An index can have millions of lines, and most questions concern the name alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct XlogLine<'a> {
+    /// The line with its line break.
+    pub raw: &'a [u8],
+    /// The file's name.
+    pub name: &'a str,
+    /// Its length as stored, in bytes.
+    pub size: u64,
+    modified: &'a str,
+    compression: Option<&'a str>,
+    encryption: Option<&'a str>,
+}
+
+impl<'a> XlogLine<'a> {
+    /// Splits a line of three to five columns. Returns `None` if it is none, and `Some(None)` if it is blank.
+    #[allow(clippy::option_option, reason = "a blank line is neither an entry nor an error")]
+    pub(super) fn parse(raw: &'a [u8]) -> Option<Option<Self>> {
+        let mut columns = std::str::from_utf8(raw).ok()?.split_ascii_whitespace();
+        let Some(name) = columns.next() else { return Some(None) };
+        let size = columns.next()?.parse().ok()?;
+        let modified = columns.next()?;
+        let mut word = || columns.next().filter(|word| *word != "None");
+        let (compression, encryption) = (word(), word());
+        columns.next().is_none().then_some(Some(Self { raw, name, size, modified, compression, encryption }))
+    }
+
+    /// Returns when the server wrote the file: seconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn modified(&self) -> Option<f64> {
+        self.modified.parse().ok().filter(|seconds: &f64| seconds.is_finite())
+    }
+
+    /// Tells whether the file is a whole segment, by the length of its name.
+    #[must_use]
+    pub fn is_segment(&self) -> bool {
+        self.name.len() == SEGMENT_NAME_LENGTH
+    }
+
+    /// Returns all of it, converted.
+    #[must_use]
+    pub fn to_entry(&self) -> Option<XlogEntry> {
+        Some(XlogEntry {
+            name: self.name.parse().ok()?,
+            size: self.size,
+            modified: self.modified()?,
+            compression: self.compression.map(str::to_owned),
+            encryption: self.encryption.map(str::to_owned),
+        })
+    }
+}
+
+/// Length of `000000010000000000000002`. All other names are shorter or longer.
+const SEGMENT_NAME_LENGTH: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SAMPLES: &str = "\
+000000010000000000000004\t16524\t1795193057.2869148\tgzip\tNone
+000000010000000000000006.00000028.backup\t250\t1795193062.179632\tgzip\tNone
+00000001000000000000000F\t698442\t1795193262.0\tzstd\tNone
+000000010000000000000015\t69657\t1795193566.0\tlz4\tgpg
+000000010000000000000019.partial\t16372\t1795193713.4338484\tgzip\tNone
+00000002.history\t88\t1795193713.38925\tgzip\tNone
+";
+
+    fn entry(line: &str) -> Option<XlogEntry> {
+        XlogLine::parse(line.as_bytes())??.to_entry()
+    }
+
+    #[test]
+    fn lines_that_barman_wrote_are_written_the_same() {
+        for line in SAMPLES.split_inclusive('\n') {
+            assert_eq!(entry(line).unwrap().to_line(), line);
+        }
+    }
+
+    #[test]
+    fn older_lines_have_fewer_columns() {
+        let three = entry("000000010000000000000004 16777216 1795193057").unwrap();
+        assert_eq!(three.to_line(), "000000010000000000000004\t16777216\t1795193057.0\tNone\tNone\n");
+        let four = entry("000000010000000000000004\t5\t1795193057.0\tbzip2\n").unwrap();
+        assert_eq!(four.compression.as_deref(), Some("bzip2"));
+    }
+
+    #[test]
+    fn refuses_what_is_no_entry() {
+        for line in [
+            "000000010000000000000004\n",
+            "000000010000000000000004\t16777216\n",
+            "000000010000000000000004\tmany\t1795193057.0\n",
+            "000000010000000000000004\t1\tthen\n",
+            "000000010000000000000004\t1\tnan\n",
+            "000000010000000000000004\t1\t1.0\tNone\tNone\tmore\n",
+            "notawal\t1\t1.0\tNone\tNone\n",
+        ] {
+            assert_eq!(entry(line), None, "{line}");
+        }
+        assert_eq!(XlogLine::parse(b"  \n"), Some(None));
+        assert_eq!(XlogLine::parse(b"\xff\t1\t1.0\n"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn parse_undoes_print(
+            name in "[0-9A-F]{7}[1-9A-F][0-9A-F]{16}(\\.partial|\\.[0-9A-F]{8}\\.backup)?",
+            size: u64,
+            modified in 0.0..1e11,
+            compression in prop::option::of("gzip|zstd|lz4"),
+            encryption in prop::option::of("gpg"),
+        ) {
+            let name = name.parse().unwrap();
+            let written = XlogEntry { name, size, modified, compression, encryption };
+            prop_assert_eq!(entry(&written.to_line()), Some(written));
+        }
+    }
+}

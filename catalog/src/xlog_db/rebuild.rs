@@ -1,0 +1,69 @@
+//! Entries made from the archived files themselves.
+
+use std::io::Read as _;
+
+use barman_storage::{Dir, Kind, Operation, RelativePath, Stat};
+use wal_format::WalFileName;
+
+use crate::archive::Encoding;
+use crate::{Error, XlogEntry, layout};
+
+/// Returns an entry for every archived file, in the order of a rebuild by Barman: directories and files by name, history
+/// files where they sort among the directories.
+///
+/// Barman leaves `.partial` files out and so loses the entries they had; here they have one.
+pub(super) fn entries(wals: &Dir) -> Result<Vec<XlogEntry>, Error> {
+    let mut entries = Vec::new();
+    for listed in wals.entries()? {
+        match listed.kind {
+            Kind::Directory => add_directory(&wals.subdir(&listed.path())?, &mut entries)?,
+            _ => add(wals, &listed.path(), &mut entries)?,
+        }
+    }
+    Ok(entries)
+}
+
+/// Returns an entry for one archived file, if it is there.
+pub(super) fn entry(wals: &Dir, name: &WalFileName) -> Result<Option<XlogEntry>, Error> {
+    describe(wals, &layout::archived(name), *name)
+}
+
+fn add_directory(dir: &Dir, entries: &mut Vec<XlogEntry>) -> Result<(), Error> {
+    for listed in dir.entries()? {
+        add(dir, &listed.path(), entries)?;
+    }
+    Ok(())
+}
+
+/// Adds a file if its name is that of a WAL file; indexes and temporary files have other names.
+fn add(dir: &Dir, path: &RelativePath, entries: &mut Vec<XlogEntry>) -> Result<(), Error> {
+    if let Some(name) = path.file_name().to_str().and_then(|name| name.parse().ok()) {
+        entries.extend(describe(dir, path, name)?);
+    }
+    Ok(())
+}
+
+fn describe(dir: &Dir, path: &RelativePath, name: WalFileName) -> Result<Option<XlogEntry>, Error> {
+    let Some(stat) = dir.stat(path)?.filter(|stat| stat.kind == Kind::File) else { return Ok(None) };
+    let mut head = Vec::new();
+    let unreadable = |source| barman_storage::Error::new(Operation::Read, layout::shown(dir, path), source);
+    dir.open_file(path)?.take(Encoding::HEAD).read_to_end(&mut head).map_err(unreadable)?;
+    Ok(Some(described(name, &stat, Encoding::detect(&head))))
+}
+
+/// The entry of a file that is stored like this.
+pub(crate) fn described(name: WalFileName, stat: &Stat, encoding: Encoding) -> XlogEntry {
+    XlogEntry {
+        name,
+        size: stat.size,
+        modified: python_mtime(stat),
+        compression: encoding.compression().map(str::to_owned),
+        encryption: encoding.encryption().map(str::to_owned),
+    }
+}
+
+/// `st_mtime` as Python computes it, to the last digit.
+#[allow(clippy::cast_precision_loss, reason = "the same loss as in Python")]
+fn python_mtime(stat: &Stat) -> f64 {
+    stat.modified_seconds as f64 + 1e-9 * f64::from(stat.modified_nanoseconds)
+}
