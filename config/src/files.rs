@@ -1,0 +1,68 @@
+//! What reading a configuration asks of the file system.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// The questions, so that tests can answer them without files.
+pub trait Files {
+    /// Whether there is something at `path`, links followed.
+    fn exists(&self, path: &Path) -> bool;
+
+    /// Whether `path` is a directory, links followed.
+    fn is_dir(&self, path: &Path) -> bool;
+
+    /// Whether `path` is a regular file, links followed.
+    fn is_file(&self, path: &Path) -> bool;
+
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// The names in a directory, in any order.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn names(&self, directory: &Path) -> io::Result<Vec<std::ffi::OsString>>;
+
+    /// The absolute path without links, `.` and `..`; what does not exist is taken literally.
+    fn real_path(&self, path: &Path) -> PathBuf;
+}
+
+/// The file system of this host.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsFiles;
+
+impl Files for OsFiles {
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+
+    fn is_file(&self, path: &Path) -> bool {
+        path.is_file()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn names(&self, directory: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+        std::fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    fn real_path(&self, path: &Path) -> PathBuf {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        absolute.components().fold(PathBuf::new(), |real, component| match component {
+            Component::ParentDir => real.parent().map(Path::to_owned).unwrap_or(real),
+            component => {
+                let next = real.join(component);
+                std::fs::canonicalize(&next).unwrap_or(next)
+            }
+        })
+    }
+}

@@ -1,0 +1,398 @@
+//! The one option table: it drives parsing, inheritance, validation, defaults and what is not built yet.
+//!
+//! Its order is the order in which Barman examines options, and so the order of its warnings.
+
+use barman_retention::Policy;
+
+use crate::command::Command;
+use crate::value::{Value, is_object_store};
+
+/// How the text of an option is understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Any text; empty means unset.
+    Text,
+    Boolean,
+    Integer,
+    /// A count and a unit: `7 DAYS`.
+    Interval,
+    /// A number of bytes with an SI or IEC suffix.
+    Size,
+    /// Lower-case letters, digits and `_`.
+    SlotName,
+    Choice(Choice),
+    /// A comma list of known words.
+    Words(&'static [&'static str]),
+    /// A comma list of anything.
+    List,
+    AbsolutePath,
+    /// A directory; empty is refused, since nothing can be done without it.
+    Directory,
+    /// A directory, or the URL of an object store.
+    Location,
+    CompressionLevel,
+}
+
+/// One of a few words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) words: &'static [&'static str],
+    pub(crate) case: Case,
+    /// Whether an empty value means unset, instead of being wrong.
+    pub(crate) empty_unsets: bool,
+    /// Barman's explanation of a wrong value; `{}` stands for the value.
+    pub(crate) refusal: &'static str,
+}
+
+/// What happens to the case of a word before it is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Case {
+    Exact,
+    Lower,
+}
+
+/// What an option is when no file sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Default {
+    Unset,
+    /// Parsed like a value from a file.
+    Is(&'static str),
+    /// The name of the server.
+    ServerName,
+    /// Follows from other options, by rules of its own in `server.rs`.
+    Derived,
+}
+
+/// Whether what an option asks for exists here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Support {
+    Built,
+    /// Says nothing by itself: only what another option turns on reads it, and that option is refused by name.
+    Detail,
+    /// Not built: while `when` holds for its value, these commands fail.
+    Missing {
+        when: fn(&Value) -> bool,
+        affects: &'static [Command],
+    },
+}
+
+/// One row: an option of a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OptionSpec {
+    pub(crate) name: &'static str,
+    /// May also stand in `[barman]`, for all servers.
+    pub(crate) inherited: bool,
+    pub(crate) kind: Kind,
+    pub(crate) default: Default,
+    pub(crate) support: Support,
+}
+
+/// The section of global options.
+pub(crate) const GLOBAL_SECTION: &str = "barman";
+
+/// Options of `[barman]` alone.
+pub(crate) const GLOBAL: &[&str] = &[
+    "barman_home",
+    "barman_lock_directory",
+    "barman_user",
+    "config_changes_queue",
+    "configuration_files_directory",
+    "lock_directory_cleanup",
+    "log_file",
+    "log_level",
+];
+
+/// Options that a section may hold although no table row reads them: `model` marks the section, `disabled` is known to
+/// Barman but set by itself.
+const SILENT: &[&str] = &["disabled", "model"];
+
+/// Whether Barman knows `name` as an option of a server or a model.
+pub(crate) fn is_server_option(name: &str) -> bool {
+    SILENT.contains(&name) || SERVER.iter().any(|option| option.name == name)
+}
+
+/// Whether Barman accepts `name` in `[barman]`: global options, and silently every option of servers.
+pub(crate) fn is_global_option(name: &str) -> bool {
+    GLOBAL.contains(&name) || is_server_option(name)
+}
+
+/// Every option of a server.
+pub(crate) const SERVER: &[OptionSpec] = &[
+    option("active", Kind::Boolean).own().default("true"),
+    option("archiver", Kind::Boolean).default("off"),
+    option("archiver_batch_size", Kind::Integer).default("0"),
+    option("autogenerate_manifest", Kind::Boolean).default("false").detail(),
+    option("aws_await_snapshots_timeout", Kind::Integer).default("3600").detail(),
+    option("aws_check_object_lock", Kind::Boolean).default("off").detail(),
+    option("aws_encryption", Kind::Choice(AWS_ENCRYPTION)).detail(),
+    option("aws_profile", Kind::Text).detail(),
+    option("aws_read_timeout", Kind::Integer).detail(),
+    option("aws_region", Kind::Text).detail(),
+    option("aws_snapshot_lock_cool_off_period", Kind::Text).detail(),
+    option("aws_snapshot_lock_duration", Kind::Text).detail(),
+    option("aws_snapshot_lock_expiration_date", Kind::Text).detail(),
+    option("aws_snapshot_lock_mode", Kind::Text).detail(),
+    option("aws_sse_kms_key_id", Kind::Text).detail(),
+    option("azure_credential", Kind::Text).detail(),
+    option("azure_resource_group", Kind::Text).detail(),
+    option("azure_subscription_id", Kind::Text).detail(),
+    option("backup_compression", Kind::Choice(BACKUP_COMPRESSION)).missing(&[Command::Backup]),
+    option("backup_compression_format", Kind::Choice(BACKUP_COMPRESSION_FORMAT)).detail(),
+    option("backup_compression_level", Kind::Integer).detail(),
+    option("backup_compression_location", Kind::Choice(BACKUP_COMPRESSION_LOCATION)).detail(),
+    option("backup_compression_workers", Kind::Integer).detail(),
+    option("backup_directory", Kind::Directory).own().derived(),
+    option("backup_method", Kind::Choice(BACKUP_METHOD))
+        .default("rsync")
+        .missing_when(is_other_method, &[Command::Backup]),
+    option("backup_options", Kind::Words(BACKUP_OPTIONS)).default(""),
+    option("bandwidth_limit", Kind::Text),
+    option("basebackup_retry_sleep", Kind::Integer).default("30"),
+    option("basebackup_retry_times", Kind::Integer).default("0"),
+    option("basebackups_directory", Kind::Location).own().derived().missing_when(is_url, Command::ALL),
+    option("check_timeout", Kind::Integer).default("30"),
+    option("cloud_delete_batch_size", Kind::Integer).detail(),
+    option("cloud_staging_directory", Kind::AbsolutePath).default("/tmp/barman/cloud-staging").detail(),
+    option("cloud_staging_max_size", Kind::Size).default("30Gi").detail(),
+    option("cloud_upload_max_archive_size", Kind::Size).own().default("100Gi").detail(),
+    option("cloud_upload_min_chunk_size", Kind::Size).own().detail(),
+    option("cloud_wal_archive_parallel", Kind::Integer).default("0").detail(),
+    option("cloud_wal_restore_parallel", Kind::Integer).default("0").detail(),
+    option("cluster", Kind::Text).own().default_server_name(),
+    option("compression", Kind::Choice(COMPRESSION)).missing(ARCHIVING),
+    option("compression_level", Kind::CompressionLevel).default("medium").detail(),
+    option("conninfo", Kind::Text).own(),
+    option("custom_compression_filter", Kind::Text).detail(),
+    option("custom_compression_magic", Kind::Text).detail(),
+    option("custom_decompression_filter", Kind::Text).detail(),
+    option("description", Kind::Text).own(),
+    option("encryption", Kind::Choice(ENCRYPTION)).missing_when(is_encrypted, ARCHIVING),
+    option("encryption_key_id", Kind::Text).detail(),
+    option("encryption_passphrase_command", Kind::Text).detail(),
+    option("errors_directory", Kind::Directory).own().derived(),
+    option("forward_config_path", Kind::Boolean).default("false").detail(),
+    option("gcp_project", Kind::Text).detail(),
+    option("gcp_zone", Kind::Text).own().detail(),
+    option("immediate_checkpoint", Kind::Boolean).default("false"),
+    option("incoming_wals_directory", Kind::Directory).own().derived(),
+    option("keepalive_interval", Kind::Integer).own().default("60").detail(),
+    option("last_backup_maximum_age", Kind::Interval),
+    option("last_backup_minimum_size", Kind::Size),
+    option("last_wal_maximum_age", Kind::Interval),
+    option("combine_mode", Kind::Choice(COMBINE_MODE)).default("copy").detail(),
+    option("local_staging_path", Kind::AbsolutePath).detail(),
+    option("max_incoming_wals_queue", Kind::Integer),
+    option("minimum_redundancy", Kind::Text).default("0"),
+    option("network_compression", Kind::Boolean).default("false").detail(),
+    option("parallel_jobs", Kind::Integer).default("1"),
+    option("parallel_jobs_start_batch_period", Kind::Integer).default("1").detail(),
+    option("parallel_jobs_start_batch_size", Kind::Integer).default("10").detail(),
+    option("path_prefix", Kind::Text),
+    option("post_archive_retry_script", Kind::Text).missing(ARCHIVING),
+    option("post_archive_script", Kind::Text).missing(ARCHIVING),
+    option("post_backup_retry_script", Kind::Text).missing(&[Command::Backup]),
+    option("post_backup_script", Kind::Text).missing(&[Command::Backup]),
+    option("post_delete_retry_script", Kind::Text).missing(&[Command::Delete]),
+    option("post_delete_script", Kind::Text).missing(&[Command::Delete]),
+    option("post_recovery_retry_script", Kind::Text).missing(&[Command::Restore]),
+    option("post_recovery_script", Kind::Text).missing(&[Command::Restore]),
+    option("post_wal_delete_retry_script", Kind::Text).missing(WAL_DELETION),
+    option("post_wal_delete_script", Kind::Text).missing(WAL_DELETION),
+    option("pre_archive_retry_script", Kind::Text).missing(ARCHIVING),
+    option("pre_archive_script", Kind::Text).missing(ARCHIVING),
+    option("pre_backup_retry_script", Kind::Text).missing(&[Command::Backup]),
+    option("pre_backup_script", Kind::Text).missing(&[Command::Backup]),
+    option("pre_delete_retry_script", Kind::Text).missing(&[Command::Delete]),
+    option("pre_delete_script", Kind::Text).missing(&[Command::Delete]),
+    option("pre_recovery_retry_script", Kind::Text).missing(&[Command::Restore]),
+    option("pre_recovery_script", Kind::Text).missing(&[Command::Restore]),
+    option("pre_wal_delete_retry_script", Kind::Text).missing(WAL_DELETION),
+    option("pre_wal_delete_script", Kind::Text).missing(WAL_DELETION),
+    option("primary_checkpoint_timeout", Kind::Integer).own().default("0").detail(),
+    option("primary_conninfo", Kind::Text).own().missing(&[Command::Backup, Command::SwitchWal]),
+    option("primary_ssh_command", Kind::Text).missing(&[Command::Cron]),
+    option("recovery_options", Kind::Words(RECOVERY_OPTIONS))
+        .default("")
+        .missing_when(is_delta_restore, &[Command::Restore]),
+    option("recovery_staging_path", Kind::AbsolutePath).detail(),
+    option("create_slot", Kind::Choice(CREATE_SLOT)).default("manual"),
+    option("retention_policy", Kind::Text).missing_when(is_policy, &[Command::Cron]),
+    option("retention_policy_mode", Kind::Text).default("auto"),
+    option("reuse_backup", Kind::Choice(REUSE_BACKUP)).detail(),
+    option("slot_name", Kind::SlotName),
+    option("snapshot_disks", Kind::List).own().detail(),
+    option("snapshot_gcp_project", Kind::Text).own().detail(),
+    option("snapshot_instance", Kind::Text).own().detail(),
+    option("snapshot_provider", Kind::Text).detail(),
+    option("snapshot_zone", Kind::Text).own().detail(),
+    option("ssh_command", Kind::Text).own().detail(),
+    option("staging_path", Kind::AbsolutePath).detail(),
+    option("staging_location", Kind::Choice(STAGING_LOCATION)).default("local").detail(),
+    option("streaming_archiver", Kind::Boolean).default("off"),
+    option("streaming_archiver_batch_size", Kind::Integer).default("0"),
+    option("streaming_archiver_name", Kind::Text).default("barman_receive_wal"),
+    option("streaming_backup_name", Kind::Text).default("barman_streaming_backup"),
+    option("streaming_conninfo", Kind::Text).own().derived(),
+    option("streaming_wals_directory", Kind::Directory).own().derived(),
+    option("tablespace_bandwidth_limit", Kind::Text).detail(),
+    option("wal_conninfo", Kind::Text).own(),
+    option("wal_retention_policy", Kind::Text).default("main"),
+    option("wal_streaming_conninfo", Kind::Text).own(),
+    option("wals_directory", Kind::Location).own().derived().missing_when(is_url, Command::ALL),
+    option("warehousepg_dbid", Kind::Integer).missing(&[Command::Backup]),
+    option("worm_mode", Kind::Boolean).default("off"),
+    option("xlogdb_directory", Kind::Directory).derived(),
+];
+
+/// The archive pipeline, and a backup: without its WAL it would stay unusable.
+const ARCHIVING: &[Command] = &[Command::ArchiveWal, Command::Backup];
+
+/// The first backup of a server deletes the WAL before it.
+const WAL_DELETION: &[Command] = &[Command::Backup, Command::Delete];
+
+const BACKUP_OPTIONS: &[&str] = &["concurrent_backup", "exclusive_backup", "external_configuration"];
+
+const RECOVERY_OPTIONS: &[&str] = &["get-wal", "delta-restore"];
+
+const AWS_ENCRYPTION: Choice = Choice {
+    words: &["AES256", "aws:kms"],
+    case: Case::Exact,
+    empty_unsets: false,
+    refusal: "Invalid value '{}' (must be one in: ['AES256', 'aws:kms'])",
+};
+
+const BACKUP_COMPRESSION: Choice = Choice {
+    words: &["gzip", "lz4", "zstd", "none"],
+    case: Case::Lower,
+    empty_unsets: false,
+    refusal: "Invalid value '{}'(must be one in: ['gzip', 'lz4', 'zstd', 'none'])",
+};
+
+const BACKUP_COMPRESSION_FORMAT: Choice = Choice {
+    words: &["plain", "tar"],
+    case: Case::Lower,
+    empty_unsets: false,
+    refusal: "Invalid value (must be either `plain` or `tar`)",
+};
+
+const BACKUP_COMPRESSION_LOCATION: Choice = Choice {
+    words: &["client", "server"],
+    case: Case::Lower,
+    empty_unsets: false,
+    refusal: "Invalid value (must be either `client` or `server`)",
+};
+
+const BACKUP_METHOD: Choice = Choice {
+    words: &["rsync", "postgres", "local-rsync", "snapshot", "local-to-cloud"],
+    case: Case::Lower,
+    empty_unsets: false,
+    refusal: "Invalid value (must be one in: 'rsync', 'postgres', 'local-rsync', 'snapshot', 'local-to-cloud')",
+};
+
+const COMPRESSION: Choice = Choice {
+    words: &["gzip", "bzip2", "pygzip", "pybzip2", "pigz", "xz", "zstd", "lz4", "snappy", "custom"],
+    case: Case::Lower,
+    empty_unsets: true,
+    refusal: "Invalid value: '{}' (must be one in: \
+              gzip, bzip2, pygzip, pybzip2, pigz, xz, zstd, lz4, snappy, custom)",
+};
+
+const ENCRYPTION: Choice = Choice {
+    words: &["none", "gpg"],
+    case: Case::Lower,
+    empty_unsets: false,
+    refusal: "Invalid encryption value '{}'. Allowed values are: none, gpg.",
+};
+
+const COMBINE_MODE: Choice = Choice {
+    words: &["copy", "link", "clone", "copy-file-range"],
+    case: Case::Lower,
+    empty_unsets: false,
+    refusal: "Invalid value: {} (options are: copy, link, clone, copy-file-range)",
+};
+
+const CREATE_SLOT: Choice = Choice {
+    words: &["manual", "auto"],
+    case: Case::Lower,
+    empty_unsets: false,
+    refusal: "Invalid value (use 'manual' or 'auto')",
+};
+
+const REUSE_BACKUP: Choice = Choice {
+    words: &["copy", "link", "off"],
+    case: Case::Lower,
+    empty_unsets: false,
+    refusal: "Invalid value (use 'copy', 'link' or 'off')",
+};
+
+const STAGING_LOCATION: Choice = Choice {
+    words: &["local", "remote"],
+    case: Case::Exact,
+    empty_unsets: false,
+    refusal: "Invalid value: {} (options are: local, remote)",
+};
+
+/// A row for the most common case: inheritable, unset by default, built.
+const fn option(name: &'static str, kind: Kind) -> OptionSpec {
+    OptionSpec { name, inherited: true, kind, default: Default::Unset, support: Support::Built }
+}
+
+impl OptionSpec {
+    /// The row called `name`.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        SERVER.iter().find(|option| option.name == name)
+    }
+
+    const fn own(self) -> Self {
+        Self { inherited: false, ..self }
+    }
+
+    const fn default(self, text: &'static str) -> Self {
+        Self { default: Default::Is(text), ..self }
+    }
+
+    const fn default_server_name(self) -> Self {
+        Self { default: Default::ServerName, ..self }
+    }
+
+    const fn derived(self) -> Self {
+        Self { default: Default::Derived, ..self }
+    }
+
+    const fn detail(self) -> Self {
+        Self { support: Support::Detail, ..self }
+    }
+
+    const fn missing(self, affects: &'static [Command]) -> Self {
+        self.missing_when(is_set, affects)
+    }
+
+    const fn missing_when(self, when: fn(&Value) -> bool, affects: &'static [Command]) -> Self {
+        Self { support: Support::Missing { when, affects }, ..self }
+    }
+}
+
+fn is_set(value: &Value) -> bool {
+    *value != Value::Unset
+}
+
+fn is_other_method(value: &Value) -> bool {
+    !matches!(value, Value::Text(method) if method == "postgres")
+}
+
+fn is_encrypted(value: &Value) -> bool {
+    matches!(value, Value::Text(encryption) if encryption != "none")
+}
+
+/// A text that is no policy enforces nothing.
+fn is_policy(value: &Value) -> bool {
+    matches!(value, Value::Text(policy) if policy.parse::<Policy>().is_ok())
+}
+
+fn is_delta_restore(value: &Value) -> bool {
+    matches!(value, Value::Words(words) if words.contains("delta-restore"))
+}
+
+fn is_url(value: &Value) -> bool {
+    matches!(value, Value::Text(location) if is_object_store(location))
+}
