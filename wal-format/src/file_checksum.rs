@@ -6,6 +6,7 @@ use std::str::FromStr;
 use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512};
 
 use crate::Crc32c;
+use crate::hex::Hex;
 
 /// How the files of a backup are checksummed (`pg_checksum_type` of `common/checksum_helper.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,7 +24,7 @@ pub enum ChecksumAlgorithm {
 impl ChecksumAlgorithm {
     /// Length of a checksum, in bytes.
     #[must_use]
-    pub const fn len(self) -> usize {
+    pub const fn digest_len(self) -> usize {
         match self {
             Self::None => 0,
             Self::Crc32c => 4,
@@ -85,8 +86,13 @@ impl Checksum {
     /// none.
     #[must_use]
     pub fn new(algorithm: ChecksumAlgorithm, bytes: &[u8]) -> Option<Self> {
-        let fits = bytes.len() == algorithm.len() && algorithm != ChecksumAlgorithm::None;
+        let fits = bytes.len() == algorithm.digest_len() && algorithm != ChecksumAlgorithm::None;
         fits.then(|| Self { algorithm, bytes: bytes.into() })
+    }
+
+    /// The checksum of everything that `hash` was given.
+    pub(crate) fn sha256(hash: Sha256) -> Self {
+        Self { algorithm: ChecksumAlgorithm::Sha256, bytes: hash.finalize().as_slice().into() }
     }
 
     /// How it was computed.
@@ -105,7 +111,7 @@ impl Checksum {
 /// In lower-case hexadecimal digits, as in a manifest.
 impl fmt::Display for Checksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        Hex(&self.bytes).fmt(f)
     }
 }
 
@@ -174,7 +180,7 @@ impl Hasher {
             // The server copies the CRC from its memory, and a backup can only be restored on the same byte order.
             State::Crc32c(state) => Checksum::new(ChecksumAlgorithm::Crc32c, &state.finish().to_ne_bytes()),
             State::Sha224(state) => Checksum::new(ChecksumAlgorithm::Sha224, &state.finalize()),
-            State::Sha256(state) => Checksum::new(ChecksumAlgorithm::Sha256, &state.finalize()),
+            State::Sha256(state) => Some(Checksum::sha256(state)),
             State::Sha384(state) => Checksum::new(ChecksumAlgorithm::Sha384, &state.finalize()),
             State::Sha512(state) => Checksum::new(ChecksumAlgorithm::Sha512, &state.finalize()),
         }
@@ -205,7 +211,7 @@ mod tests {
         for (algorithm, expected) in EMPTY {
             let checksum = Hasher::new(algorithm).finish().unwrap();
             assert_eq!(checksum.to_string(), expected);
-            assert_eq!((checksum.algorithm(), checksum.bytes().len()), (algorithm, algorithm.len()));
+            assert_eq!((checksum.algorithm(), checksum.bytes().len()), (algorithm, algorithm.digest_len()));
         }
         assert_eq!(Hasher::new(ChecksumAlgorithm::None).finish(), None);
     }

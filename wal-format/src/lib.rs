@@ -14,8 +14,12 @@ mod checksum;
 #[cfg(feature = "std")]
 mod file_checksum;
 mod file_name;
+#[cfg(feature = "std")]
+mod hex;
 mod history;
 mod lsn;
+#[cfg(feature = "std")]
+mod manifest;
 mod page;
 mod segment;
 mod segment_header;
@@ -34,6 +38,8 @@ pub use file_checksum::{Checksum, ChecksumAlgorithm, Hasher, UnknownAlgorithm};
 pub use file_name::{ImpossibleSegmentName, SegmentName, WalFileName};
 pub use history::{HistoryEntry, TimelineHistory};
 pub use lsn::Lsn;
+#[cfg(feature = "std")]
+pub use manifest::{Manifest, ManifestError, ManifestFile, ManifestVersion, WalRange};
 pub use page::{LongHeader, PageFlags, PageHeader, PageHeaderError};
 pub use segment::{SegmentNumber, SegmentSize};
 pub use segment_header::{SegmentHeader, SegmentHeaderError, SegmentMismatch};
