@@ -1,0 +1,40 @@
+# Helpers that the scripts here source.
+set -euo pipefail
+umask 022
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=$ROOT/.cache
+PG_MAJOR=15
+PG_BIN=${PG_BINDIR_15:-/usr/lib/postgresql/$PG_MAJOR/bin}
+
+die() { echo "${0##*/}: $*" >&2; exit 1; }
+seconds_since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f s", b - a }'; }
+
+# PostgreSQL refuses to run as root: root starts it as this user, everybody else as themselves.
+server_user() { if [ "$(id -u)" -eq 0 ]; then echo "${TEST_USER:-postgres}"; else id -un; fi; }
+
+# as_server_user HOME COMMAND...: run it as that user, from a directory that every user can read.
+as_server_user() {
+  local home=$1 user
+  shift
+  if [ "$(id -u)" -ne 0 ]; then (cd / && exec env HOME="$home" "$@"); return; fi
+  user=$(server_user)
+  (cd / && exec setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups env HOME="$home" "$@")
+}
+
+# install_packages PACKAGE...: install the Debian packages that are missing.
+install_packages() {
+  local missing=() package options=(-o DPkg::Lock::Timeout=300 -qq -y --no-install-recommends)
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  [ "$(id -u)" -eq 0 ] || die "Debian packages are missing; as root: apt-get install --no-install-recommends ${missing[*]}"
+  echo "installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  # The lists are refreshed only if they do not know the packages (yet).
+  apt-get "${options[@]}" install "${missing[@]}" ||
+    { apt-get "${options[@]}" update && apt-get "${options[@]}" install "${missing[@]}"; } ||
+    die "apt-get could not install ${missing[*]}"
+}
+
+install_postgres() { [ -n "${PG_BINDIR_15:-}" ] || install_packages "postgresql-$PG_MAJOR"; }
