@@ -158,15 +158,13 @@ impl Maker<'_> {
     }
 
     fn retention(&mut self) -> RetentionPolicy {
-        self.only_word("retention_policy_mode", "auto", |server, value| WarningKind::RetentionPolicyMode {
-            server,
-            value,
-        });
-        self.only_word("wal_retention_policy", "main", |server, value| WarningKind::WalRetentionPolicy {
-            server,
-            value,
+        self.only_word("retention_policy_mode", "auto", |server, value| {
+            WarningKind::RetentionPolicyMode { server, value }
         });
         let Some(text) = self.values.owned_text("retention_policy") else { return RetentionPolicy::Unset };
+        self.only_word("wal_retention_policy", "main", |server, value| {
+            WarningKind::WalRetentionPolicy { server, value }
+        });
         match text.parse() {
             Ok(policy) => RetentionPolicy::Policy(policy),
             Err(_) => {

@@ -33,22 +33,35 @@ pub(crate) enum Kind {
     CompressionLevel,
 }
 
-/// One of a few words.
+/// One of a few words. Case does not matter unless said so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Choice {
     pub(crate) words: &'static [&'static str],
-    pub(crate) case: Case,
-    /// Whether an empty value means unset, instead of being wrong.
-    pub(crate) empty_unsets: bool,
-    /// Barman's explanation of a wrong value; `{}` stands for the value.
+    /// Barman's explanation of a wrong value; `{}` stands for the word that was compared, `{raw}` for the value.
     pub(crate) refusal: &'static str,
+    pub(crate) exact_case: bool,
+    /// An empty value means unset, instead of being wrong.
+    pub(crate) empty_unsets: bool,
+    /// The word that says nothing: the value of `[barman]` applies.
+    pub(crate) inherits: Option<&'static str>,
 }
 
-/// What happens to the case of a word before it is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Case {
-    Exact,
-    Lower,
+impl Choice {
+    const fn new(words: &'static [&'static str], refusal: &'static str) -> Self {
+        Self { words, refusal, exact_case: false, empty_unsets: false, inherits: None }
+    }
+
+    const fn exact_case(self) -> Self {
+        Self { exact_case: true, ..self }
+    }
+
+    const fn empty_unsets(self) -> Self {
+        Self { empty_unsets: true, ..self }
+    }
+
+    const fn inherits(self, word: &'static str) -> Self {
+        Self { inherits: Some(word), ..self }
+    }
 }
 
 /// What an option is when no file sets it.
@@ -102,13 +115,12 @@ pub(crate) const GLOBAL: &[&str] = &[
     "log_level",
 ];
 
-/// Options that a section may hold although no table row reads them: `model` marks the section, `disabled` is known to
-/// Barman but set by itself.
-const SILENT: &[&str] = &["disabled", "model"];
+/// An option that Barman accepts and does not read.
+const DISABLED: &str = "disabled";
 
-/// Whether Barman knows `name` as an option of a server or a model.
+/// Whether Barman knows `name` as an option of a server.
 pub(crate) fn is_server_option(name: &str) -> bool {
-    SILENT.contains(&name) || SERVER.iter().any(|option| option.name == name)
+    name == DISABLED || SERVER.iter().any(|option| option.name == name)
 }
 
 /// Whether Barman accepts `name` in `[barman]`: global options, and silently every option of servers.
@@ -254,83 +266,28 @@ const BACKUP_OPTIONS: &[&str] = &["concurrent_backup", "exclusive_backup", "exte
 
 const RECOVERY_OPTIONS: &[&str] = &["get-wal", "delta-restore"];
 
-const AWS_ENCRYPTION: Choice = Choice {
-    words: &["AES256", "aws:kms"],
-    case: Case::Exact,
-    empty_unsets: false,
-    refusal: "Invalid value '{}' (must be one in: ['AES256', 'aws:kms'])",
-};
+const AWS_ENCRYPTION: Choice = Choice::new(&["AES256", "aws:kms"], "Invalid value '{}' (must be one in: ['AES256', 'aws:kms'])").exact_case();
 
-const BACKUP_COMPRESSION: Choice = Choice {
-    words: &["gzip", "lz4", "zstd", "none"],
-    case: Case::Lower,
-    empty_unsets: false,
-    refusal: "Invalid value '{}'(must be one in: ['gzip', 'lz4', 'zstd', 'none'])",
-};
+const BACKUP_COMPRESSION: Choice = Choice::new(&["gzip", "lz4", "zstd", "none"], "Invalid value '{raw}'(must be one in: ['gzip', 'lz4', 'zstd', 'none'])");
 
-const BACKUP_COMPRESSION_FORMAT: Choice = Choice {
-    words: &["plain", "tar"],
-    case: Case::Lower,
-    empty_unsets: false,
-    refusal: "Invalid value (must be either `plain` or `tar`)",
-};
+const BACKUP_COMPRESSION_FORMAT: Choice = Choice::new(&["plain", "tar"], "Invalid value (must be either `plain` or `tar`)");
 
-const BACKUP_COMPRESSION_LOCATION: Choice = Choice {
-    words: &["client", "server"],
-    case: Case::Lower,
-    empty_unsets: false,
-    refusal: "Invalid value (must be either `client` or `server`)",
-};
+const BACKUP_COMPRESSION_LOCATION: Choice = Choice::new(&["client", "server"], "Invalid value (must be either `client` or `server`)");
 
-const BACKUP_METHOD: Choice = Choice {
-    words: &["rsync", "postgres", "local-rsync", "snapshot", "local-to-cloud"],
-    case: Case::Lower,
-    empty_unsets: false,
-    refusal: "Invalid value (must be one in: 'rsync', 'postgres', 'local-rsync', 'snapshot', 'local-to-cloud')",
-};
+const BACKUP_METHOD: Choice = Choice::new(&["rsync", "postgres", "local-rsync", "snapshot", "local-to-cloud"], "Invalid value (must be one in: 'rsync', 'postgres', 'local-rsync', 'snapshot', 'local-to-cloud')");
 
-const COMPRESSION: Choice = Choice {
-    words: &["gzip", "bzip2", "pygzip", "pybzip2", "pigz", "xz", "zstd", "lz4", "snappy", "custom"],
-    case: Case::Lower,
-    empty_unsets: true,
-    refusal: "Invalid value: '{}' (must be one in: \
-              gzip, bzip2, pygzip, pybzip2, pigz, xz, zstd, lz4, snappy, custom)",
-};
+const COMPRESSION: Choice = Choice::new(&["gzip", "bzip2", "pygzip", "pybzip2", "pigz", "xz", "zstd", "lz4", "snappy", "custom"], "Invalid value: '{}' (must be one in: \
+              gzip, bzip2, pygzip, pybzip2, pigz, xz, zstd, lz4, snappy, custom)").empty_unsets();
 
-const ENCRYPTION: Choice = Choice {
-    words: &["none", "gpg"],
-    case: Case::Lower,
-    empty_unsets: false,
-    refusal: "Invalid encryption value '{}'. Allowed values are: none, gpg.",
-};
+const ENCRYPTION: Choice = Choice::new(&["none", "gpg"], "Invalid encryption value '{}'. Allowed values are: none, gpg.").inherits("none");
 
-const COMBINE_MODE: Choice = Choice {
-    words: &["copy", "link", "clone", "copy-file-range"],
-    case: Case::Lower,
-    empty_unsets: false,
-    refusal: "Invalid value: {} (options are: copy, link, clone, copy-file-range)",
-};
+const COMBINE_MODE: Choice = Choice::new(&["copy", "link", "clone", "copy-file-range"], "Invalid value: {} (options are: copy, link, clone, copy-file-range)");
 
-const CREATE_SLOT: Choice = Choice {
-    words: &["manual", "auto"],
-    case: Case::Lower,
-    empty_unsets: false,
-    refusal: "Invalid value (use 'manual' or 'auto')",
-};
+const CREATE_SLOT: Choice = Choice::new(&["manual", "auto"], "Invalid value (use 'manual' or 'auto')");
 
-const REUSE_BACKUP: Choice = Choice {
-    words: &["copy", "link", "off"],
-    case: Case::Lower,
-    empty_unsets: false,
-    refusal: "Invalid value (use 'copy', 'link' or 'off')",
-};
+const REUSE_BACKUP: Choice = Choice::new(&["copy", "link", "off"], "Invalid value (use 'copy', 'link' or 'off')");
 
-const STAGING_LOCATION: Choice = Choice {
-    words: &["local", "remote"],
-    case: Case::Exact,
-    empty_unsets: false,
-    refusal: "Invalid value: {} (options are: local, remote)",
-};
+const STAGING_LOCATION: Choice = Choice::new(&["local", "remote"], "Invalid value: {} (options are: local, remote)").exact_case();
 
 /// A row for the most common case: inheritable, unset by default, built.
 const fn option(name: &'static str, kind: Kind) -> OptionSpec {

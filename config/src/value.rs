@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::ini::{is_space, strip};
-use crate::options::{Case, Choice, Kind};
+use crate::options::{Choice, Kind};
 
 /// A value that fits its option.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub(crate) fn parse(kind: Kind, text: &str, place: Place<'_>) -> Result<Parsed, 
         }
         Kind::Size => Value::Size(size(text).ok_or_else(|| format!("Invalid value for a number {text}"))?),
         Kind::SlotName => Value::Text(slot_name(text).ok_or(SLOT_REFUSAL)?),
-        Kind::Choice(choice) => choose(choice, text)?,
+        Kind::Choice(choice) => return choose(choice, text),
         Kind::Words(known) => Value::Words(words(known, text, place)?),
         Kind::List => Value::List(list(text)?),
         Kind::AbsolutePath => Value::Text(absolute(text)?),
@@ -181,15 +181,18 @@ fn slot_name(text: &str) -> Option<String> {
     (!name.is_empty() && name.bytes().all(valid)).then_some(name)
 }
 
-fn choose(choice: Choice, text: &str) -> Result<Value, String> {
-    let word = match choice.case {
-        Case::Exact => text.to_owned(),
-        Case::Lower => text.to_lowercase(),
-    };
-    if choice.words.contains(&word.as_str()) {
-        return Ok(Value::Text(word));
+fn choose(choice: Choice, text: &str) -> Result<Parsed, String> {
+    let word = if choice.exact_case { text.to_owned() } else { text.to_lowercase() };
+    if choice.inherits == Some(word.as_str()) {
+        return Ok(Parsed::Inherit);
     }
-    if word.is_empty() && choice.empty_unsets { Ok(Value::Unset) } else { Err(choice.refusal.replace("{}", &word)) }
+    if choice.empty_unsets && word.is_empty() {
+        return Ok(Parsed::Value(Value::Unset));
+    }
+    if choice.words.contains(&word.as_str()) {
+        return Ok(Parsed::Value(Value::Text(word)));
+    }
+    Err(choice.refusal.replace("{}", &word).replace("{raw}", text))
 }
 
 /// Words that exclude each other.
