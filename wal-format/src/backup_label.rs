@@ -89,12 +89,12 @@ impl BackupLabel {
 
     fn lines(input: &[u8]) -> Parsed<'_, Self> {
         let (rest, (start_lsn, start_wal)) = start(input)?;
-        let (rest, checkpoint_lsn) = line("CHECKPOINT LOCATION: ", Lsn::parse).parse(rest)?;
-        let (rest, method) = line("BACKUP METHOD: ", method).parse(rest)?;
-        let (rest, from) = line("BACKUP FROM: ", source).parse(rest)?;
-        let (rest, start_time) = line("START TIME: ", text_until("\n")).parse(rest)?;
-        let (rest, label) = line("LABEL: ", text_until("\nSTART TIMELINE: ")).parse(rest)?;
-        let (rest, start_timeline) = line("START TIMELINE: ", TimelineId::parse).parse(rest)?;
+        let (rest, checkpoint_lsn) = line("CHECKPOINT LOCATION", Lsn::parse).parse(rest)?;
+        let (rest, method) = line("BACKUP METHOD", method).parse(rest)?;
+        let (rest, from) = line("BACKUP FROM", source).parse(rest)?;
+        let (rest, start_time) = line("START TIME", text_until("\n")).parse(rest)?;
+        let (rest, label) = line("LABEL", text_until("\nSTART TIMELINE: ")).parse(rest)?;
+        let (rest, start_timeline) = line("START TIMELINE", TimelineId::parse).parse(rest)?;
         let (rest, incremental_from) = opt(incremental_from).parse(rest)?;
         let label = Self {
             start_lsn,
@@ -111,17 +111,21 @@ impl BackupLabel {
     }
 }
 
-/// One line: what it begins with, what `parser` makes of the rest, and its end.
-fn line<'a, P>(begins: &'static str, parser: P) -> impl Parser<&'a [u8], Output = P::Output, Error = Mismatch<'a>>
+/// One line: its key, what `parser` makes of the rest, and its end.
+fn line<'a, P>(key: &'static str, parser: P) -> impl Parser<&'a [u8], Output = P::Output, Error = Mismatch<'a>>
 where
     P: Parser<&'a [u8], Error = Mismatch<'a>>,
 {
-    delimited(expect(begins, tag(begins)), parser, expect("the end of the line", tag("\n")))
+    delimited(
+        (expect(key, tag(key)), expect("a colon and a space", tag(": "))),
+        parser,
+        expect("the end of the line", tag("\n")),
+    )
 }
 
 fn start(input: &[u8]) -> Parsed<'_, (Lsn, SegmentName)> {
     let file = delimited(expect(" (file ", tag(" (file ")), SegmentName::parse, expect(")", tag(")")));
-    line("START WAL LOCATION: ", (Lsn::parse, file)).parse(input)
+    line("START WAL LOCATION", (Lsn::parse, file)).parse(input)
 }
 
 fn method(input: &[u8]) -> Parsed<'_, BackupMethod> {
@@ -142,7 +146,7 @@ fn text_until<'a>(end: &'static str) -> impl Parser<&'a [u8], Output = String, E
 }
 
 fn incremental_from(input: &[u8]) -> Parsed<'_, IncrementalFrom> {
-    let lines = (line("INCREMENTAL FROM LSN: ", Lsn::parse), line("INCREMENTAL FROM TLI: ", TimelineId::parse));
+    let lines = (line("INCREMENTAL FROM LSN", Lsn::parse), line("INCREMENTAL FROM TLI", TimelineId::parse));
     map(lines, |(lsn, timeline)| IncrementalFrom { lsn, timeline }).parse(input)
 }
 
@@ -232,7 +236,7 @@ START TIMELINE: 1
         let text = LABEL.replace("CHECKPOINT LOCATION", "Checkpoint location");
         assert_eq!(
             BackupLabel::parse(&text).unwrap_err().to_string(),
-            "expected CHECKPOINT LOCATION:  at byte 62, found \"Checkpoint location: 0/2...\""
+            "expected CHECKPOINT LOCATION at byte 62, found \"Checkpoint location: 0/2...\""
         );
     }
 

@@ -99,7 +99,7 @@ pub struct ImpossibleSegmentName {
     pub size: SegmentSize,
 }
 
-/// The name of any file that PostgreSQL archives.
+/// The name of any file that PostgreSQL archives. Ordered by kind first, not as the names sort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WalFileName {
     /// A whole segment: `000000010000000000000002`.

@@ -1,4 +1,43 @@
-//! Every byte layout PostgreSQL owns: WAL, timelines, labels, manifests
+//! Reads what PostgreSQL writes, and believes none of it unchecked.
+//!
+//! A backup is worth as much as the bytes in it. A WAL segment may belong to another cluster, carry the name of a different
+//! segment, come from a version nobody expected; a manifest may have been cut short on the way; a path may contain a
+//! line end. This crate owns every byte layout that PostgreSQL defines, so that such questions have one answer, and gives
+//! it types that cannot hold what no server writes: a [`TimelineId`] is never 0, an [`Lsn`] is not a segment number, and a
+//! [`SegmentName`] says nothing about positions without a [`SegmentSize`].
+//!
+//! It knows bytes only: no files, sockets, clocks or time zones. No input makes it panic, and none makes it allocate more
+//! than a small multiple of its own length; what is wrong is reported with its place, what was expected and what was found.
+//!
+//! # Example
+//!
+//! Is this file what its name says, and does it belong to the cluster that we archive?
+//!
+//! ```
+//! use wal_format::{SegmentHeader, SegmentSize, WalFileName};
+//! # let first_bytes = include_bytes!("../testdata/15/segment_header");
+//! # let archived_cluster = SegmentHeader::parse(first_bytes)?.system_id;
+//!
+//! let name: WalFileName = "000000010000000000000001".parse()?;
+//! if let WalFileName::Segment(segment) = name {
+//!     let header = SegmentHeader::parse(first_bytes)?;
+//!     header.check(&segment, Some(archived_cluster), SegmentSize::DEFAULT)?;
+//!     assert_eq!(segment.next(header.segment_size)?.to_string(), "000000010000000000000002");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What there is
+//!
+//! - Positions and names: [`Lsn`], [`TimelineId`], [`SystemId`], [`SegmentSize`], [`SegmentNumber`], [`SegmentName`],
+//!   [`WalFileName`], [`Timestamp`], and [`PgMajor`] with what differs between the versions.
+//! - WAL: [`PageHeader`] and [`SegmentHeader`].
+//! - Files beside it: [`TimelineHistory`], [`BackupLabel`], [`TablespaceMap`], `Manifest`.
+//! - Checksums: `crc32c` and `Crc32c`, and `Hasher` for what a manifest lists.
+//!
+//! # Features
+//!
+//! `std` (on by default) adds checksums and manifests. Without it the crate needs `alloc` only.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -118,3 +118,6 @@ pub enum ManifestError {
     #[error("backup manifest of version 2 has no System-Identifier")]
     NoSystemId,
 }
+
+#[cfg(test)]
+mod tests;

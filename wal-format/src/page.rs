@@ -217,3 +217,123 @@ pub enum PageHeaderError {
         found: u32,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString as _;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    /// A long header; the first 24 bytes are a short one once `LONG_HEADER` is taken from the flags.
+    fn long_page(flags: u16) -> Vec<u8> {
+        let mut page = Vec::new();
+        page.extend(0xD110u16.to_ne_bytes());
+        page.extend(flags.to_ne_bytes());
+        page.extend(7u32.to_ne_bytes());
+        page.extend(0x0A00_0000u64.to_ne_bytes());
+        page.extend(99u32.to_ne_bytes());
+        page.extend([0; 4]);
+        page.extend(0x1234_5678_9ABC_DEF0u64.to_ne_bytes());
+        page.extend((16u32 << 20).to_ne_bytes());
+        page.extend(8192u32.to_ne_bytes());
+        page
+    }
+
+    fn refusal(at: usize, bytes: &[u8]) -> PageHeaderError {
+        let mut page = long_page(PageFlags::LONG_HEADER);
+        page[at..at + bytes.len()].copy_from_slice(bytes);
+        PageHeader::parse(&page).unwrap_err()
+    }
+
+    #[test]
+    fn every_field_is_read_from_its_place() {
+        let header = PageHeader::parse(&long_page(0x0003)).unwrap();
+        assert_eq!(header.major, PgMajor::V15);
+        assert_eq!(header.timeline.get(), 7);
+        assert_eq!(header.address, Lsn::new(0x0A00_0000));
+        assert_eq!(header.remaining, 99);
+        let long = LongHeader {
+            system_id: SystemId::new(0x1234_5678_9ABC_DEF0),
+            segment_size: SegmentSize::DEFAULT,
+            block_size: 8192,
+        };
+        assert_eq!((header.long, header.len()), (Some(long), 40));
+    }
+
+    #[test]
+    fn a_short_header_has_nothing_more() {
+        let header = PageHeader::parse(&long_page(0)).unwrap();
+        assert_eq!((header.long, header.len()), (None, 24));
+    }
+
+    #[test]
+    fn each_flag_is_its_own_bit() {
+        let flags = |bits| {
+            let flags = PageHeader::parse(&long_page(bits)).unwrap().flags;
+            [
+                flags.first_is_contrecord(),
+                flags.is_long(),
+                flags.backup_blocks_removable(),
+                flags.first_is_overwrite_contrecord(),
+            ]
+        };
+        for (bit, expected) in [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]].into_iter().enumerate() {
+            assert_eq!(flags(1 << bit), expected.map(|set| set == 1));
+        }
+    }
+
+    #[test]
+    fn the_other_byte_order_is_refused_by_name() {
+        for major in PgMajor::ALL {
+            let swapped = major.wal_magic().swap_bytes().to_ne_bytes();
+            assert_eq!(refusal(0, &swapped), PageHeaderError::ForeignByteOrder { major });
+        }
+    }
+
+    #[test]
+    fn what_no_server_writes_is_refused() {
+        for (at, bytes, expected) in [
+            (0, &0xD0FFu16.to_ne_bytes()[..], "WAL page magic is 0xD0FF, which no PostgreSQL from 13 to 19 writes"),
+            (2, &0x0012u16.to_ne_bytes(), "WAL page flags at byte 2 are 0x0012, expected none above 0x000F"),
+            (4, &0u32.to_ne_bytes(), "WAL page timeline at byte 4 is 0, expected a timeline"),
+            (
+                32,
+                &(3u32 << 20).to_ne_bytes(),
+                "WAL segment size at byte 32 is 3145728, expected a power of two from 1048576 to 1073741824",
+            ),
+            (36, &512u32.to_ne_bytes(), "WAL block size at byte 36 is 512, expected a power of two from 1024 to 65536"),
+        ] {
+            assert_eq!(refusal(at, bytes).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn blocks_have_one_to_sixty_four_kilobytes() {
+        for (block_size, accepted) in [(512, false), (1024, true), (3072, false), (65536, true), (131_072, false)] {
+            let mut page = long_page(PageFlags::LONG_HEADER);
+            page[36..40].copy_from_slice(&u32::to_ne_bytes(block_size));
+            assert_eq!(PageHeader::parse(&page).is_ok(), accepted, "{block_size}");
+        }
+    }
+
+    #[test]
+    fn a_cut_header_is_too_short() {
+        let page = long_page(PageFlags::LONG_HEADER);
+        for found in 0..40 {
+            let needed = if found < 24 { 24 } else { 40 };
+            assert_eq!(PageHeader::parse(&page[..found]), Err(PageHeaderError::TooShort { needed, found }));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(mut page in prop::collection::vec(any::<u8>(), 0..48), flags in 0..16u16) {
+            let _ = PageHeader::parse(&page);
+            // Past the magic and the flags, which random bytes seldom are.
+            let start = 0xD110u16.to_ne_bytes().into_iter().chain(flags.to_ne_bytes());
+            page.iter_mut().zip(start).for_each(|(byte, known)| *byte = known);
+            let _ = PageHeader::parse(&page);
+        }
+    }
+}

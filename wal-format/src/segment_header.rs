@@ -153,3 +153,96 @@ pub enum SegmentMismatch {
         found: TimelineId,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SegmentNumber, TimelineId};
+    use alloc::string::ToString as _;
+    use alloc::vec::Vec;
+
+    const SYSTEM: SystemId = SystemId::new(7_710_294_594_766_418_489);
+
+    fn timeline(number: u32) -> TimelineId {
+        TimelineId::new(number).unwrap()
+    }
+
+    /// Of the segment that begins at 0/3000000 and was begun on timeline 2.
+    fn header() -> SegmentHeader {
+        SegmentHeader {
+            major: PgMajor::V15,
+            system_id: SYSTEM,
+            segment_size: SegmentSize::DEFAULT,
+            block_size: 8192,
+            timeline: timeline(2),
+            page_address: Lsn::new(0x0300_0000),
+        }
+    }
+
+    fn name(on: u32, number: u64) -> SegmentName {
+        SegmentNumber::new(number).name(timeline(on), SegmentSize::DEFAULT)
+    }
+
+    fn refusal(name: SegmentName, system: Option<SystemId>, size: SegmentSize) -> alloc::string::String {
+        header().check(&name, system, size).unwrap_err().to_string()
+    }
+
+    /// The long header of 15 with this flag word and address.
+    fn first_page(flags: u16, address: u64) -> Vec<u8> {
+        let mut page = Vec::new();
+        page.extend(PgMajor::V15.wal_magic().to_ne_bytes());
+        page.extend(flags.to_ne_bytes());
+        page.extend(2u32.to_ne_bytes());
+        page.extend(address.to_ne_bytes());
+        page.extend([0; 8]);
+        page.extend(SYSTEM.as_u64().to_ne_bytes());
+        page.extend((16u32 << 20).to_ne_bytes());
+        page.extend(8192u32.to_ne_bytes());
+        page
+    }
+
+    #[test]
+    fn a_segments_first_page_is_read() {
+        assert_eq!(SegmentHeader::parse(&first_page(2, 0x0300_0000)), Ok(header()));
+    }
+
+    #[test]
+    fn other_pages_are_refused() {
+        let refusal = |flags, address| SegmentHeader::parse(&first_page(flags, address)).unwrap_err().to_string();
+        assert_eq!(refusal(0, 0x0300_2000), "WAL page 0/3002000 is not the first page of a segment");
+        assert_eq!(
+            refusal(2, 0x0300_2000),
+            "WAL page 0/3002000 claims to begin a segment, which no segment of 16777216 bytes does there"
+        );
+        assert!(SegmentHeader::parse(&[0; 8192]).is_err());
+    }
+
+    #[test]
+    fn its_own_name_and_that_of_a_descendant_fit() {
+        for on in [2, 3, u32::MAX] {
+            assert_eq!(header().check(&name(on, 3), Some(SYSTEM), SegmentSize::DEFAULT), Ok(()));
+        }
+        assert_eq!(header().check(&name(2, 3), None, SegmentSize::DEFAULT), Ok(()));
+    }
+
+    #[test]
+    fn foreign_and_renamed_files_are_refused() {
+        let size = SegmentSize::DEFAULT;
+        let smaller = SegmentSize::new(1 << 20).unwrap();
+        assert_eq!(
+            refusal(name(2, 3), Some(SystemId::new(1)), size),
+            "WAL belongs to the cluster with system identifier 7710294594766418489, expected 1"
+        );
+        assert_eq!(refusal(name(2, 3), None, smaller), "WAL segment size is 16777216 bytes, expected 1048576");
+        assert_eq!(refusal(name(2, 4), None, size), "WAL begins at 0/3000000, expected 0/4000000 by its name");
+        assert_eq!(
+            refusal(name(1, 3), None, size),
+            "WAL begins on timeline 2, expected 1 or an ancestor of it by its name"
+        );
+        let impossible = SegmentName { timeline: timeline(2), log: 0, segment: 0x100 };
+        assert_eq!(
+            refusal(impossible, None, size),
+            "WAL file name 000000020000000000000100 cannot occur with segments of 16777216 bytes"
+        );
+    }
+}

@@ -31,8 +31,7 @@ pub(super) fn version(text: &[u8]) -> Result<ManifestVersion, ManifestError> {
 fn version_number(input: &[u8]) -> Parsed<'_, u64> {
     let key =
         (tag("{"), multispace0, tag("\"PostgreSQL-Backup-Manifest-Version\""), multispace0, tag(":"), multispace0);
-    preceded(expect("{ \"PostgreSQL-Backup-Manifest-Version\": ", key), expect("a version number", decimal))
-        .parse(input)
+    preceded(expect("{ \"PostgreSQL-Backup-Manifest-Version\"", key), expect("a version number", decimal)).parse(input)
 }
 
 /// Reads the whole text, whose version is `version`.

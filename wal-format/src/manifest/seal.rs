@@ -29,6 +29,6 @@ fn seal(input: &[u8]) -> Parsed<'_, Checksum> {
     let key = (multispace0, tag("\"Manifest-Checksum\""), multispace0, tag(":"), multispace0, tag("\""));
     let end = (tag("\""), multispace0, tag("}"));
     let checksum = map_opt(is_not("\""), |digits| Checksum::new(ChecksumAlgorithm::Sha256, &hex::decode(digits)?));
-    delimited(expect("\"Manifest-Checksum\": \"", key), expect("64 hexadecimal digits", checksum), expect("\"}", end))
+    delimited(expect("\"Manifest-Checksum\"", key), expect("64 hexadecimal digits", checksum), expect("\"}", end))
         .parse(input)
 }
