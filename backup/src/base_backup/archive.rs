@@ -1,0 +1,153 @@
+//! Unpacks one archive of the stream while it arrives.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+
+use barman_storage::{Cancel, Cancelled, Dir};
+use tar::{Archive, Header};
+use wal_format::Crc32c;
+
+use super::entry::{Entry, EntryError, EntryKind};
+use super::error::{ArchiveName, BaseBackupError};
+use super::received_files::ReceivedFiles;
+
+/// Large enough for the kernel, small enough for the processor's cache.
+const BUFFER_SIZE: usize = 128 * 1024;
+
+/// Places the entries of a backup's archives and remembers what it wrote.
+#[derive(Debug)]
+pub(super) struct Unpacker<'a> {
+    cancel: &'a Cancel,
+    buffer: Vec<u8>,
+    unpacked: Unpacked,
+}
+
+/// What all archives of a backup held.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    pub(super) files: ReceivedFiles,
+    /// The sum of the sizes of all files.
+    pub(super) bytes: u64,
+    /// The tablespaces that the data directory links to.
+    pub(super) links: BTreeSet<u32>,
+}
+
+impl<'a> Unpacker<'a> {
+    pub(super) fn new(cancel: &'a Cancel) -> Self {
+        let unpacked = Unpacked { files: ReceivedFiles::new(), bytes: 0, links: BTreeSet::new() };
+        Self { cancel, buffer: vec![0; BUFFER_SIZE], unpacked }
+    }
+
+    /// Unpacks one archive into `root`, which is empty.
+    ///
+    /// Links are only noted here: they are made when no entry can come any more, so that none is written through one.
+    ///
+    /// # Errors
+    /// The stream is no tar archive or breaks off, an entry is none that PostgreSQL sends, a file cannot be written.
+    pub(super) fn unpack(
+        &mut self,
+        archive: ArchiveName,
+        root: &Dir,
+        stream: &mut impl Read,
+    ) -> Result<(), BaseBackupError> {
+        let broken = |source| BaseBackupError::Archive { archive, source };
+        let mut tar = Archive::new(&mut *stream);
+        // Raw: an extension header stays an entry of its own, to be refused, and changes no later name or size.
+        for entry in tar.entries().map_err(broken)?.raw(true) {
+            self.cancel.check()?;
+            let mut entry = entry.map_err(broken)?;
+            self.place(archive, root, &mut entry).map_err(|failure| failure.at(archive, entry.header()))?;
+        }
+        expect_zeros(stream, &mut self.buffer).map_err(broken)
+    }
+
+    /// Returns what was unpacked.
+    pub(super) fn finish(self) -> Unpacked {
+        self.unpacked
+    }
+
+    fn place(&mut self, archive: ArchiveName, root: &Dir, tar: &mut tar::Entry<'_, impl Read>) -> Result<(), Failure> {
+        let entry = Entry::from_header(tar.header(), archive)?;
+        match entry.kind {
+            EntryKind::TablespaceLink { oid } if self.unpacked.links.insert(oid) => Ok(()),
+            EntryKind::TablespaceLink { .. } => Err(EntryError::Duplicate.into()),
+            _ if root.stat(&entry.path)?.is_some() => Err(EntryError::Duplicate.into()),
+            EntryKind::Directory => Ok(root.create_subdir(&entry.path, entry.mode).map(drop)?),
+            EntryKind::File { size } => {
+                let crc = self.write_file(root, &entry, size, tar)?;
+                self.unpacked.bytes += size;
+                self.unpacked.files.add(&archive.manifest_path(&entry.path), size, crc);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes one file and returns the CRC-32C of what was written.
+    fn write_file(&mut self, root: &Dir, entry: &Entry, size: u64, content: &mut impl Read) -> Result<u32, Failure> {
+        let mut file = root.create_file(&entry.path, entry.mode)?;
+        let mut crc = Crc32c::new();
+        let mut written = 0;
+        while written < size {
+            self.cancel.check()?;
+            let length = content.read(&mut self.buffer).map_err(Failure::Broken)?;
+            if length == 0 {
+                return Err(EntryError::Truncated { expected: size, found: written }.into());
+            }
+            let bytes = &self.buffer[..length];
+            crc.update(bytes);
+            file.write_all(bytes)?;
+            written += length as u64;
+        }
+        Ok(crc.finish())
+    }
+}
+
+/// Why an entry was not placed, before the archive and the entry's name are added.
+#[derive(Debug)]
+enum Failure {
+    Refused(EntryError),
+    Broken(io::Error),
+    Other(BaseBackupError),
+}
+
+impl Failure {
+    fn at(self, archive: ArchiveName, header: &Header) -> BaseBackupError {
+        match self {
+            Self::Refused(kind) => {
+                let entry = String::from_utf8_lossy(&header.path_bytes()).into_owned();
+                BaseBackupError::Entry { archive, entry, kind }
+            }
+            Self::Broken(source) => BaseBackupError::Archive { archive, source },
+            Self::Other(error) => error,
+        }
+    }
+}
+
+impl From<EntryError> for Failure {
+    fn from(kind: EntryError) -> Self {
+        Self::Refused(kind)
+    }
+}
+
+impl From<barman_storage::Error> for Failure {
+    fn from(error: barman_storage::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<Cancelled> for Failure {
+    fn from(cancelled: Cancelled) -> Self {
+        Self::Other(cancelled.into())
+    }
+}
+
+/// After its last entry an archive holds zeros alone: anything else is an entry that we failed to see.
+fn expect_zeros(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<()> {
+    loop {
+        match stream.read(buffer)? {
+            0 => return Ok(()),
+            length if buffer[..length].iter().all(|byte| *byte == 0) => {}
+            _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "data after the end of the archive")),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What a receiver tells while it runs.
+
+use std::time::Duration;
+
+use wal_format::{Lsn, SegmentName, SystemId, TimelineId};
+
+use super::error::ReceiveError;
+
+/// Something happened while WAL was received.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReceiverEvent<'a> {
+    /// WAL is about to flow.
+    Connected {
+        /// The server.
+        host: String,
+        /// Its cluster.
+        system: SystemId,
+        /// The timeline that is asked for first.
+        timeline: TimelineId,
+        /// The position that is asked for first.
+        start: Lsn,
+        /// Why it is that position.
+        reason: StartReason,
+    },
+    /// A timeline's history file is in the streaming directory, ahead of the timeline's WAL.
+    HistoryStored {
+        /// The timeline.
+        timeline: TimelineId,
+    },
+    /// A segment is complete and durable under its final name: it can be archived at once.
+    SegmentFinished {
+        /// Its file in the streaming directory.
+        segment: SegmentName,
+    },
+    /// The server has left a timeline; receiving goes on with the next one.
+    TimelineSwitch {
+        /// The timeline that ended.
+        from: TimelineId,
+        /// The timeline that goes on.
+        to: TimelineId,
+        /// Where the one ended and the other begins.
+        at: Lsn,
+    },
+    /// A sync failed: what was written since the last good one is received again, into a new file.
+    SyncFailed {
+        /// The failure.
+        error: &'a ReceiveError,
+    },
+    /// The connection is gone; there will be another attempt.
+    Reconnecting {
+        /// Why it is gone.
+        error: &'a ReceiveError,
+        /// How long until then.
+        after: Duration,
+    },
+}
+
+/// Why receiving starts where it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartReason {
+    /// It goes on where the streaming directory ends.
+    StreamingDirectory,
+    /// The streaming directory is empty: it goes on after the newest archived segment.
+    Archive,
+    /// There is no WAL yet: the slot has kept WAL since then.
+    Slot,
+    /// There is no WAL yet: it begins with the segment that the server is writing.
+    ServerPosition,
+}

@@ -1,0 +1,208 @@
+//! Receives WAL by streaming replication and keeps it safe.
+
+mod error;
+mod event;
+mod history;
+mod options;
+mod segment_file;
+mod segment_writer;
+mod session;
+mod start;
+mod streaming_directory;
+mod writer_thread;
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use barman_storage::{Cancel, Dir};
+use replication_client::{Client, Config, Durable, Mode, StartReplication, SystemIdentity};
+use wal_format::{Lsn, SegmentNumber};
+
+pub use error::ReceiveError;
+pub use event::{ReceiverEvent, StartReason};
+pub use options::{ReceiverOptions, Reconnect};
+
+use crate::cancelled::cancelled;
+use segment_writer::{SegmentWriter, StreamStart};
+use session::{Progress, Session, SessionEnd};
+use start::StartPoint;
+
+/// Where a receiver stood when it was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// The last position that was made durable and reported, if WAL had arrived at all.
+    pub durable: Option<Durable>,
+}
+
+/// Receives WAL into `streaming` until `cancel` is set.
+///
+/// `events` is called on the receiver's task, so it must not block: to archive a segment at once, let it pass
+/// [`ReceiverEvent::SegmentFinished`] on to a thread.
+///
+/// # Errors
+/// Anything that ends the stream; see [`ReceiveError`]. With [`ReceiverOptions::reconnect`] only what waiting does not
+/// heal. What was received before is safe, and another call goes on from there.
+pub async fn receive(
+    config: &Config,
+    streaming: &Dir,
+    options: &ReceiverOptions,
+    cancel: &Cancel,
+    events: &(dyn Fn(&ReceiverEvent<'_>) + Send + Sync),
+) -> Result<Received, ReceiveError> {
+    let context = Context { streaming, options, cancel, events, wal_arrived: AtomicBool::new(false) };
+    let mut failures = 0;
+    loop {
+        let error = match context.receive_once(config).await {
+            Err(error) if error.is_transient() && !cancel.is_cancelled() => error,
+            ended => return ended,
+        };
+        let Some(reconnect) = options.reconnect else { return Err(error) };
+        failures = if context.wal_arrived.swap(false, Ordering::Relaxed) { 0 } else { failures };
+        let after = reconnect.wait(failures, RandomState::new().hash_one(failures));
+        context.event(&ReceiverEvent::Reconnecting { error: &error, after });
+        tokio::select! {
+            () = tokio::time::sleep(after) => failures += 1,
+            () = cancelled(cancel) => return Ok(Received { durable: None }),
+        }
+    }
+}
+
+/// What stays the same from one connection to the next.
+struct Context<'a> {
+    streaming: &'a Dir,
+    options: &'a ReceiverOptions,
+    cancel: &'a Cancel,
+    events: &'a (dyn Fn(&ReceiverEvent<'_>) + Send + Sync),
+    /// Whether the connection was good for something, so that the next failure counts as the first.
+    wal_arrived: AtomicBool,
+}
+
+impl Context<'_> {
+    fn event(&self, event: &ReceiverEvent<'_>) {
+        (self.events)(event);
+    }
+
+    fn wal_arrived(&self) {
+        self.wal_arrived.store(true, Ordering::Relaxed);
+    }
+
+    async fn receive_once(&self, config: &Config) -> Result<Received, ReceiveError> {
+        let (client, start) = tokio::select! {
+            connected = self.connect(config) => connected?,
+            () = cancelled(self.cancel) => return Ok(Received { durable: None }),
+        };
+        self.follow(client, start).await
+    }
+
+    /// Connects, makes sure that it is the right cluster, and finds out where to go on.
+    async fn connect(&self, config: &Config) -> Result<(Client, StreamStart), ReceiveError> {
+        let mut client = Client::connect(config, Mode::PhysicalReplication).await?;
+        let server = client.identify_system().await?;
+        self.refuse_foreign(server)?;
+        let size = start::segment_size(&mut client).await?;
+        let StartPoint { timeline, position, reason } =
+            start::find(&mut client, self.streaming, self.options, server, size).await?;
+        let (host, system) = (client.host_description().to_owned(), server.system_id);
+        self.event(&ReceiverEvent::Connected { host, system, timeline, start: position, reason });
+        Ok((client, StreamStart { system, size, timeline, position }))
+    }
+
+    fn refuse_foreign(&self, server: SystemIdentity) -> Result<(), ReceiveError> {
+        match self.options.system {
+            Some(expected) if expected != server.system_id => {
+                Err(ReceiveError::ForeignSystem { expected, found: server.system_id })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Receives one timeline after the other.
+    async fn follow(&self, mut client: Client, mut start: StreamStart) -> Result<Received, ReceiveError> {
+        let mut writer = SegmentWriter::new(self.streaming.clone(), start);
+        loop {
+            if history::store(&mut client, self.streaming, start.timeline).await? {
+                self.event(&ReceiverEvent::HistoryStored { timeline: start.timeline });
+            }
+            let rewriting = writer.is_replacing();
+            let (progress, end) = self.stream(client, start, writer).await?;
+            match end {
+                SessionEnd::Cancelled => return Ok(Received { durable: progress.durable }),
+                SessionEnd::TimelineEnded { client: next, timeline, at } => {
+                    self.event(&ReceiverEvent::TimelineSwitch { from: start.timeline, to: timeline, at });
+                    let position = SegmentNumber::containing(at, start.size).start(start.size);
+                    start = StreamStart { timeline, position, ..start };
+                    writer = SegmentWriter::new(self.streaming.clone(), start);
+                    client = next;
+                }
+                // A second failure without a good sync in between: this disk will not take it.
+                SessionEnd::SyncFailed { error, .. } if rewriting && progress.durable.is_none() => return Err(error),
+                SessionEnd::SyncFailed { client: again, segment, error } => {
+                    self.event(&ReceiverEvent::SyncFailed { error: &error });
+                    let until = reported_before(&start, segment.number(start.size)?, progress);
+                    start.position = segment.start(start.size)?;
+                    writer = SegmentWriter::replacing(self.streaming.clone(), start, until);
+                    client = again;
+                }
+            }
+        }
+    }
+
+    async fn stream(
+        &self,
+        client: Client,
+        start: StreamStart,
+        writer: SegmentWriter,
+    ) -> Result<(Progress, SessionEnd), ReceiveError> {
+        let StreamStart { timeline, position, .. } = start;
+        let slot = self.options.slot.clone();
+        let stream = client.start_replication(StartReplication { slot, timeline, start: position }).await?;
+        let (progress, end) = Session::new(self, stream, writer).run().await;
+        Ok((progress, end?))
+    }
+}
+
+/// Returns how far the file of a segment may have been reported as flushed, when a session that began at `start` fails.
+///
+/// An earlier run may have reported any part of the segment that this one began with. Of the later ones only this session
+/// knows anything.
+fn reported_before(start: &StreamStart, segment: SegmentNumber, progress: Progress) -> Lsn {
+    match progress.durable {
+        Some(durable) if segment.start(start.size) > start.position => durable.lsn(),
+        _ => segment.end(start.size),
+    }
+}
+
+impl Reconnect {
+    /// Returns how long to wait after this many failures before the last one: half of the longest wait at least, and a
+    /// random part of the rest.
+    fn wait(self, failures: u32, random: u64) -> Duration {
+        let longest = self.first.saturating_mul(2_u32.saturating_pow(failures)).min(self.longest);
+        let part = f64::from((random >> 32) as u32) / f64::from(u32::MAX);
+        longest.mul_f64(0.5 + part / 2.0)
+    }
+}
+
+/// Runs work on files where it may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ReceiveError> + Send + 'static,
+) -> Result<T, ReceiveError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_keep_a_random_half() {
+        let reconnect = Reconnect { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
+        let seconds = |failures, random| reconnect.wait(failures, random).as_secs_f64();
+        assert_eq!((seconds(0, 0), seconds(0, u64::MAX)), (0.5, 1.0));
+        assert_eq!((seconds(3, 0), seconds(3, u64::MAX)), (4.0, 8.0));
+        assert_eq!((seconds(6, u64::MAX), seconds(4_000_000_000, u64::MAX)), (60.0, 60.0));
+    }
+}

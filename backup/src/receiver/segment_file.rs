@@ -1,0 +1,196 @@
+//! The file of one segment while it is being received.
+
+use std::ffi::OsStr;
+use std::io::Read;
+
+use barman_storage::{Dir, Operation, OutFile, PublishError, RelativePath};
+use wal_format::{SegmentHeader, SegmentName, SegmentSize, SystemId};
+
+use super::error::ReceiveError;
+
+/// pg_receivewal's mode for what it writes (`pg_file_create_mode`).
+const MODE: u32 = 0o600;
+
+/// `<segment>.partial`, open for writing.
+///
+/// It has the size of a segment from the beginning: pg_receivewal, and Barman with it, refuse to take over a partial
+/// file of another size. The file system is asked for the space instead of writing zeros first, so each byte is written
+/// once.
+#[derive(Debug)]
+pub(super) struct SegmentFile {
+    dir: Dir,
+    segment: SegmentName,
+    file: OutFile,
+    entry: DirectoryEntry,
+}
+
+/// What is known about the name of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DirectoryEntry {
+    /// A crash may still lose it.
+    Unsynced,
+    Synced,
+    /// The name is a temporary one: an older file with a part of the same segment holds the real name.
+    Replacement,
+}
+
+impl SegmentFile {
+    /// Creates the partial file of `segment`, or opens the one that an earlier run left.
+    ///
+    /// What an earlier run wrote is kept, for it may have been reported as flushed: the same bytes are received and
+    /// written over it again, as pg_receivewal would.
+    ///
+    /// # Errors
+    /// The file cannot be created or has WAL of another cluster in it, or there is no room for it.
+    pub(super) fn open(
+        dir: &Dir,
+        segment: SegmentName,
+        size: SegmentSize,
+        system: SystemId,
+    ) -> Result<Self, ReceiveError> {
+        let path = partial_path(segment);
+        let Some(found) = dir.stat(&path)? else {
+            return Self::create(dir, segment, size, DirectoryEntry::Unsynced);
+        };
+        if found.size > size.bytes() {
+            return Err(ReceiveError::PartialSize { segment, expected: size, found: found.size });
+        }
+        refuse_foreign(dir, &path, system)?;
+        let mut file = dir.edit_file(&path)?;
+        file.allocate(size.bytes())?;
+        Ok(Self { dir: dir.clone(), segment, file, entry: DirectoryEntry::Unsynced })
+    }
+
+    /// Creates a new file beside the partial file of `segment`, of which a sync failed.
+    ///
+    /// The old file stays until this one is synced: what it holds may have been reported as flushed.
+    ///
+    /// # Errors
+    /// The file cannot be created, or there is no room for it.
+    pub(super) fn replace(dir: &Dir, segment: SegmentName, size: SegmentSize) -> Result<Self, ReceiveError> {
+        dir.remove_file(&replacement_path(segment))?;
+        Self::create(dir, segment, size, DirectoryEntry::Replacement)
+    }
+
+    /// Returns the segment that the file is of.
+    pub(super) fn segment(&self) -> SegmentName {
+        self.segment
+    }
+
+    /// Writes bytes of the segment, `offset` bytes from its beginning.
+    ///
+    /// # Errors
+    /// The disk is full or fails.
+    pub(super) fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), ReceiveError> {
+        Ok(self.file.write_all_at(offset, bytes)?)
+    }
+
+    /// Makes what was written durable, and findable under the name `<segment>.partial`.
+    ///
+    /// # Errors
+    /// [`ReceiveError::Sync`]: nothing written since the last good sync may be believed (invariant 2).
+    pub(super) fn sync(&mut self) -> Result<(), ReceiveError> {
+        let failed = |source| ReceiveError::Sync { segment: self.segment, source };
+        self.file.sync_data().map_err(failed)?;
+        match self.entry {
+            DirectoryEntry::Synced => {}
+            DirectoryEntry::Unsynced => self.dir.sync().map_err(failed)?,
+            DirectoryEntry::Replacement => {
+                self.dir.sync().map_err(failed)?;
+                put_in_place(&self.dir, self.segment)?;
+            }
+        }
+        self.entry = DirectoryEntry::Synced;
+        Ok(())
+    }
+
+    /// Makes the complete segment durable under its final name.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync), or another file has that name.
+    pub(super) fn finish(mut self) -> Result<(), ReceiveError> {
+        if self.entry == DirectoryEntry::Replacement {
+            self.sync()?;
+        }
+        // Syncs the file before it gets the name, and then the directory, with which no earlier name needs a sync.
+        let renamed = self.dir.rename_new(&partial_path(self.segment), &self.dir, &segment_path(self.segment));
+        match renamed {
+            Ok(_) => Ok(()),
+            Err(PublishError::Storage(source)) if source.operation() == Operation::Sync => {
+                Err(ReceiveError::Sync { segment: self.segment, source })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn create(dir: &Dir, segment: SegmentName, size: SegmentSize, entry: DirectoryEntry) -> Result<Self, ReceiveError> {
+        let path = match entry {
+            DirectoryEntry::Replacement => replacement_path(segment),
+            _ => partial_path(segment),
+        };
+        let mut file = dir.create_file(&path, MODE)?;
+        if let Err(error) = file.allocate(size.bytes()) {
+            // No room. A file of part of the size would keep pg_receivewal from taking over.
+            dir.remove_file(&path)?;
+            return Err(error.into());
+        }
+        Ok(Self { dir: dir.clone(), segment, file, entry })
+    }
+}
+
+/// Finishes or undoes what [`SegmentFile::replace`] began and a crash cut short.
+///
+/// # Errors
+/// The directory cannot be read or changed.
+pub(super) fn settle_replacement(dir: &Dir, segment: SegmentName) -> Result<(), ReceiveError> {
+    if dir.stat(&partial_path(segment))?.is_some() || dir.stat(&segment_path(segment))?.is_some() {
+        Ok(dir.remove_file(&replacement_path(segment))?)
+    } else {
+        put_in_place(dir, segment)
+    }
+}
+
+/// Gives the replacement its name. A crash in between leaves the replacement alone, complete and synced, for
+/// [`settle_replacement`] to find.
+fn put_in_place(dir: &Dir, segment: SegmentName) -> Result<(), ReceiveError> {
+    dir.remove_file(&partial_path(segment))?;
+    dir.rename_new(&replacement_path(segment), dir, &partial_path(segment))?;
+    Ok(())
+}
+
+/// Refuses to write over another cluster's WAL. A file that has no readable header yet is nobody's.
+fn refuse_foreign(dir: &Dir, path: &RelativePath, expected: SystemId) -> Result<(), ReceiveError> {
+    let mut header = Vec::new();
+    let read = dir.open_file(path)?.take(SegmentHeader::LEN as u64).read_to_end(&mut header);
+    read.map_err(|source| barman_storage::Error::new(Operation::Read, path.as_path(), source))?;
+    match SegmentHeader::parse(&header) {
+        Ok(header) if header.system_id != expected => {
+            Err(ReceiveError::ForeignSystem { expected: header.system_id, found: expected })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The final name of a segment's file.
+pub(super) fn segment_path(segment: SegmentName) -> RelativePath {
+    plain_name(segment.to_string())
+}
+
+/// The name of a segment's file while it is being received.
+pub(super) fn partial_path(segment: SegmentName) -> RelativePath {
+    plain_name(format!("{segment}.partial"))
+}
+
+/// Both Barman and pg_receivewal ignore names that end in `.tmp`.
+fn replacement_path(segment: SegmentName) -> RelativePath {
+    plain_name(format!("{segment}.partial.tmp"))
+}
+
+/// Returns the segment that a file of this name would replace the partial file of.
+pub(super) fn replaced_segment(name: &OsStr) -> Option<SegmentName> {
+    name.to_str()?.strip_suffix(".partial.tmp")?.parse().ok()
+}
+
+fn plain_name(name: String) -> RelativePath {
+    RelativePath::new(name).expect("digits and dots are a plain file name")
+}

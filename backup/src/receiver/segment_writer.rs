@@ -1,0 +1,124 @@
+//! Writes the WAL of one timeline into segment files.
+
+use barman_storage::Dir;
+use replication_client::Durable;
+use wal_format::{Lsn, SegmentName, SegmentNumber, SegmentSize, SystemId, TimelineId};
+
+use super::error::ReceiveError;
+use super::segment_file::SegmentFile;
+
+/// Where a stream of WAL begins, and which cluster and timeline it is of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StreamStart {
+    pub(super) system: SystemId,
+    pub(super) size: SegmentSize,
+    pub(super) timeline: TimelineId,
+    /// The first byte of a segment.
+    pub(super) position: Lsn,
+}
+
+/// Takes WAL in order, keeps each segment in a partial file until it is complete, and says what is durable.
+///
+/// ```text
+///            write             write up to its end            finish_segment
+/// (no file) ───────▶ (partial) ───────────────────▶ (complete) ───────────────▶ (no file)
+///                     │     ▲
+///                     └─────┘ write, sync
+/// ```
+#[derive(Debug)]
+pub(super) struct SegmentWriter {
+    dir: Dir,
+    start: StreamStart,
+    /// Where the next byte belongs.
+    position: Lsn,
+    open: Option<SegmentFile>,
+    /// Whether the open file has bytes that no sync has seen.
+    unsynced: bool,
+    /// After a failed sync, how far the file that is being replaced may have been reported: nothing is synced, and so
+    /// nothing reported, before this writer is as far.
+    replace_until: Option<Lsn>,
+}
+
+impl SegmentWriter {
+    pub(super) fn new(dir: Dir, start: StreamStart) -> Self {
+        Self { dir, start, position: start.position, open: None, unsynced: false, replace_until: None }
+    }
+
+    /// Returns a writer that begins with a new file, because the old file of the first segment could not be synced.
+    ///
+    /// What the old file holds before `until` may have been reported as flushed, so it stays until the new one is as far.
+    pub(super) fn replacing(dir: Dir, start: StreamStart, until: Lsn) -> Self {
+        Self { replace_until: Some(until), ..Self::new(dir, start) }
+    }
+
+    /// Returns whether it still has to write a segment again after a failed sync.
+    pub(super) fn is_replacing(&self) -> bool {
+        self.replace_until.is_some()
+    }
+
+    /// Returns where the next byte belongs: everything before it is written, though perhaps not durable.
+    pub(super) fn position(&self) -> Lsn {
+        self.position
+    }
+
+    /// Writes the bytes that begin at `at`, up to the end of the segment they begin in, and returns how many.
+    ///
+    /// # Errors
+    /// `at` is not where the bytes before ended, or the file cannot be opened or written.
+    pub(super) fn write(&mut self, at: Lsn, data: &[u8]) -> Result<usize, ReceiveError> {
+        if at != self.position {
+            return Err(ReceiveError::OutOfOrder { expected: self.position, found: at });
+        }
+        let segment = SegmentNumber::containing(at, self.start.size);
+        let offset = at.as_u64() - segment.start(self.start.size).as_u64();
+        let room = usize::try_from(self.start.size.bytes() - offset).unwrap_or(usize::MAX);
+        let data = &data[..data.len().min(room)];
+        let position = at.checked_add(data.len() as u64).ok_or(ReceiveError::EndOfAddresses)?;
+        self.open_file()?.write_at(offset, data)?;
+        self.position = position;
+        self.unsynced = true;
+        Ok(data.len())
+    }
+
+    /// Gives the segment its final name if it is complete, and returns that with the proof that it is durable there.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync), or a file of that name exists already.
+    pub(super) fn finish_segment(&mut self) -> Result<Option<(SegmentName, Durable)>, ReceiveError> {
+        let StreamStart { system, size, timeline, .. } = self.start;
+        let complete = self.position == SegmentNumber::containing(self.position, size).start(size);
+        let Some(file) = self.open.take_if(|_| complete) else { return Ok(None) };
+        let segment = file.segment();
+        self.replace_until = None;
+        self.unsynced = false;
+        // Invariant 1: the position is reported only after the file and its name are synced.
+        let durable = Durable::after_sync(system, timeline, self.position, || file.finish())?;
+        Ok(Some((segment, durable)))
+    }
+
+    /// Makes everything written so far durable, and returns the proof, or `None` if there is nothing new to report.
+    ///
+    /// # Errors
+    /// [`ReceiveError::Sync`]: everything since the last proof is to be received again, into a new file (invariant 2).
+    pub(super) fn sync(&mut self) -> Result<Option<Durable>, ReceiveError> {
+        let behind = self.replace_until.is_some_and(|until| self.position < until);
+        let Some(file) = self.open.as_mut().filter(|_| self.unsynced && !behind) else { return Ok(None) };
+        let StreamStart { system, timeline, .. } = self.start;
+        let durable = Durable::after_sync(system, timeline, self.position, || file.sync())?;
+        self.replace_until = None;
+        self.unsynced = false;
+        Ok(Some(durable))
+    }
+
+    fn open_file(&mut self) -> Result<&mut SegmentFile, ReceiveError> {
+        let StreamStart { system, size, timeline, .. } = self.start;
+        let segment = SegmentNumber::containing(self.position, size).name(timeline, size);
+        match &mut self.open {
+            Some(file) => Ok(file),
+            closed => Ok(closed.insert(match self.replace_until {
+                Some(_) => SegmentFile::replace(&self.dir, segment, size)?,
+                None => SegmentFile::open(&self.dir, segment, size, system)?,
+            })),
+        }
+    }
+}
