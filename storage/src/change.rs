@@ -16,19 +16,52 @@ use std::sync::Arc;
 #[derive(Debug)]
 #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "only a recorder reads what a change consists of"))]
 pub(crate) enum Change<'a> {
-    CreateFile { path: PathBuf, mode: u32 },
-    CreateDirectory { path: PathBuf, mode: u32 },
-    CreateLink { path: PathBuf, target: &'a Path },
-    AddName { existing: PathBuf, path: PathBuf },
-    Rename { from: PathBuf, to: PathBuf },
-    Remove { path: PathBuf },
-    Write { node: NodeId, offset: u64, bytes: &'a [u8] },
+    CreateFile {
+        path: PathBuf,
+        mode: u32,
+    },
+    CreateDirectory {
+        path: PathBuf,
+        mode: u32,
+    },
+    CreateLink {
+        path: PathBuf,
+        target: &'a Path,
+    },
+    AddName {
+        existing: PathBuf,
+        path: PathBuf,
+    },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    Remove {
+        path: PathBuf,
+    },
+    Write {
+        node: NodeId,
+        offset: u64,
+        bytes: &'a [u8],
+    },
     /// Cuts the file, or continues it with zeros.
-    SetLength { node: NodeId, length: u64 },
-    SetMode { node: NodeId, mode: u32 },
-    SetModified { node: NodeId, modified: SystemTime },
+    SetLength {
+        node: NodeId,
+        length: u64,
+    },
+    SetMode {
+        node: NodeId,
+        mode: u32,
+    },
+    SetModified {
+        node: NodeId,
+        modified: SystemTime,
+    },
     /// Of a file: its contents and length, and unless `contents_only` its mode and time. Of a directory: its names.
-    Sync { node: NodeId, contents_only: bool },
+    Sync {
+        node: NodeId,
+        contents_only: bool,
+    },
 }
 
 /// A file or directory as the recorder knows it, whatever its name is by now. Always 0 where nothing is recorded.

@@ -90,12 +90,12 @@ pub enum CopyError {
 ///
 /// # Errors
 /// The first failure; other threads stop within a buffer. Copies that were made stay, the last ones in part.
-pub fn copy_files(
+pub fn copy_files<'c>(
     from: &Dir,
     to: &Dir,
     items: &[CopyItem],
     options: &CopyOptions,
-    check: &(dyn Fn(usize) -> Option<Box<dyn FileCheck>> + Sync),
+    check: &(dyn Fn(usize) -> Option<Box<dyn FileCheck + 'c>> + Sync),
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<(), CopyError> {
     let work = Work { from, to, options, check, progress, queue: Queue::new(items), failure: OnceLock::new() };
@@ -108,18 +108,18 @@ pub fn copy_files(
 }
 
 /// What the threads share.
-struct Work<'a> {
+struct Work<'a, 'c> {
     from: &'a Dir,
     to: &'a Dir,
     options: &'a CopyOptions,
-    check: &'a (dyn Fn(usize) -> Option<Box<dyn FileCheck>> + Sync),
+    check: &'a (dyn Fn(usize) -> Option<Box<dyn FileCheck + 'c>> + Sync),
     progress: &'a (dyn Fn(u64) + Sync),
     queue: Queue<'a>,
     /// The first one stops all threads.
     failure: OnceLock<CopyError>,
 }
 
-impl Work<'_> {
+impl<'c> Work<'_, 'c> {
     /// Copies one file after the other, until none is left or somebody failed.
     fn run(&self) {
         let mut buffer = vec![0; BUFFER];
@@ -135,7 +135,7 @@ impl Work<'_> {
     fn copy(
         &self,
         item: &CopyItem,
-        mut check: Option<Box<dyn FileCheck>>,
+        mut check: Option<Box<dyn FileCheck + 'c>>,
         buffer: &mut [u8],
     ) -> Result<(), CopyError> {
         self.check_stop()?;

@@ -218,9 +218,7 @@ impl Dir {
     /// The sync failed. What happened since the last good one may be lost, and another sync would not tell (invariant 2).
     pub fn sync(&self) -> Result<(), Error> {
         let describe = || Change::Sync { node: self.gate().directory(self.path()), contents_only: false };
-        self.gate()
-            .pass(describe, || rustix::fs::fsync(self))
-            .map_err(|e| Error::new(Operation::Sync, self.path(), e))
+        self.gate().pass(describe, || rustix::fs::fsync(self)).map_err(|e| Error::new(Operation::Sync, self.path(), e))
     }
 
     /// Returns how many bytes the file system of this directory still takes from an ordinary user.
@@ -255,8 +253,8 @@ impl Dir {
 
     pub(crate) fn child(&self, name: &OsStr) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(self, name, flags, Mode::empty())
-            .map_err(|e| self.failed(Operation::Open, name, e))?;
+        let fd =
+            rustix::fs::openat(self, name, flags, Mode::empty()).map_err(|e| self.failed(Operation::Open, name, e))?;
         Ok(Self(Arc::new(Handle { fd, path: self.path_of(name), gate: self.gate().clone() })))
     }
 

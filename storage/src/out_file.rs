@@ -55,9 +55,7 @@ impl OutFile {
     /// As for [`write_all`](Self::write_all).
     pub fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let describe = || Change::Write { node: self.node, offset, bytes };
-        self.gate
-            .pass(describe, || self.file.write_all_at(bytes, offset))
-            .map_err(|e| self.failed(Operation::Write, e))
+        self.gate.pass(describe, || self.file.write_all_at(bytes, offset)).map_err(|e| self.failed(Operation::Write, e))
     }
 
     /// Makes the file at least `length` bytes long and reserves the space, so that writing so far cannot fill the disk.

@@ -191,8 +191,8 @@ impl Dir {
     fn link_if_free(&self, from: &OsStr, to_dir: &Self, to: &OsStr) -> Result<bool, Error> {
         let describe = || Change::AddName { existing: self.path_of(from), path: to_dir.path_of(to) };
         let link = || rustix::fs::linkat(self, from, to_dir, to, AtFlags::empty());
-        let linked = unless_taken(self.gate().pass(describe, link))
-            .map_err(|e| to_dir.failed(Operation::Rename, to, e))?;
+        let linked =
+            unless_taken(self.gate().pass(describe, link)).map_err(|e| to_dir.failed(Operation::Rename, to, e))?;
         if linked {
             self.remove_child(from, AtFlags::empty())?;
         }

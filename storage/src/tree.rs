@@ -105,10 +105,7 @@ impl Dir {
 }
 
 /// Returns the paths of the directories among the entries of the directory at `path`.
-fn directories_in<'a>(
-    entries: &'a [Entry],
-    path: Option<&'a RelativePath>,
-) -> impl Iterator<Item = RelativePath> + 'a {
+fn directories_in<'a>(entries: &'a [Entry], path: Option<&'a RelativePath>) -> impl Iterator<Item = RelativePath> + 'a {
     entries
         .iter()
         .filter(|entry| entry.kind == Kind::Directory)

@@ -1,0 +1,405 @@
+//! What each operation promises must hold after a crash at any moment, with any permitted loss; and each of its syncs must be
+//! needed for that: without it, some crash breaks the promise.
+
+use std::path::Path;
+
+use barman_storage::testing::{Recorder, Recording, Survivors};
+use barman_storage::{Dir, Error, PublishError, Published};
+use proptest::prelude::*;
+use rustix::io::Errno;
+
+use super::{contents, empty_directory, path};
+
+/// How many different losses are tried at each position.
+const SEEDS: u64 = 100;
+
+/// Several sectors, so that a write can be torn.
+fn old() -> Vec<u8> {
+    contents(1500, 1)
+}
+
+fn new() -> Vec<u8> {
+    contents(2000, 2)
+}
+
+/// A recording in which the operation in question begins and returns at known positions.
+struct Trial {
+    recording: Recording,
+    begun: usize,
+    returned: usize,
+}
+
+impl Trial {
+    /// Records `unsynced`, which prepares what a killed run may have left, and then the operation. What `durable` makes is
+    /// there before.
+    fn record(
+        durable: impl FnOnce(&Dir) -> Result<(), Error>,
+        unsynced: impl FnOnce(&Dir) -> Result<(), Error>,
+        operation: impl FnOnce(&Dir),
+    ) -> Self {
+        Self::record_with_fault(durable, unsynced, operation, None)
+    }
+
+    /// As above; the change of the operation that `fault` counts fails with its error number.
+    fn record_with_fault(
+        durable: impl FnOnce(&Dir) -> Result<(), Error>,
+        unsynced: impl FnOnce(&Dir) -> Result<(), Error>,
+        operation: impl FnOnce(&Dir),
+        fault: Option<(usize, Errno)>,
+    ) -> Self {
+        let (root, dir) = empty_directory();
+        durable(&dir).expect("what is there before");
+        let recorder = Recorder::start(root.path());
+        let dir = Dir::open(root.path()).expect("open");
+        unsynced(&dir).expect("what a killed run left");
+        let begun = recorder.position();
+        if let Some((change, error)) = fault {
+            recorder.fail_at(begun + change, error.raw_os_error());
+        }
+        operation(&dir);
+        let returned = recorder.position();
+        Self { recording: recorder.recording(), begun, returned }
+    }
+
+    /// Checks `before` at every crash until the operation has returned, and `after` at every one from then on; and that one
+    /// of them fails without any one of the operation's syncs.
+    #[track_caller]
+    fn check(&self, before: impl Fn(&Survivors) -> bool, after: impl Fn(&Survivors) -> bool) {
+        let is_safe = |position: usize, survivors: &Survivors| {
+            if position < self.returned { before(survivors) } else { after(survivors) }
+        };
+        assert_eq!(self.recording.find_crash(SEEDS, is_safe), None, "the promise is broken");
+        let syncs: Vec<_> = self.recording.syncs().into_iter().filter(|&sync| sync >= self.begun).collect();
+        assert!(!syncs.is_empty(), "the operation synced nothing");
+        for sync in syncs {
+            let found = self.recording.without_sync(sync).find_crash(SEEDS, is_safe);
+            assert!(found.is_some(), "the sync at {sync} is not needed: {:#?}", self.recording);
+        }
+    }
+}
+
+fn nothing(_: &Dir) -> Result<(), Error> {
+    Ok(())
+}
+
+fn is(survivors: &Survivors, file: &str, contents: &[u8]) -> bool {
+    survivors.file(file) == Some(contents)
+}
+
+fn is_absent_or(survivors: &Survivors, file: &str, contents: &[u8]) -> bool {
+    !survivors.contains(file) || is(survivors, file, contents)
+}
+
+fn write_unsynced(dir: &Dir, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    dir.create_file(&path(name), 0o600)?.write_all(bytes)
+}
+
+fn publish(dir: &Dir) -> Published<()> {
+    let published = dir.publish_new(&path("a"), 0o600, |file| {
+        // In two pieces, either of which may be lost.
+        file.write_all(&new()[..1200])?;
+        Ok::<_, PublishError>(file.write_all(&new()[1200..])?)
+    });
+    published.expect("publish")
+}
+
+#[test]
+fn publish_new_of_a_new_file() {
+    let trial = Trial::record(nothing, nothing, |dir| assert_eq!(publish(dir), Published::Created(())));
+    trial.check(|left| is_absent_or(left, "a", &new()), |left| is(left, "a", &new()));
+}
+
+#[test]
+fn publish_new_by_linking_where_renaming_without_replacing_is_not_known() {
+    // Create, write twice, sync, rename.
+    let fault = Some((4, Errno::INVAL));
+    let operation = |dir: &Dir| assert_eq!(publish(dir), Published::Created(()));
+    let trial = Trial::record_with_fault(nothing, nothing, operation, fault);
+    trial.check(|left| is_absent_or(left, "a", &new()), |left| is(left, "a", &new()));
+}
+
+#[test]
+fn publish_new_of_a_file_that_a_killed_run_left_without_a_sync() {
+    let operation = |dir: &Dir| assert_eq!(publish(dir), Published::AlreadyThere(()));
+    let trial = Trial::record(nothing, |dir| write_unsynced(dir, "a", &new()), operation);
+    // What another program writes under the final name may be torn; not so once we said that it is there.
+    let returned = trial.returned;
+    let is_safe = |position, left: &Survivors| position < returned || is(left, "a", &new());
+    assert_eq!(trial.recording.find_crash(SEEDS, is_safe), None);
+    let needed = trial.recording.syncs().into_iter();
+    let needed = needed.filter(|&sync| trial.recording.without_sync(sync).find_crash(SEEDS, is_safe).is_some());
+    assert_eq!(needed.count(), 2, "the file's and the directory's; the third is that of the copy that was not needed");
+}
+
+#[test]
+fn replace_of_an_absent_file() {
+    let operation = |dir: &Dir| dir.replace(&path("a"), 0o600, &new()).expect("replace");
+    let trial = Trial::record(nothing, nothing, operation);
+    trial.check(|left| is_absent_or(left, "a", &new()), |left| is(left, "a", &new()));
+}
+
+#[test]
+fn replace_of_an_old_file() {
+    let durable = |dir: &Dir| dir.replace(&path("a"), 0o600, &old());
+    let operation = |dir: &Dir| dir.replace(&path("a"), 0o600, &new()).expect("replace");
+    let trial = Trial::record(durable, nothing, operation);
+    trial.check(|left| is(left, "a", &old()) || is(left, "a", &new()), |left| is(left, "a", &new()));
+}
+
+#[test]
+fn append_to_an_absent_file() {
+    let trial = Trial::record(nothing, nothing, |dir| dir.append(&path("a"), 0o600, &new()).expect("append"));
+    trial.check(|left| left.file("a").is_none_or(|file| file.len() <= new().len()), |left| is(left, "a", &new()));
+}
+
+#[test]
+fn append_to_an_old_file_never_touches_what_it_holds() {
+    let durable = |dir: &Dir| dir.append(&path("a"), 0o600, &old());
+    let trial = Trial::record(durable, nothing, |dir| dir.append(&path("a"), 0o600, &new()).expect("append"));
+    let before = |left: &Survivors| left.file("a").is_some_and(|file| file.starts_with(&old()));
+    trial.check(before, |left| is(left, "a", &[old(), new()].concat()));
+}
+
+#[test]
+fn append_to_an_empty_file_that_a_killed_run_left() {
+    let unsynced = |dir: &Dir| dir.create_file(&path("a"), 0o600).map(drop);
+    let trial = Trial::record(nothing, unsynced, |dir| dir.append(&path("a"), 0o600, &new()).expect("append"));
+    trial.check(|_| true, |left| is(left, "a", &new()));
+}
+
+/// Two directories and a file in the first.
+fn two_directories(dir: &Dir) -> Result<(), Error> {
+    dir.create_subdir(&path("to"), 0o700)?;
+    dir.create_subdir(&path("from"), 0o700)?;
+    dir.replace(&path("from/a"), 0o600, &new())
+}
+
+fn rename(dir: &Dir) -> Published<()> {
+    dir.rename_new(&path("from/a"), dir, &path("to/b")).expect("rename")
+}
+
+/// The file has one of its names and only whole contents under either.
+fn is_somewhere(left: &Survivors) -> bool {
+    let (from, to) = (is_absent_or(left, "from/a", &new()), is_absent_or(left, "to/b", &new()));
+    from && to && (left.contains("from/a") || left.contains("to/b"))
+}
+
+fn is_moved(left: &Survivors) -> bool {
+    is(left, "to/b", &new()) && !left.contains("from/a")
+}
+
+#[test]
+fn rename_new_between_directories() {
+    let trial = Trial::record(two_directories, nothing, |dir| assert_eq!(rename(dir), Published::Created(())));
+    // The file was synced before it was recorded: syncing it again costs nothing, and changes nothing.
+    let syncs = trial.recording.syncs();
+    let is_safe =
+        |position, left: &Survivors| if position < trial.returned { is_somewhere(left) } else { is_moved(left) };
+    assert_eq!(trial.recording.find_crash(SEEDS, is_safe), None);
+    let is_needed = |&sync: &usize| trial.recording.without_sync(sync).find_crash(SEEDS, is_safe).is_some();
+    assert_eq!(syncs.iter().map(is_needed).collect::<Vec<_>>(), [false, true, true]);
+}
+
+#[test]
+fn rename_new_of_a_file_that_nobody_synced() {
+    let unsynced = |dir: &Dir| write_unsynced(dir, "a", &new());
+    let operation = |dir: &Dir| {
+        dir.rename_new(&path("a"), dir, &path("b")).expect("rename");
+    };
+    let trial = Trial::record(nothing, unsynced, operation);
+    let after = |left: &Survivors| is(left, "b", &new()) && !left.contains("a");
+    trial.check(|left| is_absent_or(left, "b", &new()), after);
+}
+
+#[test]
+fn rename_new_to_another_file_system() {
+    let fault = Some((1, Errno::XDEV));
+    let operation = |dir: &Dir| assert_eq!(rename(dir), Published::Created(()));
+    let trial = Trial::record_with_fault(two_directories, nothing, operation, fault);
+    let is_safe =
+        |position, left: &Survivors| if position < trial.returned { is_somewhere(left) } else { is_moved(left) };
+    assert_eq!(trial.recording.find_crash(SEEDS, is_safe), None);
+}
+
+#[test]
+fn rename_new_to_a_name_that_a_killed_run_gave_to_a_copy() {
+    let unsynced = |dir: &Dir| write_unsynced(dir, "to/b", &new());
+    let operation = |dir: &Dir| assert_eq!(rename(dir), Published::AlreadyThere(()));
+    let trial = Trial::record(two_directories, unsynced, operation);
+    let before = |left: &Survivors| is(left, "from/a", &new()) || is(left, "to/b", &new());
+    let is_safe = |position, left: &Survivors| if position < trial.returned { before(left) } else { is_moved(left) };
+    assert_eq!(trial.recording.find_crash(SEEDS, is_safe), None);
+    let needed = trial.recording.syncs().into_iter();
+    let needed = needed.filter(|&sync| trial.recording.without_sync(sync).find_crash(SEEDS, is_safe).is_some());
+    assert_eq!(needed.count(), 3, "the copy's, and those of the two directories");
+}
+
+#[test]
+fn create_subdir_of_new_directories() {
+    let trial = Trial::record(nothing, nothing, |dir| drop(dir.create_subdir(&path("a/b"), 0o700).expect("create")));
+    trial.check(|_| true, |left| left.contains("a/b"));
+}
+
+#[test]
+fn create_subdir_of_one_that_a_killed_run_left() {
+    let trial = Trial::record(nothing, nothing, |dir| drop(dir.create_subdir(&path("a"), 0o700).expect("create")));
+    // The sync of the first run is dropped; the second run has to make up for it.
+    let killed = trial.recording.syncs();
+    let trial = Trial::record(
+        |dir| {
+            // Made without a `Dir`, and so durable for the recorder; what counts is that it is synced again.
+            std::fs::create_dir(dir.path().join("a")).expect("create");
+            Ok(())
+        },
+        nothing,
+        |dir| drop(dir.create_subdir(&path("a"), 0o700).expect("create")),
+    );
+    assert_eq!((killed.len(), trial.recording.syncs().len()), (1, 1));
+    let filled = |dir: &Dir| dir.create_subdir(&path("a/b"), 0o700).map(drop);
+    let trial = Trial::record(filled, nothing, |dir| drop(dir.create_subdir(&path("a"), 0o700).expect("create")));
+    assert!(trial.recording.syncs().is_empty(), "one with something in it was synced before that was put there");
+}
+
+#[test]
+fn create_of_a_deep_directory_and_of_one_that_a_killed_run_left() {
+    let create = |dir: &Dir| drop(Dir::create(&dir.path().join("a/b/c"), 0o700).expect("create"));
+    let trial = Trial::record(nothing, nothing, create);
+    trial.check(|_| true, |left| left.contains("a/b/c"));
+    let trial = Trial::record(|dir| Dir::create(&dir.path().join("a/b/c"), 0o700).map(drop), nothing, create);
+    assert_eq!(trial.recording.syncs().len(), 1, "the last one is empty, so its name may not be synced");
+}
+
+#[test]
+fn remove_file_is_durable_after_a_sync_of_the_directory() {
+    let durable = |dir: &Dir| dir.replace(&path("a"), 0o600, &old());
+    let operation = |dir: &Dir| {
+        dir.remove_file(&path("a")).expect("remove");
+        dir.sync().expect("sync");
+    };
+    let trial = Trial::record(durable, nothing, operation);
+    trial.check(|left| is_absent_or(left, "a", &old()), |left| !left.contains("a"));
+}
+
+#[test]
+fn sync_data_makes_contents_and_length_durable_and_sync_the_rest_as_well() {
+    let operation = |dir: &Dir| {
+        let mut file = dir.create_file(&path("a"), 0o600).expect("create");
+        dir.sync().expect("sync");
+        file.allocate(4096).expect("allocate");
+        file.write_all(&new()).expect("write");
+        file.sync_data().expect("sync");
+    };
+    let trial = Trial::record(nothing, nothing, operation);
+    let mut padded = new();
+    padded.resize(4096, 0);
+    trial.check(|_| true, |left| is(left, "a", &padded));
+}
+
+/// One of the operations, on one of a few names.
+#[derive(Debug, Clone)]
+enum Operation {
+    Publish(&'static str, u8),
+    Replace(&'static str, u8),
+    Append(&'static str, u8),
+    Rename(&'static str, &'static str),
+    Remove(&'static str),
+}
+
+const NAMES: [&str; 4] = ["a", "b", "below/a", "below/b"];
+
+impl Operation {
+    fn carry_out(&self, dir: &Dir) -> Result<(), PublishError> {
+        let bytes = |salt| contents(1200, salt);
+        match *self {
+            Self::Publish(name, salt) => {
+                let written = dir.publish_new(&path(name), 0o600, |file| Ok(file.write_all(&bytes(salt))?));
+                written.map(Published::into_value)
+            }
+            Self::Replace(name, salt) => Ok(dir.replace(&path(name), 0o600, &bytes(salt))?),
+            Self::Append(name, salt) => Ok(dir.append(&path(name), 0o600, &bytes(salt))?),
+            Self::Rename(from, to) => dir.rename_new(&path(from), dir, &path(to)).map(drop),
+            Self::Remove(name) => {
+                dir.remove_file(&path(name))?;
+                let holder = path(name).parent().map_or_else(|| Ok(dir.clone()), |parent| dir.subdir(&parent))?;
+                Ok(holder.sync()?)
+            }
+        }
+    }
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let name = || proptest::sample::select(&NAMES[..]);
+    prop_oneof![
+        (name(), 0..4_u8).prop_map(|(name, salt)| Operation::Publish(name, salt)),
+        (name(), 0..4_u8).prop_map(|(name, salt)| Operation::Replace(name, salt)),
+        (name(), 0..4_u8).prop_map(|(name, salt)| Operation::Append(name, salt)),
+        (name(), name()).prop_map(|(from, to)| Operation::Rename(from, to)),
+        name().prop_map(Operation::Remove),
+    ]
+}
+
+/// What each name stands for.
+type State = [Option<Vec<u8>>; 4];
+
+fn state(read: impl Fn(&str) -> Option<Vec<u8>>) -> State {
+    NAMES.map(read)
+}
+
+/// Whether a name may stand for `found` when a crash interrupts the step from `old` to `new`.
+fn is_permitted(found: Option<&Vec<u8>>, old: Option<&Vec<u8>>, new: Option<&Vec<u8>>) -> bool {
+    // Appending may leave a part of what is appended; it is the only operation that continues a file.
+    let is_appended =
+        |new: &Vec<u8>| old.map_or(new.len() == 1200, |old| new.len() > old.len() && new.starts_with(old));
+    let keeps_old = |found: &Vec<u8>| old.is_none_or(|old| found.starts_with(old));
+    found == old || found == new || (new.is_some_and(is_appended) && found.is_some_and(keeps_old))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn whatever_was_done_stays_done(operations in proptest::collection::vec(operation(), 1..8)) {
+        let (root, dir) = empty_directory();
+        dir.create_subdir(&path("below"), 0o700).expect("directory");
+        let recorder = Recorder::start(root.path());
+        let dir = Dir::open(root.path()).expect("open");
+        let on_disk = || state(|name| std::fs::read(root.path().join(name)).ok());
+        let mut history = vec![(0, on_disk())];
+        for operation in &operations {
+            // Some fail, as a rename of an absent file does, and must then have changed nothing for good.
+            let _ = operation.carry_out(&dir);
+            history.push((recorder.position(), on_disk()));
+        }
+
+        let crash = recorder.recording().find_crash(4, |position, survivors| {
+            let found = state(|name| survivors.file(name).map(<[u8]>::to_vec));
+            let done = history.iter().rposition(|(returned, _)| *returned <= position).expect("the first is 0");
+            let (old, new) = (&history[done].1, &history[(done + 1).min(history.len() - 1)].1);
+            (0..NAMES.len()).all(|name| is_permitted(found[name].as_ref(), old[name].as_ref(), new[name].as_ref()))
+        });
+        prop_assert_eq!(crash, None);
+    }
+}
+
+#[test]
+fn a_replayed_tree_is_what_survived() {
+    let (root, _) = empty_directory();
+    std::fs::write(root.path().join("before"), b"before").expect("write");
+    let recorder = Recorder::start(root.path());
+    let dir = Dir::open(root.path()).expect("open");
+    dir.create_subdir(&path("below"), 0o750).expect("directory");
+    dir.replace(&path("below/a"), 0o640, b"contents").expect("replace");
+    dir.symlink(Path::new("below/a"), &path("link")).expect("link");
+    let recording = recorder.recording();
+
+    let (target, _) = empty_directory();
+    let crash =
+        barman_storage::testing::Crash { position: recording.len(), loss: barman_storage::testing::Loss::Nothing };
+    recording.replay(crash, target.path()).expect("replay");
+    assert_eq!(super::names(target.path()), ["before", "below", "link"]);
+    assert_eq!(std::fs::read(target.path().join("link")).expect("read"), b"contents");
+    let crash = barman_storage::testing::Crash { loss: barman_storage::testing::Loss::Everything, ..crash };
+    let survivors = recording.survivors(crash);
+    let paths: Vec<_> = survivors.paths().collect();
+    assert_eq!(paths, [Path::new("before"), Path::new("below"), Path::new("below/a")], "the link was not synced");
+}

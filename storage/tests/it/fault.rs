@@ -1,0 +1,125 @@
+//! Every system call of an operation may fail: it is reported, and nothing half-made is left.
+
+use barman_storage::testing::Recorder;
+use barman_storage::{Dir, Error, PublishError, Published};
+use rustix::io::Errno;
+
+use super::{contents, empty_directory, names, path};
+
+/// Lets each change of `operation` fail in turn, and calls `check` on what is left.
+fn fail_each_change(
+    prepare: impl Fn(&Dir),
+    operation: impl Fn(&Dir) -> Result<(), PublishError>,
+    check: impl Fn(&Dir, usize),
+) {
+    let changes = {
+        let (root, dir) = empty_directory();
+        prepare(&dir);
+        let recorder = Recorder::start(root.path());
+        operation(&Dir::open(root.path()).expect("open")).expect("without a fault");
+        recorder.position()
+    };
+    for position in 0..changes {
+        let (root, dir) = empty_directory();
+        prepare(&dir);
+        let recorder = Recorder::start(root.path());
+        recorder.fail_at(position, Errno::IO.raw_os_error());
+        let dir = Dir::open(root.path()).expect("open");
+        assert!(operation(&dir).is_err(), "the fault at {position} is not reported");
+        check(&dir, position);
+        operation(&dir).unwrap_or_else(|error| panic!("the run after the fault at {position}: {error}"));
+    }
+}
+
+fn read(dir: &Dir, name: &str) -> Option<Vec<u8>> {
+    std::fs::read(dir.path().join(name)).ok()
+}
+
+fn publish(dir: &Dir) -> Result<(), PublishError> {
+    let published = dir.publish_new(&path("a"), 0o600, |file| Ok(file.write_all(&contents(1500, 0))?));
+    published.map(Published::into_value)
+}
+
+#[test]
+fn publish_new_leaves_no_file_or_the_whole_one() {
+    fail_each_change(
+        |_| {},
+        publish,
+        |dir, position| {
+            assert!(read(dir, "a").is_none_or(|bytes| bytes == contents(1500, 0)), "{position}");
+            assert!(!names(dir.path()).contains(&".a.tmp".to_owned()), "{position}");
+        },
+    );
+}
+
+#[test]
+fn replace_leaves_the_old_file_or_the_new_one() {
+    fail_each_change(
+        |dir| dir.replace(&path("a"), 0o600, b"old").expect("old"),
+        |dir| Ok(dir.replace(&path("a"), 0o600, b"new")?),
+        |dir, position| {
+            let left = read(dir, "a").expect("a file");
+            assert!(left == b"old" || left == b"new", "{position}");
+            assert_eq!(names(dir.path()), ["a"], "{position}");
+        },
+    );
+}
+
+#[test]
+fn rename_new_leaves_the_file_under_one_name() {
+    fail_each_change(
+        |dir| {
+            dir.create_subdir(&path("to"), 0o700).expect("directory");
+            dir.replace(&path("a"), 0o600, b"contents").expect("file");
+        },
+        |dir| match dir.rename_new(&path("a"), dir, &path("to/b")) {
+            Err(PublishError::Storage(error)) if error.is_not_found() => Ok(()),
+            renamed => renamed.map(drop),
+        },
+        |dir, position| {
+            let left: Vec<_> = ["a", "to/b"].iter().filter_map(|name| read(dir, name)).collect();
+            assert_eq!(left, [b"contents"], "{position}");
+        },
+    );
+}
+
+#[test]
+fn append_keeps_its_former_length_when_writing_fails() -> Result<(), Error> {
+    let (root, dir) = empty_directory();
+    dir.append(&path("a"), 0o600, b"first\n")?;
+    let recorder = Recorder::start(root.path());
+    recorder.fail_at(0, Errno::NOSPC.raw_os_error());
+    let dir = Dir::open(root.path())?;
+    let error = dir.append(&path("a"), 0o600, b"second\n").expect_err("the disk is full");
+    assert!(error.is_disk_full());
+    assert_eq!(read(&dir, "a").as_deref(), Some(b"first\n".as_slice()));
+    Ok(())
+}
+
+#[test]
+fn a_failed_sync_of_a_file_is_never_made_good_by_another_one() -> Result<(), Error> {
+    let (root, _) = empty_directory();
+    let recorder = Recorder::start(root.path());
+    let dir = Dir::open(root.path())?;
+    let mut file = dir.create_file(&path("a"), 0o600)?;
+    file.write_all(b"contents")?;
+    recorder.fail_at(recorder.position(), Errno::IO.raw_os_error());
+    assert!(file.sync_data().is_err());
+    let recorded = recorder.position();
+    assert!(file.sync_data().is_err());
+    assert!(file.sync().is_err());
+    assert_eq!(recorder.position(), recorded, "the kernel is not even asked");
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_is_told_from_other_errors() {
+    let (root, _) = empty_directory();
+    let recorder = Recorder::start(root.path());
+    let dir = Dir::open(root.path()).expect("open");
+    // Create, write.
+    recorder.fail_at(1, Errno::NOSPC.raw_os_error());
+    let error = publish(&dir).expect_err("the disk is full");
+    assert!(matches!(error, PublishError::Storage(error) if error.is_disk_full()));
+    assert!(names(root.path()).is_empty());
+}
