@@ -38,7 +38,7 @@
 //! # Features
 //!
 //! `std` (on by default) adds checksums and manifests. Without it the crate needs `alloc` only.
-#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
