@@ -1,5 +1,19 @@
 //! The WAL archive: moving files in, finding them, removing what nobody needs.
 
 mod encoding;
+mod errors;
+mod hooks;
+pub(crate) mod ingest;
+mod listing;
+mod purge;
+mod read;
+mod source;
 
 pub use encoding::Encoding;
+pub use errors::ErrorFiles;
+pub use hooks::{ArchivedFile, HookDecision, Hooks, NoHooks};
+pub use ingest::{IngestEvent, IngestOptions, IngestSummary, Refusal, Unverified};
+pub(crate) use listing::for_each_archived;
+pub use purge::PurgePlan;
+pub use read::{ArchivedSegment, Partial, Place};
+pub use source::WalSource;

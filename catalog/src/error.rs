@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use barman_storage::PublishError;
 use wal_format::SystemId;
 
 use crate::{BackupId, BackupInfoError};
@@ -13,6 +14,26 @@ pub enum Error {
     /// A file could not be read or written.
     #[error(transparent)]
     Storage(#[from] barman_storage::Error),
+
+    /// Something else has the name of a file that was to be added.
+    #[error("{} already exists with different contents", path.display())]
+    Conflict {
+        /// The name that is taken.
+        path: PathBuf,
+    },
+
+    /// A file did not get its name for another reason.
+    #[error(transparent)]
+    Publish(PublishError),
+
+    /// The catalog has changed since it was decided what to do.
+    #[error("backup {id} of server {server} is no longer the oldest, as it was when the plan was made")]
+    PlanOutdated {
+        /// The server.
+        server: String,
+        /// The backup that the plan was made for.
+        id: BackupId,
+    },
 
     /// A path of the configuration is not usable.
     #[error("unusable file name {name:?} in {}", directory.display())]
@@ -93,4 +114,14 @@ pub enum Error {
         /// The beginning of the line.
         found: String,
     },
+}
+
+impl From<PublishError> for Error {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Conflict { path } => Self::Conflict { path },
+            PublishError::Storage(error) => Self::Storage(error),
+            other => Self::Publish(other),
+        }
+    }
 }

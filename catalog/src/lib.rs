@@ -21,7 +21,10 @@ mod python;
 mod resolve;
 mod xlog_db;
 
-pub use archive::Encoding;
+pub use archive::{
+    ArchivedFile, ArchivedSegment, Encoding, ErrorFiles, HookDecision, Hooks, IngestEvent, IngestOptions,
+    IngestSummary, NoHooks, Partial, Place, PurgePlan, Refusal, Unverified, WalSource,
+};
 pub use backup_data::{BackupData, BackupFile};
 pub use backup_id::{BackupId, BackupIdError};
 pub use backup_info::{BackupInfo, BackupInfoError, BackupMode, BackupType, CopyStats, FieldError, Status, Tablespace};

@@ -12,6 +12,7 @@ use crate::catalog::{DIRECTORY_MODE, FILE_MODE};
 use crate::{Catalog, Error, layout};
 
 pub use line::{XlogEntry, XlogLine};
+pub(crate) use rebuild::{described, entry as entry_of};
 
 /// Longer than any line; a bound for what is read of a damaged file before it is refused.
 const LONGEST_LINE: usize = 4096;

@@ -5,42 +5,24 @@ use std::io::Read as _;
 use barman_storage::{Dir, Kind, Operation, RelativePath, Stat};
 use wal_format::WalFileName;
 
-use crate::archive::Encoding;
+use crate::archive::{Encoding, for_each_archived};
 use crate::{Error, XlogEntry, layout};
 
-/// Returns an entry for every archived file, in the order of a rebuild by Barman: directories and files by name, history
-/// files where they sort among the directories.
+/// Returns an entry for every archived file, in the order of a rebuild by Barman.
 ///
 /// Barman leaves `.partial` files out and so loses the entries they had; here they have one.
 pub(super) fn entries(wals: &Dir) -> Result<Vec<XlogEntry>, Error> {
     let mut entries = Vec::new();
-    for listed in wals.entries()? {
-        match listed.kind {
-            Kind::Directory => add_directory(&wals.subdir(&listed.path())?, &mut entries)?,
-            _ => add(wals, &listed.path(), &mut entries)?,
-        }
-    }
+    for_each_archived(wals, |file| {
+        entries.extend(describe(file.dir, file.path, file.name)?);
+        Ok::<_, Error>(())
+    })?;
     Ok(entries)
 }
 
 /// Returns an entry for one archived file, if it is there.
-pub(super) fn entry(wals: &Dir, name: &WalFileName) -> Result<Option<XlogEntry>, Error> {
+pub(crate) fn entry(wals: &Dir, name: &WalFileName) -> Result<Option<XlogEntry>, Error> {
     describe(wals, &layout::archived(name), *name)
-}
-
-fn add_directory(dir: &Dir, entries: &mut Vec<XlogEntry>) -> Result<(), Error> {
-    for listed in dir.entries()? {
-        add(dir, &listed.path(), entries)?;
-    }
-    Ok(())
-}
-
-/// Adds a file if its name is that of a WAL file; indexes and temporary files have other names.
-fn add(dir: &Dir, path: &RelativePath, entries: &mut Vec<XlogEntry>) -> Result<(), Error> {
-    if let Some(name) = path.file_name().to_str().and_then(|name| name.parse().ok()) {
-        entries.extend(describe(dir, path, name)?);
-    }
-    Ok(())
 }
 
 fn describe(dir: &Dir, path: &RelativePath, name: WalFileName) -> Result<Option<XlogEntry>, Error> {

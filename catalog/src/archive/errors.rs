@@ -1,0 +1,121 @@
+//! What could not be archived: `errors/`.
+
+use std::error::Error as StdError;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use barman_storage::{Dir, RelativePath};
+use wal_format::Timestamp;
+
+use crate::catalog::FILE_MODE;
+use crate::{Catalog, Error, LocalZone};
+
+/// Why a file lies in `errors/`, as its name there ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The archive has other contents under its name.
+    Duplicate,
+    /// It is not WAL.
+    Unknown,
+    /// It is not the WAL that its name says, or not of this cluster.
+    Refused,
+}
+
+impl Kind {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Duplicate => "duplicate",
+            Self::Unknown => "unknown",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What a file with the reason ends with, after the name of the file it is about.
+const REASON: &str = ".reason";
+
+/// How many files lie in `errors/`, by the ends of their names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ErrorFiles {
+    /// Segments whose name is archived with other contents.
+    pub duplicates: usize,
+    /// What is not WAL.
+    pub unknown: usize,
+    /// WAL of another cluster, or not what its name says.
+    pub refused: usize,
+    /// Files that Barman found of no use.
+    pub not_relevant: usize,
+    /// Anything else.
+    pub other: usize,
+}
+
+impl Catalog {
+    /// Counts what lies in `errors/`. Files that hold the reason for another one are not counted.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn error_files(&self) -> Result<ErrorFiles, Error> {
+        let mut files = ErrorFiles::default();
+        for entry in self.errors_dir()?.entries()? {
+            let suffix = entry.name.as_bytes().rsplit(|byte| *byte == b'.').next();
+            let counter = match suffix {
+                Some(b"reason") => continue,
+                Some(b"duplicate") => &mut files.duplicates,
+                Some(b"unknown") => &mut files.unknown,
+                Some(b"refused") => &mut files.refused,
+                Some(b"error") => &mut files.not_relevant,
+                _ => &mut files.other,
+            };
+            *counter += 1;
+        }
+        Ok(files)
+    }
+}
+
+/// Moves a file to `errors/`, with the reason beside it where its name does not say all; returns its name there.
+pub(crate) fn move_to_errors(
+    catalog: &Catalog,
+    (from, path): (&Dir, &RelativePath),
+    kind: Kind,
+    reason: Option<&(dyn StdError + 'static)>,
+    now: Timestamp,
+) -> Result<RelativePath, Error> {
+    let errors = catalog.errors_dir()?;
+    let target = free_name(&errors, path.file_name(), kind, now)?;
+    if let Some(reason) = reason {
+        let text = explain(reason);
+        errors.replace(&named(&errors, target.as_path().as_os_str(), REASON)?, FILE_MODE, text.as_bytes())?;
+    }
+    from.rename_new(path, &errors, &target)?;
+    Ok(target)
+}
+
+/// A name that nothing in `errors/` has: with the second of `now`, or the next one that is free.
+fn free_name(errors: &Dir, name: &OsStr, kind: Kind, now: Timestamp) -> Result<RelativePath, Error> {
+    /// The longest name that file systems take, less what is added here.
+    const LONGEST: usize = 255 - 40;
+    const SECOND: i64 = 1_000_000;
+    let name = OsStr::from_bytes(name.as_bytes().get(..LONGEST).unwrap_or(name.as_bytes()));
+    let mut moment = now.unix_micros();
+    loop {
+        let stamp = LocalZone::UTC.civil(Timestamp::from_unix_micros(moment)).strftime("%Y%m%dT%H%M%SZ").to_string();
+        let target = named(errors, name, &format!(".{stamp}.{}", kind.suffix()))?;
+        if errors.stat(&target)?.is_none() {
+            return Ok(target);
+        }
+        moment = moment.saturating_add(SECOND);
+    }
+}
+
+fn named(errors: &Dir, name: &OsStr, suffix: &str) -> Result<RelativePath, Error> {
+    let mut target = OsString::from(name);
+    target.push(suffix);
+    let unusable = |_| Error::Name { directory: errors.path().to_owned(), name: target.clone() };
+    RelativePath::new(&target).map_err(unusable)
+}
+
+/// The error and its causes, a line each.
+fn explain(error: &(dyn StdError + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.map(|cause| format!("{cause}\n")).collect()
+}

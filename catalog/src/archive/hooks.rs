@@ -1,0 +1,42 @@
+//! Where hook scripts run.
+
+use std::path::Path;
+
+use crate::XlogEntry;
+
+/// What a hook is told about a file.
+#[derive(Debug, Clone, Copy)]
+pub struct ArchivedFile<'a> {
+    /// Where it is: before archiving in `incoming/` or `streaming/`, afterwards in the archive.
+    pub path: &'a Path,
+    /// Its name, size, time and compression.
+    pub entry: &'a XlogEntry,
+    /// Why it was not archived, afterwards.
+    pub error: Option<&'a str>,
+}
+
+/// Whether work goes on after a hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookDecision {
+    /// It does.
+    Continue,
+    /// The run ends before this file, which stays where it is.
+    Stop,
+}
+
+/// Scripts of the user's that run around archiving. Only the `server` crate knows how they are started.
+pub trait Hooks {
+    /// Runs before a file is looked at. No lock on the WAL index is held.
+    fn before_archive(&self, _file: ArchivedFile<'_>) -> HookDecision {
+        HookDecision::Continue
+    }
+
+    /// Runs when a file is archived and recorded, or was refused.
+    fn after_archive(&self, _file: ArchivedFile<'_>) {}
+}
+
+/// No scripts at all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoHooks;
+
+impl Hooks for NoHooks {}

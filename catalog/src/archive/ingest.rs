@@ -1,0 +1,198 @@
+//! Moving WAL into the archive.
+//!
+//! One pipeline for every way in. A file goes through these stages, in this order:
+//!
+//! | stage | what happens |
+//! |---|---|
+//! | detect | its encoding is told by its first bytes |
+//! | check | its header must be of this cluster and say what its name says (invariant 5) |
+//! | publish | its bytes get their name in the archive, durably (invariant 2) |
+//! | record | its line is added to the index, durably |
+//! | remove | it vanishes from where it arrived, which tells its sender that the archive has it (invariant 1) |
+//!
+//! From publish on, Barman's lock on the index is held. Whatever reads the records of a file belongs between check and publish: observers first, then compression.
+//!
+//! # When it is interrupted
+//! The order of the last three stages is what makes every moment safe (invariant 7). A file that is published and not
+//! recorded is still where it arrived: the next run finds it archived with the same contents and adds the line. A file
+//! that is recorded and not removed is found with its line, and only removed. A line that was cut short is completed or
+//! removed when the index is opened next.
+
+mod check;
+mod detect;
+mod event;
+mod publish;
+
+use std::ffi::OsString;
+
+use barman_storage::{Dir, RelativePath};
+use wal_format::{SystemId, WalFileName};
+
+use crate::archive::errors::{Kind, move_to_errors};
+use crate::archive::source::{Batch, Candidate};
+use crate::{ArchivedFile, Catalog, Error, HookDecision, WalSource, layout};
+
+use check::Finding;
+pub use check::{Refusal, Unverified};
+use detect::Detected;
+pub use event::{IngestEvent, IngestOptions, IngestSummary};
+use publish::Outcome;
+
+impl Catalog {
+    /// Archives what is due in one directory. Call it with [`Lock::ArchiveWal`](crate::Lock) held; without it nothing is
+    /// lost, but two runs may both report a file.
+    ///
+    /// # Errors
+    /// A file cannot be read, archived or recorded; it stays where it is, and so do those after it.
+    pub fn ingest(
+        &self,
+        source: WalSource,
+        options: &IngestOptions<'_>,
+        events: &mut dyn FnMut(IngestEvent<'_>),
+    ) -> Result<IngestSummary, Error> {
+        let dir = source.dir(self)?;
+        let batch = Batch::collect(source, &dir, options.batch_size)?;
+        events(IngestEvent::Started { source, files: batch.files.len(), candidates: batch.candidates });
+        let mut run = Run::new(self, source, options, events)?;
+        run.archive_all(&batch.files)?;
+        run.clear_away(&batch.unknown)?;
+        Ok(run.summary)
+    }
+
+    /// Archives one file that is known to be complete, whatever else is there: the receiver's way in.
+    ///
+    /// # Errors
+    /// The file cannot be read, archived or recorded; it stays where it is.
+    pub fn ingest_file(
+        &self,
+        source: WalSource,
+        name: WalFileName,
+        options: &IngestOptions<'_>,
+        events: &mut dyn FnMut(IngestEvent<'_>),
+    ) -> Result<IngestSummary, Error> {
+        let mut run = Run::new(self, source, options, events)?;
+        run.archive_all(&[Candidate { name, path: layout::wal_file(&name) }])?;
+        Ok(run.summary)
+    }
+
+    /// The cluster whose WAL belongs here: that of `identity.json`, else of the newest backup that says so.
+    fn system_id(&self) -> Result<Option<SystemId>, Error> {
+        match self.identity()? {
+            Some(identity) => Ok(Some(identity.system_id)),
+            None => Ok(self.backups()?.iter().rev().find_map(|info| info.systemid)),
+        }
+    }
+}
+
+/// One run over one directory.
+struct Run<'a> {
+    catalog: &'a Catalog,
+    source: WalSource,
+    dir: Dir,
+    options: &'a IngestOptions<'a>,
+    events: &'a mut dyn FnMut(IngestEvent<'_>),
+    /// The cluster that WAL must be of; without any other knowledge, that of the first segment.
+    system_id: Option<SystemId>,
+    summary: IngestSummary,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        catalog: &'a Catalog,
+        source: WalSource,
+        options: &'a IngestOptions<'a>,
+        events: &'a mut dyn FnMut(IngestEvent<'_>),
+    ) -> Result<Self, Error> {
+        let system_id = catalog.system_id()?.or(options.system_id);
+        let dir = source.dir(catalog)?;
+        Ok(Self { catalog, source, dir, options, events, system_id, summary: IngestSummary::default() })
+    }
+
+    fn archive_all(&mut self, files: &[Candidate]) -> Result<(), Error> {
+        for (index, candidate) in files.iter().enumerate() {
+            self.options.cancel.check()?;
+            // Gone: another run, of ours or of Barman, was faster.
+            let Some(file) = Detected::open(self.source, &self.dir, candidate)? else { continue };
+            if self.before(&file) == HookDecision::Stop {
+                (self.events)(IngestEvent::Stopped(file.entry.name));
+                break;
+            }
+            (self.events)(IngestEvent::File { name: file.entry.name, number: index + 1, files: files.len() });
+            self.archive(file)?;
+        }
+        Ok(())
+    }
+
+    fn archive(&mut self, mut file: Detected) -> Result<(), Error> {
+        let name = file.entry.name;
+        match check::check(&mut file, self.system_id, self.options.now)? {
+            Finding::Refused(refusal) => return self.refuse(&file, &refusal),
+            Finding::Unfinished => {
+                (self.events)(IngestEvent::Unfinished(name));
+                return Ok(());
+            }
+            Finding::Unverified(reason) => (self.events)(IngestEvent::Unverified(name, &reason)),
+            Finding::Sound(system_id) => self.system_id = self.system_id.or(system_id),
+        }
+        match publish::publish(self.catalog, &self.dir, &mut file, self.options.cancel)? {
+            Outcome::Archived => {
+                self.summary.archived += 1;
+                (self.events)(IngestEvent::Archived(&file.entry));
+                self.after(&file, None)
+            }
+            Outcome::AlreadyArchived => {
+                self.summary.already_archived += 1;
+                (self.events)(IngestEvent::AlreadyArchived(name));
+                self.after(&file, None)
+            }
+            Outcome::Changed => Ok(()),
+            Outcome::Differs(stored) => self.refuse(&file, &Refusal::Duplicate { name, stored }),
+        }
+    }
+
+    fn refuse(&mut self, file: &Detected, refusal: &Refusal) -> Result<(), Error> {
+        let kind = match refusal {
+            Refusal::Duplicate { .. } => Kind::Duplicate,
+            _ => Kind::Refused,
+        };
+        if !file.is_unchanged()? {
+            return Ok(());
+        }
+        let from = (&self.dir, &file.path);
+        let moved_to = move_to_errors(self.catalog, from, kind, Some(refusal), self.options.now)?;
+        match kind {
+            Kind::Duplicate => self.summary.duplicates += 1,
+            _ => self.summary.refused += 1,
+        }
+        (self.events)(IngestEvent::Refused { name: file.entry.name, moved_to: &moved_to, reason: refusal });
+        self.after(file, Some(&refusal.to_string()))
+    }
+
+    /// Moves what is not WAL out of the way.
+    fn clear_away(&mut self, names: &[OsString]) -> Result<(), Error> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        for name in names {
+            let unusable = |_| Error::Name { directory: self.dir.path().to_owned(), name: name.clone() };
+            let path = RelativePath::new(name).map_err(unusable)?;
+            if self.dir.stat(&path)?.is_some_and(|stat| stat.kind == barman_storage::Kind::File) {
+                move_to_errors(self.catalog, (&self.dir, &path), Kind::Unknown, None, self.options.now)?;
+            }
+        }
+        self.summary.unknown += names.len();
+        (self.events)(IngestEvent::Unknown(names));
+        Ok(())
+    }
+
+    fn before(&self, file: &Detected) -> HookDecision {
+        let path = layout::shown(&self.dir, &file.path);
+        self.options.hooks.before_archive(ArchivedFile { path: &path, entry: &file.entry, error: None })
+    }
+
+    fn after(&self, file: &Detected, error: Option<&str>) -> Result<(), Error> {
+        let path = layout::shown(&self.catalog.wals_dir()?, &layout::archived(&file.entry.name));
+        self.options.hooks.after_archive(ArchivedFile { path: &path, entry: &file.entry, error });
+        Ok(())
+    }
+}

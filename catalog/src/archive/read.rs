@@ -1,0 +1,144 @@
+//! Finding WAL, wherever it is.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use barman_storage::{Dir, Operation, RelativePath};
+use wal_format::{SegmentName, SegmentSize, WalFileName};
+
+use crate::{Catalog, Encoding, Error, WalSource, layout};
+
+/// Whether a segment will do that PostgreSQL has not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partial {
+    /// A `.partial` file is taken where there is no whole one: the end of all WAL of its timeline.
+    Include,
+    /// Whole files only.
+    Exclude,
+}
+
+/// Where a file was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the archive.
+    Archive,
+    /// Delivered, and not archived yet.
+    Source(WalSource),
+}
+
+/// A WAL file that was found, as it is stored.
+#[derive(Debug, Clone)]
+pub struct ArchivedSegment {
+    /// What it is called where it is stored; a `.partial` file may stand for the segment asked for.
+    pub name: WalFileName,
+    /// Where it is.
+    pub place: Place,
+    /// Its length as stored, in bytes.
+    pub size: u64,
+    /// What has to be undone before it is what PostgreSQL wrote.
+    pub encoding: Encoding,
+    dir: Dir,
+    path: RelativePath,
+}
+
+impl ArchivedSegment {
+    /// Opens the file as it is stored.
+    ///
+    /// # Errors
+    /// It cannot be read, or is gone: archiving moves it, and then it is found again elsewhere.
+    pub fn open(&self) -> Result<File, Error> {
+        Ok(self.dir.open_file(&self.path)?)
+    }
+
+    /// Returns the directory that holds the file, and its path there, for whoever copies many.
+    #[must_use]
+    pub fn location(&self) -> (&Dir, &RelativePath) {
+        (&self.dir, &self.path)
+    }
+
+    /// Returns where the file is, for messages and hook scripts.
+    #[must_use]
+    pub fn display_path(&self) -> PathBuf {
+        layout::shown(&self.dir, &self.path)
+    }
+}
+
+impl Catalog {
+    /// Finds a file for a recovering server, in Barman's order: archive, `incoming/`, `streaming/`; then, if partial files
+    /// will do, `.partial` in `streaming/`, `streaming/` once more, `.partial` in the archive and in `incoming/`; and the
+    /// archive once more. Files move from the directories where they arrive into the archive meanwhile, never back.
+    ///
+    /// # Errors
+    /// A file is there and cannot be read.
+    pub fn find_wal(&self, name: &WalFileName, partial: Partial) -> Result<Option<ArchivedSegment>, Error> {
+        use Place::{Archive, Source};
+        use WalSource::{Incoming, Streaming};
+        let mut steps = vec![(Archive, *name), (Source(Incoming), *name), (Source(Streaming), *name)];
+        if let (WalFileName::Segment(segment), Partial::Include) = (name, partial) {
+            let unfinished = WalFileName::Partial(*segment);
+            steps.push((Source(Streaming), unfinished));
+            steps.push((Source(Streaming), *name));
+            steps.push((Archive, unfinished));
+            steps.push((Source(Incoming), unfinished));
+        }
+        steps.push((Archive, *name));
+        steps.into_iter().find_map(|(place, name)| self.find_in(place, &name).transpose()).transpose()
+    }
+
+    /// Finds a file in the archive alone.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub fn find_archived(&self, name: &WalFileName) -> Result<Option<ArchivedSegment>, Error> {
+        self.find_in(Place::Archive, name)
+    }
+
+    /// Returns the names of up to `limit` files that can be had: `name` itself, and if that is a segment those which follow
+    /// it, up to the first that is missing.
+    ///
+    /// # Errors
+    /// A file is there and cannot be read.
+    pub fn peek_wal(
+        &self,
+        name: &WalFileName,
+        limit: usize,
+        partial: Partial,
+        size: SegmentSize,
+    ) -> Result<Vec<WalFileName>, Error> {
+        let mut found = Vec::new();
+        let mut next = Some(*name);
+        while let Some(name) = next.filter(|_| found.len() < limit) {
+            if self.find_wal(&name, partial)?.is_none() {
+                break;
+            }
+            found.push(name);
+            next = successor(&name, size).map(WalFileName::Segment);
+        }
+        Ok(found)
+    }
+
+    fn find_in(&self, place: Place, name: &WalFileName) -> Result<Option<ArchivedSegment>, Error> {
+        let (dir, path) = match place {
+            Place::Archive => (self.wals_dir()?, layout::archived(name)),
+            Place::Source(source) => (source.dir(self)?, layout::wal_file(name)),
+        };
+        let file = match dir.open_file(&path) {
+            Ok(file) => file,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let unreadable = |source| barman_storage::Error::new(Operation::Read, layout::shown(&dir, &path), source);
+        let size = file.metadata().map_err(unreadable)?.len();
+        let mut head = Vec::new();
+        file.take(Encoding::HEAD).read_to_end(&mut head).map_err(unreadable)?;
+        Ok(Some(ArchivedSegment { name: *name, place, size, encoding: Encoding::detect(&head), dir, path }))
+    }
+}
+
+fn successor(name: &WalFileName, size: SegmentSize) -> Option<SegmentName> {
+    match name {
+        WalFileName::Segment(segment) => segment.next(size).ok(),
+        _ => None,
+    }
+}
