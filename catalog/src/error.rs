@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use barman_storage::PublishError;
 use wal_format::SystemId;
 
-use crate::{BackupId, BackupInfoError};
+use crate::{BackupId, BackupInfoError, Encoding};
 
 /// A catalog that cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +95,25 @@ pub enum Error {
         found: SystemId,
     },
 
+    /// A file that is stored in a form which cannot be read here.
+    #[error("{} is {}", path.display(), stored(*encoding))]
+    Encoded {
+        /// The file.
+        path: PathBuf,
+        /// How it is stored.
+        encoding: Encoding,
+    },
+
+    /// A history file that cannot be understood.
+    #[error("invalid timeline history {}", path.display())]
+    History {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: wal_format::SyntaxError,
+    },
+
     /// A keep annotation other than `full` and `standalone`.
     #[error("keep annotation {} says {found:?}, expected full or standalone", path.display())]
     Keep {
@@ -114,6 +133,13 @@ pub enum Error {
         /// The beginning of the line.
         found: String,
     },
+}
+
+fn stored(encoding: Encoding) -> String {
+    match encoding.compression() {
+        Some(compression) => format!("compressed with {compression}"),
+        None => "encrypted".to_owned(),
+    }
 }
 
 impl From<PublishError> for Error {

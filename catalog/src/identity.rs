@@ -1,6 +1,7 @@
 //! Which cluster a catalog belongs to: `identity.json`.
 
-use serde::{Deserialize, Serialize};
+use barman_storage::OutFile;
+use serde::Deserialize;
 use wal_format::SystemId;
 
 use crate::catalog::{FILE_MODE, read_text};
@@ -16,7 +17,7 @@ pub struct Identity {
 }
 
 /// The file's keys, in Barman's order.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Document {
     systemid: String,
     version: String,
@@ -41,7 +42,11 @@ impl Catalog {
     /// The catalog belongs to another cluster, or the file cannot be read or written.
     pub fn write_identity(&self, identity: &Identity) -> Result<(), Error> {
         match self.identity()? {
-            None => Ok(self.backup_dir()?.replace(&layout::identity(), FILE_MODE, print(identity).as_bytes())?),
+            None => {
+                let write = |file: &mut OutFile| Ok::<_, Error>(file.write_all(print(identity).as_bytes())?);
+                self.backup_dir()?.publish_new(&layout::identity(), FILE_MODE, write)?;
+                Ok(())
+            }
             Some(recorded) if recorded.system_id == identity.system_id => Ok(()),
             Some(recorded) => Err(Error::ForeignSystem {
                 server: self.layout().server.clone(),

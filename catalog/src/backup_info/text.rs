@@ -131,7 +131,7 @@ impl BackupInfo {
         match (key, value) {
             ("status", _) => self.status = text.parse()?,
             ("xlog_segment_size", _) => {
-                self.xlog_segment_size = value.map_or(Ok(SegmentSize::DEFAULT), segment_size)?
+                self.xlog_segment_size = value.map_or(Ok(SegmentSize::DEFAULT), segment_size)?;
             }
             ("children_backup_ids", _) => {
                 self.children_backup_ids = value.map_or(Ok(Vec::new()), |text| Ids::decode(text, zone))?;

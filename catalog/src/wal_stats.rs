@@ -1,0 +1,158 @@
+//! How much WAL belongs to each backup.
+
+use std::collections::BTreeMap;
+
+use wal_format::SegmentName;
+
+use crate::{BackupId, BackupInfo, Catalog, Error, XlogLine};
+
+/// What `show-backup` and `list-backups` say of the WAL of one backup. Whole segments on its timeline count, as stored.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct WalStats {
+    /// Segments from its begin to its end.
+    pub wal_num: u64,
+    /// Their size as stored, in bytes.
+    pub wal_size: u64,
+    /// Segments after its end, up to the end of the next backup; all of them for the newest.
+    pub wal_until_next_num: u64,
+    /// Their size as stored, in bytes.
+    pub wal_until_next_size: u64,
+    /// When the first segment it needs was written; seconds since 1970-01-01 UTC.
+    pub first_modified: Option<f64>,
+    /// The last segment counted.
+    pub last: Option<SegmentName>,
+    /// When that was written; seconds since 1970-01-01 UTC.
+    pub last_modified: Option<f64>,
+}
+
+impl WalStats {
+    /// Returns how many segments were written in a second, between the first and the last; `None` if that took no time.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "far fewer segments than 2^53")]
+    pub fn wals_per_second(&self) -> Option<f64> {
+        let seconds = self.last_modified? - self.first_modified?;
+        (seconds > 0.0).then(|| (self.wal_num + self.wal_until_next_num) as f64 / seconds)
+    }
+
+    /// Returns the part of their size that compression saves in the segments of the backup itself, 0.0 to 1.0.
+    #[must_use]
+    pub fn compression_ratio(&self, segment_size: wal_format::SegmentSize) -> f64 {
+        ratio(self.wal_size, self.wal_num, segment_size)
+    }
+
+    /// Returns the part of their size that compression saves in the segments after the backup, 0.0 to 1.0.
+    #[must_use]
+    pub fn until_next_compression_ratio(&self, segment_size: wal_format::SegmentSize) -> f64 {
+        ratio(self.wal_until_next_size, self.wal_until_next_num, segment_size)
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "as Barman computes it")]
+fn ratio(stored: u64, number: u64, segment_size: wal_format::SegmentSize) -> f64 {
+    if number == 0 { 0.0 } else { 1.0 - stored as f64 / (number as f64 * segment_size.bytes() as f64) }
+}
+
+impl Catalog {
+    /// Returns the statistics of every backup that says which WAL it needs. `backups` ascend by id, as
+    /// [`Catalog::backups`] returns them. The index is read once, whatever the number of backups.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn wal_stats(&self, backups: &[BackupInfo]) -> Result<BTreeMap<BackupId, WalStats>, Error> {
+        let mut counters = Counters::new(backups);
+        if !counters.timelines.is_empty() {
+            self.xlog_db()?.scan(|line| {
+                counters.count(&line);
+                Ok::<_, Error>(())
+            })?;
+        }
+        Ok(counters.finish())
+    }
+}
+
+/// The WAL of one backup: names on one timeline, compared as text, which is how Barman does it.
+#[derive(Debug)]
+struct Range {
+    id: BackupId,
+    begin: String,
+    end: String,
+    /// End of the next backup; `None` without a limit.
+    limit: Option<String>,
+    stats: WalStats,
+}
+
+impl Range {
+    fn of(info: &BackupInfo, next: Option<&BackupInfo>) -> Option<Self> {
+        Some(Self {
+            id: info.backup_id,
+            begin: info.begin_wal?.to_string(),
+            end: info.end_wal?.to_string(),
+            limit: next.and_then(|next| next.end_wal).map(|limit| limit.to_string()),
+            stats: WalStats::default(),
+        })
+    }
+
+    fn reaches(&self, name: &str) -> bool {
+        self.limit.as_deref().is_none_or(|limit| name <= limit)
+    }
+
+    fn count(&mut self, line: &XlogLine<'_>) {
+        if line.name == self.begin {
+            self.stats.first_modified = line.modified();
+        }
+        if line.name <= self.end.as_str() {
+            self.stats.wal_num += 1;
+            self.stats.wal_size += line.size;
+        } else {
+            self.stats.wal_until_next_num += 1;
+            self.stats.wal_until_next_size += line.size;
+        }
+        self.stats.last = line.name.parse().ok();
+        self.stats.last_modified = line.modified();
+    }
+}
+
+/// The ranges of all backups, so arranged that a segment finds its own without a look at all the others.
+#[derive(Debug)]
+struct Counters {
+    /// By timeline, as its eight digits in file names; ascending by begin.
+    timelines: BTreeMap<String, Vec<Range>>,
+}
+
+impl Counters {
+    fn new(backups: &[BackupInfo]) -> Self {
+        let mut timelines: BTreeMap<String, Vec<Range>> = BTreeMap::new();
+        let mut next = None;
+        for info in backups.iter().rev() {
+            if let Some(range) = Range::of(info, next) {
+                timelines.entry(digits(&range.begin).to_owned()).or_default().push(range);
+            }
+            next = if info.status.is_copied() { Some(info) } else { next };
+        }
+        for ranges in timelines.values_mut() {
+            ranges.sort_by(|a, b| a.begin.cmp(&b.begin));
+        }
+        Self { timelines }
+    }
+
+    fn count(&mut self, line: &XlogLine<'_>) {
+        if !line.is_segment() {
+            return;
+        }
+        let Some(ranges) = self.timelines.get_mut(digits(line.name)) else { return };
+        // A backup's range ends with the next one's, so ranges overlap by little: going back from the last that has begun,
+        // the first that does not reach the segment ends the search.
+        let begun = ranges.partition_point(|range| range.begin.as_str() <= line.name);
+        let begun = ranges.iter_mut().take(begun).rev();
+        begun.take_while(|range| range.reaches(line.name)).for_each(|range| range.count(line));
+    }
+
+    fn finish(self) -> BTreeMap<BackupId, WalStats> {
+        self.timelines.into_values().flatten().map(|range| (range.id, range.stats)).collect()
+    }
+}
+
+/// The timeline in a file name.
+fn digits(name: &str) -> &str {
+    name.get(..8).unwrap_or_default()
+}
