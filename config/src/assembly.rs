@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::conninfo::Conninfo;
 use crate::disabled::{DisabledReason, reasons};
 use crate::error::Error;
 use crate::options::{Kind, SERVER};
@@ -158,12 +159,14 @@ impl Maker<'_> {
     }
 
     fn retention(&mut self) -> RetentionPolicy {
-        self.only_word("retention_policy_mode", "auto", |server, value| {
-            WarningKind::RetentionPolicyMode { server, value }
+        self.only_word("retention_policy_mode", "auto", |server, value| WarningKind::RetentionPolicyMode {
+            server,
+            value,
         });
         let Some(text) = self.values.owned_text("retention_policy") else { return RetentionPolicy::Unset };
-        self.only_word("wal_retention_policy", "main", |server, value| {
-            WarningKind::WalRetentionPolicy { server, value }
+        self.only_word("wal_retention_policy", "main", |server, value| WarningKind::WalRetentionPolicy {
+            server,
+            value,
         });
         match text.parse() {
             Ok(policy) => RetentionPolicy::Policy(policy),
@@ -199,6 +202,8 @@ impl Maker<'_> {
             Value::Integer(count) => u64::try_from(*count).ok(),
             _ => None,
         };
+        let connection = |option: &str| values.owned_text(option).map(Conninfo::new);
+        let first_connection = |options: &[&str]| options.iter().find_map(|option| connection(option));
         let create_slot =
             if values.text("create_slot") == Some("auto") { CreateSlot::Auto } else { CreateSlot::Manual };
         ServerConfig {
@@ -206,10 +211,10 @@ impl Maker<'_> {
             active: values.boolean("active"),
             description: values.owned_text("description"),
             cluster: values.owned_text("cluster"),
-            conninfo: values.owned_text("conninfo"),
-            streaming_conninfo: values.owned_text("streaming_conninfo"),
-            wal_conninfo: values.owned_text("wal_conninfo"),
-            wal_streaming_conninfo: values.owned_text("wal_streaming_conninfo"),
+            conninfo: connection("conninfo"),
+            streaming_conninfo: connection("streaming_conninfo"),
+            wal_conninfo: first_connection(&["wal_conninfo", "wal_streaming_conninfo", "conninfo"]),
+            wal_streaming_conninfo: first_connection(&["wal_streaming_conninfo", "streaming_conninfo"]),
             create_slot,
             slot_name: values.owned_text("slot_name"),
             check_timeout: values.seconds("check_timeout"),
@@ -245,7 +250,7 @@ impl Maker<'_> {
             last_wal_maximum_age: values.interval("last_wal_maximum_age"),
             get_wal: values.words("recovery_options").contains("get-wal"),
             unsupported: unsupported(&values),
-            disabled,
+            disabled: disabled.iter().map(ToString::to_string).collect(),
             warnings,
             values,
         }

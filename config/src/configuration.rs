@@ -1,6 +1,6 @@
 //! All configuration files together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::assembly;
@@ -9,8 +9,9 @@ use crate::disabled::DisabledReason;
 use crate::error::Error;
 use crate::files::Files;
 use crate::global::GlobalConfig;
-use crate::options::{GLOBAL_SECTION, is_global_option, is_server_option};
+use crate::options::{GLOBAL_SECTION, is_global_option, is_model_option, is_server_option};
 use crate::paths::{PathConflict, conflicts};
+use crate::resolution::remark_invalid;
 use crate::sections::{Merged, Sections};
 use crate::server::{ServerConfig, UnsupportedOption};
 use crate::value::boolean;
@@ -82,7 +83,7 @@ impl Configuration {
             warnings,
             conflicts: Vec::new(),
         };
-        let mut models = BTreeMap::new();
+        let mut models = BTreeSet::new();
         for section in &sections {
             configuration.section(section, global, &mut models)?;
         }
@@ -95,16 +96,18 @@ impl Configuration {
         &mut self,
         section: &'a Merged,
         global: &Merged,
-        models: &mut BTreeMap<&'a str, &'a Merged>,
+        models: &mut BTreeSet<&'a str>,
     ) -> Result<(), Error> {
         if section.name == ALL_SERVERS {
             return Err(Error::ReservedName);
         }
-        unknown_options(section, is_server_option, &mut self.warnings);
         if is_model(section)? {
-            models.insert(&section.name, section);
+            unknown_options(section, is_model_option, &mut self.warnings);
+            remark_invalid(section, &mut self.warnings);
+            models.insert(&section.name);
             return Ok(());
         }
+        unknown_options(section, is_server_option, &mut self.warnings);
         let home = self.global.barman_home.to_string_lossy();
         let server = assembly::server(section, global, &home, &mut self.warnings)?;
         self.servers.insert(section.name.clone(), server);
@@ -113,14 +116,15 @@ impl Configuration {
 
     /// Refuses what an active model would change. Its name is kept in a file, so it survives a restart of the host and
     /// must not be forgotten here either.
-    fn apply_models(&mut self, models: &BTreeMap<&str, &Merged>, files: &impl Files) {
+    fn apply_models(&mut self, models: &BTreeSet<&str>, files: &impl Files) {
         for server in self.servers.values_mut() {
             let Ok(name) = files.read(&server.backup_directory.join(ACTIVE_MODEL_FILE)) else { continue };
             let model = String::from_utf8_lossy(&name).trim().to_owned();
-            if models.contains_key(model.as_str()) {
+            if models.contains(model.as_str()) {
                 server.unsupported.push(UnsupportedOption { option: "model", value: model, affects: Command::ALL });
             } else {
-                server.disabled.push(DisabledReason::UnknownModel { model, server: server.name.clone() });
+                let reason = DisabledReason::UnknownModel { model, server: server.name.clone() };
+                server.disabled.push(reason.to_string());
             }
         }
     }
@@ -133,7 +137,7 @@ impl Configuration {
         // Barman lists them before every other reason.
         for conflict in own.into_iter().rev() {
             if let Some(server) = self.servers.get_mut(&conflict.server) {
-                server.disabled.insert(0, DisabledReason::Path(conflict));
+                server.disabled.insert(0, conflict.to_string());
             }
         }
     }

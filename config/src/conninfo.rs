@@ -1,5 +1,38 @@
 //! Connection strings, as far as a configuration must know them: whether one is worth trying, and how to show it.
 
+use std::fmt;
+use std::ops::Deref;
+
+/// A connection string: its text, passwords included, is what it dereferences to. `Debug` and `Display` replace them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Conninfo(String);
+
+impl Conninfo {
+    pub(crate) const fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl Deref for Conninfo {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Conninfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redacted(&self.0))
+    }
+}
+
+impl fmt::Debug for Conninfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Conninfo(\"{self}\")")
+    }
+}
+
 /// Whether `text` looks like a connection string.
 ///
 /// Barman splits at blanks and wants `keyword=value` everywhere. Everything that passes there passes here; so does what

@@ -3,16 +3,12 @@
 use std::fmt;
 
 use crate::conninfo::{is_connection_string, redacted};
-use crate::paths::PathConflict;
 use crate::resolution::Values;
 use crate::server::BackupMethod;
 
 /// Why a server is disabled. Displays as the line that `check` prints.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DisabledReason {
-    /// One directory has two jobs.
-    Path(PathConflict),
+pub(crate) enum DisabledReason {
     /// A connection that is needed has no connection string.
     NoConnection {
         /// The server.
@@ -64,7 +60,7 @@ pub enum DisabledReason {
 
 /// One of the connections of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Connection {
+pub(crate) enum Connection {
     /// For queries.
     Normal,
     /// For the replication protocol.
@@ -99,7 +95,6 @@ impl DisabledReason {
 impl fmt::Display for DisabledReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Path(conflict) => conflict.fmt(f),
             Self::NoConnection { server, connection } => {
                 write!(f, "{connection}: Missing '{}' parameter for server '{server}'", connection.option())
             }

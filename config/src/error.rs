@@ -3,8 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use crate::interpolation::Shown;
-
 /// A line that is not INI as Python's `configparser` reads it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}, line {line}: expected {expected}, found \"{found}\"", path.display())]
@@ -34,12 +32,9 @@ impl SyntaxError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InterpolationError {
-    /// Neither `%%` nor `%(option)s`.
-    #[error("expected %% or %(option)s, found \"{found}\"")]
-    Syntax {
-        /// The `%` and the character after it.
-        found: Shown,
-    },
+    /// Neither `%%` nor `%(option)s`. The text is not shown: percent signs are common in passwords.
+    #[error("expected %% or %(option)s, found % before something else")]
+    Syntax,
     /// `%(option)s` of an option that the section does not have.
     #[error("expected an option of the same section, found %({name})s")]
     UnknownOption {

@@ -3,8 +3,6 @@
 //! Barman resolves every value twice: when a file is read, and when the value is used. A literal `%` is therefore
 //! written `%%%%`; after the first pass a `%` must still be a valid beginning, or the file is refused.
 
-use std::fmt;
-
 use crate::error::InterpolationError;
 
 /// Depth at which Python stops following references.
@@ -32,7 +30,7 @@ pub(crate) fn check_second_pass(value: &str) -> Result<(), InterpolationError> {
     while let Some((_, after)) = rest.split_once('%') {
         rest = match Token::parse(after) {
             Some((_, rest)) => rest,
-            None => return Err(InterpolationError::Syntax { found: Shown::percent(after) }),
+            None => return Err(InterpolationError::Syntax),
         };
     }
     Ok(())
@@ -68,8 +66,7 @@ fn expand<'a>(
     let mut rest = value;
     while let Some((plain, after)) = rest.split_once('%') {
         output.push_str(plain);
-        let (token, next) =
-            Token::parse(after).ok_or_else(|| InterpolationError::Syntax { found: Shown::percent(after) })?;
+        let (token, next) = Token::parse(after).ok_or(InterpolationError::Syntax)?;
         match token {
             Token::Percent => output.push('%'),
             Token::Option(name) => reference(name, lookup, depth, output)?,
@@ -93,22 +90,6 @@ fn reference<'a>(
     }
     output.push_str(value);
     Ok(())
-}
-
-/// The beginning of a text, for messages: values may hold passwords further on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown(String);
-
-impl Shown {
-    fn percent(after: &str) -> Self {
-        Self(std::iter::once('%').chain(after.chars().take(1)).collect())
-    }
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 #[cfg(test)]
@@ -135,7 +116,7 @@ mod tests {
     #[test]
     fn a_percent_before_anything_else_is_refused() {
         for value in ["%p", "a%", "%(", "%(a", "%(a)", "%(a)d", "%()s"] {
-            assert!(matches!(resolve(value), Err(InterpolationError::Syntax { .. })), "{value}");
+            assert!(matches!(resolve(value), Err(InterpolationError::Syntax)), "{value}");
         }
     }
 

@@ -120,7 +120,13 @@ const DISABLED: &str = "disabled";
 
 /// Whether Barman knows `name` as an option of a server.
 pub(crate) fn is_server_option(name: &str) -> bool {
-    name == DISABLED || SERVER.iter().any(|option| option.name == name)
+    name == DISABLED || OptionSpec::named(name).is_some()
+}
+
+/// Whether Barman knows `name` as an option of a model: everything but paths and hook scripts.
+pub(crate) fn is_model_option(name: &str) -> bool {
+    let allowed = |kind| !matches!(kind, Kind::Directory | Kind::Location) && !name.ends_with("_script");
+    ["model", DISABLED].contains(&name) || OptionSpec::named(name).is_some_and(|option| allowed(option.kind))
 }
 
 /// Whether Barman accepts `name` in `[barman]`: global options, and silently every option of servers.
@@ -266,28 +272,46 @@ const BACKUP_OPTIONS: &[&str] = &["concurrent_backup", "exclusive_backup", "exte
 
 const RECOVERY_OPTIONS: &[&str] = &["get-wal", "delta-restore"];
 
-const AWS_ENCRYPTION: Choice = Choice::new(&["AES256", "aws:kms"], "Invalid value '{}' (must be one in: ['AES256', 'aws:kms'])").exact_case();
+const AWS_ENCRYPTION: Choice =
+    Choice::new(&["AES256", "aws:kms"], "Invalid value '{}' (must be one in: ['AES256', 'aws:kms'])").exact_case();
 
-const BACKUP_COMPRESSION: Choice = Choice::new(&["gzip", "lz4", "zstd", "none"], "Invalid value '{raw}'(must be one in: ['gzip', 'lz4', 'zstd', 'none'])");
+const BACKUP_COMPRESSION: Choice = Choice::new(
+    &["gzip", "lz4", "zstd", "none"],
+    "Invalid value '{raw}'(must be one in: ['gzip', 'lz4', 'zstd', 'none'])",
+);
 
-const BACKUP_COMPRESSION_FORMAT: Choice = Choice::new(&["plain", "tar"], "Invalid value (must be either `plain` or `tar`)");
+const BACKUP_COMPRESSION_FORMAT: Choice =
+    Choice::new(&["plain", "tar"], "Invalid value (must be either `plain` or `tar`)");
 
-const BACKUP_COMPRESSION_LOCATION: Choice = Choice::new(&["client", "server"], "Invalid value (must be either `client` or `server`)");
+const BACKUP_COMPRESSION_LOCATION: Choice =
+    Choice::new(&["client", "server"], "Invalid value (must be either `client` or `server`)");
 
-const BACKUP_METHOD: Choice = Choice::new(&["rsync", "postgres", "local-rsync", "snapshot", "local-to-cloud"], "Invalid value (must be one in: 'rsync', 'postgres', 'local-rsync', 'snapshot', 'local-to-cloud')");
+const BACKUP_METHOD: Choice = Choice::new(
+    &["rsync", "postgres", "local-rsync", "snapshot", "local-to-cloud"],
+    "Invalid value (must be one in: 'rsync', 'postgres', 'local-rsync', 'snapshot', 'local-to-cloud')",
+);
 
-const COMPRESSION: Choice = Choice::new(&["gzip", "bzip2", "pygzip", "pybzip2", "pigz", "xz", "zstd", "lz4", "snappy", "custom"], "Invalid value: '{}' (must be one in: \
-              gzip, bzip2, pygzip, pybzip2, pigz, xz, zstd, lz4, snappy, custom)").empty_unsets();
+const COMPRESSION: Choice = Choice::new(
+    &["gzip", "bzip2", "pygzip", "pybzip2", "pigz", "xz", "zstd", "lz4", "snappy", "custom"],
+    "Invalid value: '{}' (must be one in: \
+              gzip, bzip2, pygzip, pybzip2, pigz, xz, zstd, lz4, snappy, custom)",
+)
+.empty_unsets();
 
-const ENCRYPTION: Choice = Choice::new(&["none", "gpg"], "Invalid encryption value '{}'. Allowed values are: none, gpg.").inherits("none");
+const ENCRYPTION: Choice =
+    Choice::new(&["none", "gpg"], "Invalid encryption value '{}'. Allowed values are: none, gpg.").inherits("none");
 
-const COMBINE_MODE: Choice = Choice::new(&["copy", "link", "clone", "copy-file-range"], "Invalid value: {} (options are: copy, link, clone, copy-file-range)");
+const COMBINE_MODE: Choice = Choice::new(
+    &["copy", "link", "clone", "copy-file-range"],
+    "Invalid value: {} (options are: copy, link, clone, copy-file-range)",
+);
 
 const CREATE_SLOT: Choice = Choice::new(&["manual", "auto"], "Invalid value (use 'manual' or 'auto')");
 
 const REUSE_BACKUP: Choice = Choice::new(&["copy", "link", "off"], "Invalid value (use 'copy', 'link' or 'off')");
 
-const STAGING_LOCATION: Choice = Choice::new(&["local", "remote"], "Invalid value: {} (options are: local, remote)").exact_case();
+const STAGING_LOCATION: Choice =
+    Choice::new(&["local", "remote"], "Invalid value: {} (options are: local, remote)").exact_case();
 
 /// A row for the most common case: inheritable, unset by default, built.
 const fn option(name: &'static str, kind: Kind) -> OptionSpec {

@@ -1,16 +1,24 @@
 //! From the text of sections to one value per option: server section, then `[barman]`, then the default.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
-use crate::options::{Default, Kind, OptionSpec, SERVER};
+use crate::options::{Default, Kind, OptionSpec, SERVER, is_model_option};
 use crate::sections::Merged;
 use crate::value::{Parsed, Place, Value, parse};
 use crate::warning::{Warning, WarningKind};
 
 /// The value of every option of the table for one server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Values(BTreeMap<&'static str, Value>);
+
+impl fmt::Debug for Values {
+    /// Without the values: there are passwords among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Values").finish_non_exhaustive()
+    }
+}
 
 impl Values {
     /// Resolves the options of `server`, remarking values that do not fit. Options whose default follows from other
@@ -94,6 +102,13 @@ impl Values {
             Value::Words(words) => words.clone(),
             _ => BTreeSet::new(),
         }
+    }
+}
+
+/// Remarks the values of a model that do not fit. What it would change is not built.
+pub(crate) fn remark_invalid(model: &Merged, warnings: &mut Vec<Warning>) {
+    for option in SERVER.iter().filter(|option| is_model_option(option.name)) {
+        let _ = given(option, model, warnings);
     }
 }
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 use barman_retention::Policy;
 
 use crate::command::Command;
-use crate::conninfo::redacted;
-use crate::disabled::DisabledReason;
+use crate::conninfo::{Conninfo, redacted};
 use crate::options::{OptionSpec, SERVER, Support};
 use crate::resolution::Values;
 use crate::value::Value;
@@ -30,13 +29,13 @@ pub struct ServerConfig {
     pub cluster: Option<String>,
 
     /// The connection for queries.
-    pub conninfo: Option<String>,
+    pub conninfo: Option<Conninfo>,
     /// The connection for the replication protocol; the value of `conninfo` by default.
-    pub streaming_conninfo: Option<String>,
-    /// Instead of `conninfo`, for what concerns WAL.
-    pub wal_conninfo: Option<String>,
-    /// Instead of `streaming_conninfo`, for what concerns WAL.
-    pub wal_streaming_conninfo: Option<String>,
+    pub streaming_conninfo: Option<Conninfo>,
+    /// The connection that is asked about WAL: `wal_conninfo`, else `wal_streaming_conninfo`, else `conninfo`.
+    pub wal_conninfo: Option<Conninfo>,
+    /// The replication connection that delivers WAL: `wal_streaming_conninfo`, else `streaming_conninfo`.
+    pub wal_streaming_conninfo: Option<Conninfo>,
     /// Who creates the replication slot.
     pub create_slot: CreateSlot,
     /// The replication slot.
@@ -112,8 +111,8 @@ pub struct ServerConfig {
 
     /// What is configured but not built, in the order of the option table.
     pub unsupported: Vec<UnsupportedOption>,
-    /// Why the server cannot be used: Barman's `msg_list`. Empty for a usable server.
-    pub disabled: Vec<DisabledReason>,
+    /// Why the server cannot be used, in Barman's words (`msg_list`). Empty for a usable server.
+    pub disabled: Vec<String>,
     /// What Barman remarks when a command selects this server.
     pub warnings: Vec<Warning>,
 
@@ -208,26 +207,13 @@ impl ServerConfig {
         self.unsupported.iter().filter(move |option| option.affects.contains(&command))
     }
 
-    /// The replication connection that delivers WAL.
+    /// Whether `wal_conninfo` or `wal_streaming_conninfo` is configured, which Barman announces.
     #[must_use]
-    pub fn wal_streaming_connection(&self) -> Option<&str> {
-        self.wal_streaming_conninfo.as_deref().or(self.streaming_conninfo.as_deref())
+    pub fn overrides_wal_connection(&self) -> bool {
+        self.values.is_set("wal_conninfo") || self.values.is_set("wal_streaming_conninfo")
     }
 
-    /// The connection that is asked about WAL.
-    #[must_use]
-    pub fn wal_connection(&self) -> Option<&str> {
-        let overrides = [&self.wal_conninfo, &self.wal_streaming_conninfo];
-        overrides.into_iter().find_map(|connection| connection.as_deref()).or(self.conninfo.as_deref())
-    }
-
-    /// Whether WAL has a connection of its own.
-    #[must_use]
-    pub const fn has_wal_connection(&self) -> bool {
-        self.wal_conninfo.is_some() || self.wal_streaming_conninfo.is_some()
-    }
-
-    /// Every option of a server and its value, in alphabetical order.
+    /// Every option of a server and its value as configured, in alphabetical order; passwords included.
     pub fn options(&self) -> impl Iterator<Item = (&'static str, &Value)> {
         self.values.iter()
     }
