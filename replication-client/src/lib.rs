@@ -1,1 +1,82 @@
-//! A typed, async client for PostgreSQL physical replication
+//! PostgreSQL's physical replication, spoken from Rust.
+//!
+//! A backup tool has to receive WAL while it is generated and copies of whole clusters, and it has to say truthfully
+//! what it has stored: PostgreSQL removes what a receiver calls flushed. Ordinary database drivers speak none of this.
+//! This crate does: connections as libpq makes them, replication commands with typed results, the WAL stream with its
+//! acknowledgements, and base backups.
+//!
+//! ```no_run
+//! use replication_client::{Client, Config, Environment, Mode, StartReplication, StreamEvent};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let environment = Environment::from_variables(std::env::vars()).with_user("barman");
+//! let config = Config::from_conninfo("host=db1 application_name=example", &environment)?;
+//! let mut client = Client::connect(&config, Mode::PhysicalReplication).await?;
+//! let system = client.identify_system().await?;
+//! let start = StartReplication { slot: None, timeline: system.timeline, start: system.position };
+//! let mut stream = client.start_replication(start).await?;
+//! loop {
+//!     match stream.next().await? {
+//!         StreamEvent::Wal { start, data } => println!("{} bytes of WAL at {start}", data.len()),
+//!         StreamEvent::Keepalive { end, .. } => println!("the server is at {end}"),
+//!         StreamEvent::EndOfTimeline { .. } => break,
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`Config`] reads a connection string; [`Environment`] stands for the process around it.
+//! - [`Client`] is a session: queries, replication slots, timeline history.
+//! - [`WalStream`] is WAL of one timeline, and [`Durable`] the only thing that a flush position can be made of.
+//! - [`BaseBackup`] is a copy of a cluster, in pieces.
+//! - [`Error`] says what was being done with which server; [`ErrorKind`] is for branching.
+//!
+//! Nothing here knows where bytes end up, reads the process's environment, or retries. The protocol is in state
+//! machines without I/O; a driver for tokio carries their bytes. What the server sends is checked: lengths before
+//! anything is allocated, WAL for gaps, archives against the list of them.
+//!
+//! Not built yet, and refused by name when a connection asks for it: TLS, several hosts, service files, GSSAPI, OAuth,
+//! `require_auth`, `requirepeer`.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)
+)]
+
+mod base_backup;
+mod client;
+mod command;
+mod config;
+mod connect;
+mod connection;
+mod conninfo;
+mod durable;
+mod endpoint;
+mod environment;
+mod error;
+mod inbox;
+mod passfile;
+mod password;
+mod query;
+mod result_set;
+mod server_error;
+mod slot;
+mod startup;
+mod system_identity;
+mod wal_stream;
+mod wire;
+
+pub use base_backup::{BackupEnd, BackupEvent, BackupStart, BaseBackup, BaseBackupOptions, Tablespace};
+pub use client::{Client, Mode};
+pub use config::Config;
+pub use conninfo::{ConninfoError, ConninfoProblem};
+pub use durable::Durable;
+pub use environment::Environment;
+pub use error::{Activity, Error, ErrorKind, ProtocolError, UnsupportedOption};
+pub use passfile::PassfileProblem;
+pub use result_set::ResultSet;
+pub use server_error::{Notice, ServerError, SqlState};
+pub use slot::SlotPosition;
+pub use system_identity::{HistoryFile, SystemIdentity};
+pub use wal_stream::{StartReplication, StatusUpdate, StreamEvent, WalStream};

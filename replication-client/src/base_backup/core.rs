@@ -1,0 +1,216 @@
+//! The state machine of a base backup: messages in, events out, no I/O.
+//!
+//! Mirrors `basebackup_copy.c`: two results, the archives, the manifest, a third result. Servers before 15 send each
+//! archive, and the manifest, as a COPY of its own; newer ones send one COPY whose messages say what they are.
+
+use bytes::{Buf, Bytes};
+use postgres_protocol::message::backend::RowDescriptionBody;
+
+use super::archives::Archives;
+use super::event::{BackupEnd, BackupEvent, BackupStart, Tablespace};
+use crate::command;
+use crate::error::{ErrorKind, ProtocolError};
+use crate::inbox::BackendMessage;
+use crate::query::Rows;
+use crate::wire::Wire;
+
+/// One base backup, from its command to the ReadyForQuery behind it.
+pub(super) struct Core {
+    layout: Layout,
+    phase: Phase,
+    /// The result that is being received.
+    rows: Option<Rows>,
+    start: Option<BackupStart>,
+    archives: Archives,
+    end: Option<BackupEnd>,
+}
+
+/// How archives and manifest are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// By their order.
+    CopyPerArchive,
+    /// By the first byte of each message.
+    OneCopy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// A result or a COPY is awaited, or a result is being received.
+    Between,
+    /// Nothing has begun yet in the COPY.
+    Copying,
+    CopyingArchive,
+    CopyingManifest,
+    /// Everything has been received.
+    Ended,
+}
+
+impl Core {
+    /// `server_version` is a `server_version_num`; `manifest` tells whether one was asked for.
+    pub(super) fn new(server_version: u32, manifest: bool) -> Self {
+        Self {
+            layout: if server_version >= command::PARENTHESES { Layout::OneCopy } else { Layout::CopyPerArchive },
+            phase: Phase::Between,
+            rows: None,
+            start: None,
+            archives: Archives::new(manifest),
+            end: None,
+        }
+    }
+
+    /// Handles what comes before the first archive, and returns it, or `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub(super) fn poll_start(&mut self, wire: &mut Wire) -> Result<Option<BackupStart>, ErrorKind> {
+        while !self.archives.are_announced() {
+            let Some(message) = wire.inbox.poll()? else { return Ok(None) };
+            self.handle(message)?;
+        }
+        let tablespaces = || self.archives.announced().to_vec();
+        Ok(self.start.clone().map(|start| BackupStart { tablespaces: tablespaces(), ..start }))
+    }
+
+    /// Returns the next event, or `None` if more bytes are needed or everything has been received.
+    ///
+    /// # Errors
+    /// The server gives up, or what it sends is no base backup. Nothing but more errors comes after that.
+    pub(super) fn poll_event(&mut self, wire: &mut Wire) -> Result<Option<BackupEvent>, ErrorKind> {
+        loop {
+            // While the server waits for its WAL to be archived, notices are all that comes.
+            let notice = |wire: &mut Wire| wire.inbox.take_notice().map(BackupEvent::Notice);
+            if let Some(notice) = notice(wire) {
+                return Ok(Some(notice));
+            }
+            let message = if self.is_ended() { None } else { wire.inbox.poll()? };
+            let Some(message) = message else { return Ok(notice(wire)) };
+            if let Some(event) = self.handle(message)? {
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    fn handle(&mut self, message: BackendMessage) -> Result<Option<BackupEvent>, ErrorKind> {
+        match (message, self.phase) {
+            (BackendMessage::Error(server), _) => return Err(ErrorKind::Server(server)),
+            (BackendMessage::RowDescription(body), Phase::Between) if self.rows.is_none() => self.describe(&body)?,
+            (BackendMessage::DataRow(body), Phase::Between) => match &mut self.rows {
+                Some(rows) => rows.push(&body)?,
+                None => return Err(BackendMessage::DataRow(body).unexpected(DURING).into()),
+            },
+            (BackendMessage::CommandComplete, Phase::Between) => {
+                if let Some(rows) = self.rows.take() {
+                    self.take_result(&rows)?;
+                }
+            }
+            (BackendMessage::CopyOut, Phase::Between) if self.may_copy() => return Ok(self.begin_copy()?),
+            (BackendMessage::CopyData(body), Phase::Copying | Phase::CopyingArchive | Phase::CopyingManifest) => {
+                return Ok(self.copy(body.into_bytes()).map(Some)?);
+            }
+            (BackendMessage::CopyDone, Phase::Copying | Phase::CopyingArchive | Phase::CopyingManifest) => {
+                self.phase = Phase::Between;
+            }
+            (BackendMessage::ReadyForQuery, Phase::Between) if self.end.is_some() => self.phase = Phase::Ended,
+            (message, _) => return Err(message.unexpected(DURING).into()),
+        }
+        Ok(None)
+    }
+
+    /// Begins a result. The last of the three comes when everything else is there: a backup that lacks a tablespace
+    /// must not look complete.
+    fn describe(&mut self, body: &RowDescriptionBody) -> Result<(), ProtocolError> {
+        if self.archives.are_announced() {
+            self.archives.check_complete()?;
+        }
+        self.rows = Some(Rows::describe(body)?);
+        Ok(())
+    }
+
+    fn take_result(&mut self, rows: &Rows) -> Result<(), ProtocolError> {
+        if self.start.is_none() {
+            let BackupEnd { end_lsn: start_lsn, timeline } = BackupEnd::decode(rows)?;
+            self.start = Some(BackupStart { start_lsn, timeline, tablespaces: Vec::new() });
+        } else if !self.archives.are_announced() {
+            let tablespaces = rows.iter().map(|row| Tablespace::decode(&row)).collect::<Result<_, _>>()?;
+            self.archives.announce(tablespaces)?;
+        } else {
+            self.end = Some(BackupEnd::decode(rows)?);
+        }
+        Ok(())
+    }
+
+    fn may_copy(&self) -> bool {
+        self.archives.are_announced() && self.rows.is_none() && self.end.is_none()
+    }
+
+    fn begin_copy(&mut self) -> Result<Option<BackupEvent>, ProtocolError> {
+        if self.layout == Layout::OneCopy {
+            self.phase = Phase::Copying;
+            return Ok(None);
+        }
+        match self.archives.begin_next() {
+            Some(tablespace) => {
+                self.phase = Phase::CopyingArchive;
+                Ok(Some(BackupEvent::Archive(tablespace)))
+            }
+            None => self.begin_manifest().map(Some),
+        }
+    }
+
+    fn begin_manifest(&mut self) -> Result<BackupEvent, ProtocolError> {
+        self.archives.begin_manifest()?;
+        self.phase = Phase::CopyingManifest;
+        Ok(BackupEvent::ManifestBegin)
+    }
+
+    fn copy(&mut self, mut message: Bytes) -> Result<BackupEvent, ProtocolError> {
+        if self.layout == Layout::CopyPerArchive {
+            return self.data(message);
+        }
+        let (kind, length) = (message.first().copied().unwrap_or_default(), message.len());
+        let malformed = || ProtocolError::StreamMessage { kind: kind.into(), length };
+        message.advance(length.min(1));
+        match kind {
+            b'n' => self.begin_archive(&message).ok_or_else(malformed)?,
+            b'm' if message.is_empty() => self.begin_manifest(),
+            b'd' => self.data(message),
+            b'p' => {
+                let bytes: Option<[u8; 8]> = message.as_ref().try_into().ok();
+                Ok(BackupEvent::Progress(bytes.map(u64::from_be_bytes).ok_or_else(malformed)?))
+            }
+            _ => Err(malformed()),
+        }
+    }
+
+    /// Reads an archive's name and location, each ended by a NUL. `None` if they are not there; the location says
+    /// nothing that was not announced.
+    fn begin_archive(&mut self, message: &[u8]) -> Option<Result<BackupEvent, ProtocolError>> {
+        let text = std::str::from_utf8(message).ok()?;
+        let (name, _location) = text.strip_suffix('\0')?.split_once('\0')?;
+        self.phase = Phase::CopyingArchive;
+        Some(self.archives.begin(name).map(BackupEvent::Archive))
+    }
+
+    fn data(&self, data: Bytes) -> Result<BackupEvent, ProtocolError> {
+        match self.phase {
+            Phase::CopyingArchive => Ok(BackupEvent::Data(data)),
+            Phase::CopyingManifest => Ok(BackupEvent::Manifest(data)),
+            _ => Err(ProtocolError::Unexpected { message: "data", during: "waiting for an archive" }),
+        }
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    /// Returns what the server said last, once everything has been received.
+    pub(super) fn end(&self) -> Option<BackupEnd> {
+        self.end.filter(|_| self.is_ended())
+    }
+}
+
+const DURING: &str = "receiving a base backup";
+
+#[cfg(test)]
+mod tests;

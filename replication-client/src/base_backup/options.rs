@@ -1,0 +1,138 @@
+//! [`BaseBackupOptions`] and the command they make.
+
+use wal_format::ChecksumAlgorithm;
+
+use crate::command;
+
+/// What to ask of `BASE_BACKUP`.
+///
+/// ```
+/// use replication_client::BaseBackupOptions;
+///
+/// let mut options = BaseBackupOptions::new("nightly");
+/// options.fast_checkpoint = true;
+/// options.max_rate_kb = Some(10_240);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BaseBackupOptions {
+    /// The label, which is written to `backup_label`.
+    pub label: String,
+    /// Whether the server checkpoints at once instead of spreading the writes (`CHECKPOINT 'fast'`).
+    pub fast_checkpoint: bool,
+    /// The most that the server sends per second, in KiB: 32 to 1,048,576.
+    pub max_rate_kb: Option<u32>,
+    /// Whether the server makes a backup manifest.
+    pub manifest: bool,
+    /// The checksums of files in the manifest.
+    pub manifest_checksums: ChecksumAlgorithm,
+    /// Whether the server estimates sizes first, which walks its data directory once more.
+    pub progress: bool,
+    /// Whether the server waits, before the backup ends, until its WAL is archived.
+    ///
+    /// True is the server's default, and what `pg_basebackup --wal-method=none` asks for; where WAL is streamed or
+    /// included, pg_basebackup turns it off. A server without archiving does not wait either way; one whose
+    /// `archive_command` fails waits forever, and says so in notices.
+    pub wait_for_archive: bool,
+    /// Whether the data directory's archive holds the WAL that the backup needs.
+    pub include_wal: bool,
+    /// Whether the data directory's archive describes tablespaces in a file `tablespace_map` (true) or holds a
+    /// symbolic link for each, in `pg_tblspc` (false).
+    ///
+    /// With the file, a server that starts from the backup makes the links itself, to the places of the original
+    /// server, and replaces links that stand there: whoever moves a tablespace must rewrite the file. pg_basebackup
+    /// asks for the file for tar files that it keeps, and for links where it writes plain files. The locations are in
+    /// [`BackupStart`](crate::BackupStart) either way.
+    pub tablespace_map: bool,
+    /// Whether the server checks data page checksums while it reads.
+    pub verify_checksums: bool,
+}
+
+impl BaseBackupOptions {
+    /// Returns what pg_basebackup asks for with `--format=plain --wal-method=none --progress`.
+    #[must_use]
+    pub fn new(label: impl Into<String>) -> Self {
+        Self {
+            label: label.into(),
+            fast_checkpoint: false,
+            max_rate_kb: None,
+            manifest: true,
+            manifest_checksums: ChecksumAlgorithm::Crc32c,
+            progress: true,
+            wait_for_archive: true,
+            include_wal: false,
+            tablespace_map: false,
+            verify_checksums: true,
+        }
+    }
+}
+
+impl BaseBackupOptions {
+    /// Returns the command in the words of a server of this version (a `server_version_num`).
+    pub(crate) fn command(&self, server_version: u32) -> String {
+        let is_new = server_version >= command::PARENTHESES;
+        let either = |new: &str, old: &str| if is_new { new.to_owned() } else { old.to_owned() };
+        let options = [
+            Some(format!("LABEL {}", command::literal(&self.label))),
+            // The target is what makes a newer server send one COPY.
+            is_new.then(|| "TARGET 'client'".to_owned()),
+            self.fast_checkpoint.then(|| either("CHECKPOINT 'fast'", "FAST")),
+            self.max_rate_kb.map(|rate| format!("MAX_RATE {rate}")),
+            self.progress.then(|| "PROGRESS".to_owned()),
+            self.include_wal.then(|| "WAL".to_owned()),
+            (!self.wait_for_archive).then(|| either("WAIT 0", "NOWAIT")),
+            self.tablespace_map.then(|| "TABLESPACE_MAP".to_owned()),
+            (!self.verify_checksums).then(|| either("VERIFY_CHECKSUMS 0", "NOVERIFY_CHECKSUMS")),
+            self.manifest.then(|| "MANIFEST 'yes'".to_owned()),
+            self.manifest.then(|| format!("MANIFEST_CHECKSUMS '{}'", self.manifest_checksums)),
+        ];
+        let options: Vec<String> = options.into_iter().flatten().collect();
+        if is_new {
+            format!("BASE_BACKUP ({})", options.join(", "))
+        } else {
+            format!("BASE_BACKUP {}", options.join(" "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> BaseBackupOptions {
+        BaseBackupOptions {
+            label: "it's".into(),
+            fast_checkpoint: true,
+            max_rate_kb: Some(64),
+            manifest: true,
+            manifest_checksums: ChecksumAlgorithm::Crc32c,
+            progress: true,
+            wait_for_archive: false,
+            include_wal: true,
+            tablespace_map: true,
+            verify_checksums: false,
+        }
+    }
+
+    #[test]
+    fn new_servers_take_options_in_parentheses() {
+        let expected = "BASE_BACKUP (LABEL 'it''s', TARGET 'client', CHECKPOINT 'fast', MAX_RATE 64, PROGRESS, WAL, \
+                        WAIT 0, TABLESPACE_MAP, VERIFY_CHECKSUMS 0, MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C')";
+        assert_eq!(all().command(150_000), expected);
+    }
+
+    #[test]
+    fn old_servers_take_words() {
+        let expected = "BASE_BACKUP LABEL 'it''s' FAST MAX_RATE 64 PROGRESS WAL NOWAIT TABLESPACE_MAP \
+                        NOVERIFY_CHECKSUMS MANIFEST 'yes' MANIFEST_CHECKSUMS 'CRC32C'";
+        assert_eq!(all().command(140_009), expected);
+    }
+
+    #[test]
+    fn the_servers_defaults_need_no_words() {
+        let mut options = BaseBackupOptions::new("");
+        (options.manifest, options.progress) = (false, false);
+        assert_eq!(options.command(130_000), "BASE_BACKUP LABEL ''");
+        assert_eq!(options.command(180_000), "BASE_BACKUP (LABEL '', TARGET 'client')");
+    }
+}

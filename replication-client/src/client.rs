@@ -1,0 +1,360 @@
+//! [`Client`]: a session, and the commands it understands.
+
+use std::fmt;
+
+use wal_format::{SystemId, TimelineId};
+
+use crate::base_backup::{BaseBackup, BaseBackupOptions};
+use crate::command;
+use crate::config::Config;
+use crate::connect;
+use crate::connection::Connection;
+use crate::error::{Activity, Error, ErrorKind, ProtocolError};
+use crate::inbox::BackendMessage;
+use crate::query::{Response, Rows};
+use crate::result_set::ResultSet;
+use crate::server_error::{Notice, SqlState};
+use crate::slot::SlotPosition;
+use crate::system_identity::{HistoryFile, SystemIdentity};
+use crate::wal_stream::{StartReplication, WalStream};
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Queries in SQL, in the database of the connection string.
+    Sql,
+    /// Replication commands (`replication=true`): identifying the system, slots, the WAL stream, base backups, `SHOW`.
+    PhysicalReplication,
+}
+
+/// A session with a server.
+///
+/// Its futures may be dropped: the rest of a result that nobody waits for any more is skipped by the next command.
+/// Dropping the client ends the session.
+pub struct Client {
+    connection: Connection,
+    mode: Mode,
+    state: State,
+    system: Option<SystemId>,
+}
+
+/// Where the conversation stands between two commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The server waits for a command.
+    Ready,
+    /// A command has been sent, and the end of its result has not been received.
+    Answering,
+    /// Nobody knows.
+    Broken,
+}
+
+impl Client {
+    /// Connects, authenticates, and waits until the server is ready.
+    ///
+    /// # Errors
+    /// The configuration asks for something that is not built ([`ErrorKind::Unsupported`]), the server cannot be
+    /// reached in time, or it refuses the session.
+    pub async fn connect(config: &Config, mode: Mode) -> Result<Self, Error> {
+        let connection = connect::connect(config, mode).await?;
+        Ok(Self::ready(connection, mode, None))
+    }
+
+    /// Makes a client of a connection that waits for a command.
+    pub(crate) fn ready(connection: Connection, mode: Mode, system: Option<SystemId>) -> Self {
+        Self { connection, mode, state: State::Ready, system }
+    }
+
+    /// Returns the server in words, for example `host "db1" (10.0.0.5), port 5432`.
+    #[must_use]
+    pub fn host_description(&self) -> &str {
+        self.connection.host()
+    }
+
+    /// Returns the server's version as `server_version_num` spells it: 150018 is 15.18. 0 if it did not say.
+    #[must_use]
+    pub fn server_version_num(&self) -> u32 {
+        self.parameter("server_version").and_then(version_num).unwrap_or_default()
+    }
+
+    /// Returns a setting that the server reports by itself, for example `server_version` or `in_hot_standby`.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.connection.parameter(name)
+    }
+
+    /// Takes the notices that came since the last call. Only the last 32 are kept.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::iter::from_fn(|| self.connection.wire().inbox.take_notice()).collect()
+    }
+
+    /// Runs a query, which may consist of several statements, and returns the results of those that return rows.
+    ///
+    /// A physical replication connection runs replication commands and `SHOW` in this way, and no SQL.
+    ///
+    /// # Errors
+    /// The server refuses, the result is larger than 64 MiB, or the connection breaks.
+    pub async fn simple_query(&mut self, query: &str) -> Result<Vec<ResultSet>, Error> {
+        self.try_simple_query(query).await.map_err(|kind| self.error(Activity::Query, kind))
+    }
+
+    async fn try_simple_query(&mut self, query: &str) -> Result<Vec<ResultSet>, ErrorKind> {
+        let results = self.run(query).await?;
+        results.into_iter().map(|rows| Ok(rows.into_text()?)).collect()
+    }
+
+    /// Asks which cluster this is, and how far it is (`IDENTIFY_SYSTEM`).
+    ///
+    /// # Errors
+    /// This is no replication connection, or it breaks.
+    pub async fn identify_system(&mut self) -> Result<SystemIdentity, Error> {
+        let identity = self.try_identify_system().await;
+        identity.map_err(|kind| self.error(Activity::IdentifySystem, kind))
+    }
+
+    async fn try_identify_system(&mut self) -> Result<SystemIdentity, ErrorKind> {
+        self.need_replication()?;
+        let rows = self.run_one("IDENTIFY_SYSTEM", "systemid").await?;
+        let identity = SystemIdentity::decode(&rows.first("systemid")?)?;
+        self.system = Some(identity.system_id);
+        Ok(identity)
+    }
+
+    /// Returns the value of a setting as `SHOW` prints it.
+    ///
+    /// # Errors
+    /// There is no such setting, it is not for this user's eyes, or the connection breaks.
+    pub async fn show(&mut self, name: &str) -> Result<String, Error> {
+        self.try_show(name).await.map_err(|kind| self.error(Activity::Show(name.to_owned()), kind))
+    }
+
+    async fn try_show(&mut self, name: &str) -> Result<String, ErrorKind> {
+        let rows = self.run_one(&command::show(name)?, "setting").await?.into_text()?;
+        let value = rows.rows.into_iter().flatten().flatten().next();
+        Ok(value.ok_or(ProtocolError::MissingField { field: "setting" })?)
+    }
+
+    /// Fetches the history file of a timeline (`TIMELINE_HISTORY`). Timeline 1 has none.
+    ///
+    /// # Errors
+    /// The server has no such file ([`ErrorKind::HistoryMissing`]), this is no replication connection, or it breaks.
+    pub async fn timeline_history(&mut self, timeline: TimelineId) -> Result<HistoryFile, Error> {
+        let history = self.try_timeline_history(timeline).await;
+        history.map_err(|kind| self.error(Activity::TimelineHistory(timeline), kind))
+    }
+
+    async fn try_timeline_history(&mut self, timeline: TimelineId) -> Result<HistoryFile, ErrorKind> {
+        self.need_replication()?;
+        let rows = self.run_one(&format!("TIMELINE_HISTORY {timeline}"), "filename").await;
+        let rows = rows.map_err(|kind| history_missing(timeline, kind))?;
+        Ok(HistoryFile::decode(&rows.first("filename")?)?)
+    }
+
+    /// Creates a physical replication slot. With `reserve_wal` the server keeps WAL for it from now on, otherwise only
+    /// from the first time that it is used.
+    ///
+    /// # Errors
+    /// A slot of this name exists ([`ErrorKind::SlotExists`]), the name is none, no slot is free, or the connection
+    /// breaks.
+    pub async fn create_physical_slot(&mut self, slot: &str, reserve_wal: bool) -> Result<(), Error> {
+        let command = command::create_physical_slot(slot, reserve_wal, self.server_version_num());
+        self.change_slot(slot, &command).await.map_err(|kind| self.error(Activity::CreateSlot(slot.to_owned()), kind))
+    }
+
+    /// Drops a replication slot. With `wait` an active slot is waited for, otherwise it is an error.
+    ///
+    /// # Errors
+    /// There is no such slot ([`ErrorKind::SlotMissing`]), it is in use ([`ErrorKind::SlotInUse`]), or the connection
+    /// breaks.
+    pub async fn drop_slot(&mut self, slot: &str, wait: bool) -> Result<(), Error> {
+        let command = command::drop_slot(slot, wait);
+        self.change_slot(slot, &command).await.map_err(|kind| self.error(Activity::DropSlot(slot.to_owned()), kind))
+    }
+
+    async fn change_slot(&mut self, slot: &str, command: &str) -> Result<(), ErrorKind> {
+        command::check_slot_name(slot)?;
+        self.need_replication()?;
+        self.run(command).await.map(drop).map_err(|kind| of_slot(slot, kind))
+    }
+
+    /// Returns where a physical replication slot stands, or `None` if there is none of this name.
+    ///
+    /// A replication connection can tell from PostgreSQL 15 on, an SQL connection always.
+    ///
+    /// # Errors
+    /// The server is too old ([`ErrorKind::ServerVersion`]), the slot is a logical one, or the connection breaks.
+    pub async fn read_slot(&mut self, slot: &str) -> Result<Option<SlotPosition>, Error> {
+        self.try_read_slot(slot).await.map_err(|kind| self.error(Activity::ReadSlot(slot.to_owned()), kind))
+    }
+
+    async fn try_read_slot(&mut self, slot: &str) -> Result<Option<SlotPosition>, ErrorKind> {
+        command::check_slot_name(slot)?;
+        if self.mode == Mode::Sql {
+            let rows = self.run_one(&SlotPosition::query(slot), "restart_lsn").await?;
+            return Ok(rows.iter().next().map(|row| SlotPosition::decode_view(&row)).transpose()?);
+        }
+        self.need_version(command::PARENTHESES)?;
+        let rows = self.run_one(&format!("READ_REPLICATION_SLOT \"{slot}\""), "slot_type").await;
+        let rows = rows.map_err(|kind| of_slot(slot, kind))?;
+        Ok(SlotPosition::decode_command(&rows.first("slot_type")?)?)
+    }
+
+    /// Starts to stream WAL (`START_REPLICATION`).
+    ///
+    /// # Errors
+    /// The slot is missing or in use, the server's history does not lead through the position
+    /// ([`ErrorKind::NotInHistory`]), or the connection breaks. WAL that is missing on the server is reported by the
+    /// stream ([`ErrorKind::WalRemoved`]).
+    pub async fn start_replication(mut self, start: StartReplication) -> Result<WalStream, Error> {
+        let activity = || Activity::Stream { timeline: start.timeline, at: start.start };
+        let prepared = self.prepare_replication(&start).await;
+        let system = prepared.map_err(|kind| self.error(activity(), kind))?;
+        WalStream::open(self.connection, system, start).await
+    }
+
+    /// Sees to it that the cluster is known, because a stream refuses to acknowledge WAL of another one.
+    async fn prepare_replication(&mut self, start: &StartReplication) -> Result<SystemId, ErrorKind> {
+        self.need_replication()?;
+        start.slot.as_deref().map_or(Ok(()), command::check_slot_name)?;
+        self.settle().await?;
+        match self.system {
+            Some(system) => Ok(system),
+            None => Ok(self.try_identify_system().await?.system_id),
+        }
+    }
+
+    /// Starts a base backup (`BASE_BACKUP`), and waits until its start position is known: with a checkpoint that is not
+    /// fast, for minutes.
+    ///
+    /// Dropping the future, or the backup, closes the connection, and the server gives the backup up.
+    ///
+    /// # Errors
+    /// The server refuses, or the connection breaks.
+    pub async fn base_backup(mut self, options: &BaseBackupOptions) -> Result<BaseBackup, Error> {
+        let prepared = self.prepare_base_backup().await;
+        prepared.map_err(|kind| self.error(Activity::BaseBackup, kind))?;
+        let version = self.server_version_num();
+        BaseBackup::open(self.connection, self.system, version, options).await
+    }
+
+    async fn prepare_base_backup(&mut self) -> Result<(), ErrorKind> {
+        self.need_replication()?;
+        self.settle().await
+    }
+
+    fn need_replication(&self) -> Result<(), ErrorKind> {
+        match self.mode {
+            Mode::PhysicalReplication => Ok(()),
+            Mode::Sql => Err(ErrorKind::WrongMode { needs: "replication" }),
+        }
+    }
+
+    fn need_version(&self, needs: u32) -> Result<(), ErrorKind> {
+        let found = self.server_version_num();
+        if found >= needs { Ok(()) } else { Err(ErrorKind::ServerVersion { needs, found }) }
+    }
+
+    /// Runs a command that returns one result.
+    async fn run_one(&mut self, command: &str, field: &'static str) -> Result<Rows, ErrorKind> {
+        let results = self.run(command).await?;
+        Ok(results.into_iter().next().ok_or(ProtocolError::MissingField { field })?)
+    }
+
+    async fn run(&mut self, query: &str) -> Result<Vec<Rows>, ErrorKind> {
+        self.settle().await?;
+        command::query(query, &mut self.connection.wire().outgoing)?;
+        self.state = State::Answering;
+        let response = self.collect().await?;
+        response.finish().map_err(ErrorKind::Server)
+    }
+
+    /// Skips what is left of the result of a command whose future was dropped.
+    async fn settle(&mut self) -> Result<(), ErrorKind> {
+        while self.state == State::Answering {
+            match self.connection.receive().await {
+                Ok(BackendMessage::ReadyForQuery) => self.state = State::Ready,
+                Ok(_) => {}
+                Err(failure) => {
+                    self.state = State::Broken;
+                    return Err(failure);
+                }
+            }
+        }
+        if self.state == State::Ready { Ok(()) } else { Err(ErrorKind::Unusable) }
+    }
+
+    async fn collect(&mut self) -> Result<Response, ErrorKind> {
+        let mut response = Response::default();
+        loop {
+            let message = match self.connection.receive().await {
+                Ok(message) => message,
+                Err(failure) => {
+                    self.state = State::Broken;
+                    return Err(response.cut_short(failure));
+                }
+            };
+            let is_last = response.handle(message).inspect_err(|_| self.state = State::Broken)?;
+            if is_last {
+                self.state = State::Ready;
+                return Ok(response);
+            }
+        }
+    }
+
+    fn error(&self, activity: Activity, kind: ErrorKind) -> Error {
+        Error::new(activity, self.connection.host().clone(), kind)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("host", self.connection.host()).field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+/// Reads `server_version` as `PQserverVersion` does: `15.18 (Debian)`, `18beta2`, `19devel`.
+fn version_num(text: &str) -> Option<u32> {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let (major, rest) = text.split_at(digits(text));
+    let minor = rest.strip_prefix('.').map_or("", |rest| rest.split_at(digits(rest)).0);
+    let minor = if minor.is_empty() { "0" } else { minor };
+    major.parse::<u32>().ok()?.checked_mul(10_000)?.checked_add(minor.parse().ok()?)
+}
+
+fn of_slot(slot: &str, kind: ErrorKind) -> ErrorKind {
+    match kind {
+        ErrorKind::Server(server) => ErrorKind::of_slot(slot, server),
+        kind => kind,
+    }
+}
+
+fn history_missing(timeline: TimelineId, kind: ErrorKind) -> ErrorKind {
+    match kind {
+        ErrorKind::Server(server) if server.sqlstate() == Some(SqlState::UNDEFINED_FILE) => {
+            ErrorKind::HistoryMissing { timeline, server }
+        }
+        kind => kind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_libpq_reads_them() {
+        for (text, expected) in [
+            ("15.18", Some(150_018)),
+            ("15.18 (Debian 15.18-0+deb12u1)", Some(150_018)),
+            ("13.0", Some(130_000)),
+            ("18beta2", Some(180_000)),
+            ("19devel", Some(190_000)),
+            ("devel", None),
+            ("", None),
+            ("99999999999", None),
+            ("429497.1", None),
+        ] {
+            assert_eq!(version_num(text), expected, "{text}");
+        }
+    }
+}

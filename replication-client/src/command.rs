@@ -1,0 +1,113 @@
+//! The text of replication commands (`repl_gram.y`), and what may stand in it.
+
+use std::fmt::Write as _;
+
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+use wal_format::{Lsn, TimelineId};
+
+use crate::error::ErrorKind;
+
+/// The first version whose replication commands take options in parentheses.
+pub(crate) const PARENTHESES: u32 = 150_000;
+
+/// The longest name of a replication slot: `NAMEDATALEN` without the final NUL.
+const LONGEST_SLOT_NAME: usize = 63;
+
+/// Writes a query or replication command to `out`.
+pub(crate) fn query(text: &str, out: &mut BytesMut) -> Result<(), ErrorKind> {
+    // A NUL character is all that the encoder can object to; it must find the buffer as it was.
+    if text.contains('\0') {
+        return Err(ErrorKind::Nul { what: "the query" });
+    }
+    frontend::query(text, out).map_err(|_| ErrorKind::Nul { what: "the query" })
+}
+
+/// Checks the name of a slot as `ReplicationSlotValidateName` does, before it becomes part of a command.
+pub(crate) fn check_slot_name(slot: &str) -> Result<(), ErrorKind> {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if (1..=LONGEST_SLOT_NAME).contains(&slot.len()) && slot.bytes().all(is_allowed) {
+        return Ok(());
+    }
+    Err(ErrorKind::SlotName { slot: slot.to_owned() })
+}
+
+/// Makes `SHOW`, which means the same in SQL and to a walsender.
+pub(crate) fn show(name: &str) -> Result<String, ErrorKind> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
+    if name.is_empty() || !name.bytes().all(is_allowed) {
+        return Err(ErrorKind::SettingName { name: name.to_owned() });
+    }
+    Ok(format!("SHOW {name}"))
+}
+
+pub(crate) fn create_physical_slot(slot: &str, reserve_wal: bool, server_version: u32) -> String {
+    let reserve = match (reserve_wal, server_version >= PARENTHESES) {
+        (false, _) => "",
+        (true, true) => " (RESERVE_WAL)",
+        (true, false) => " RESERVE_WAL",
+    };
+    format!("CREATE_REPLICATION_SLOT \"{slot}\" PHYSICAL{reserve}")
+}
+
+pub(crate) fn drop_slot(slot: &str, wait: bool) -> String {
+    let wait = if wait { " WAIT" } else { "" };
+    format!("DROP_REPLICATION_SLOT \"{slot}\"{wait}")
+}
+
+pub(crate) fn start_replication(slot: Option<&str>, start: Lsn, timeline: TimelineId) -> String {
+    let slot = slot.map(|slot| format!("SLOT \"{slot}\" ")).unwrap_or_default();
+    format!("START_REPLICATION {slot}PHYSICAL {start} TIMELINE {timeline}")
+}
+
+/// Quotes a text for a replication command, whose grammar knows no backslash escapes.
+pub(crate) fn literal(text: &str) -> String {
+    let mut literal = String::with_capacity(text.len() + 2);
+    // Writing to a string cannot fail.
+    let _ = write!(literal, "'{}'", text.replace('\'', "''"));
+    literal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slot_names_are_those_of_postgresql() {
+        for good in ["barman", "a", "0_9", &"x".repeat(63)] {
+            assert!(check_slot_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "Barman", "bar-man", "bär", "a\" PHYSICAL", &"x".repeat(64)] {
+            assert!(matches!(check_slot_name(bad), Err(ErrorKind::SlotName { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_names_of_settings_are_shown() {
+        assert_eq!(show("wal_segment_size").unwrap(), "SHOW wal_segment_size");
+        assert_eq!(show("pg_stat_statements.max").unwrap(), "SHOW pg_stat_statements.max");
+        for bad in ["", "all; DROP TABLE t", "a'b"] {
+            assert!(matches!(show(bad), Err(ErrorKind::SettingName { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn commands_are_written_as_the_servers_version_wants_them() {
+        assert_eq!(create_physical_slot("a", false, 150_000), r#"CREATE_REPLICATION_SLOT "a" PHYSICAL"#);
+        assert_eq!(create_physical_slot("a", true, 150_000), r#"CREATE_REPLICATION_SLOT "a" PHYSICAL (RESERVE_WAL)"#);
+        assert_eq!(create_physical_slot("a", true, 140_000), r#"CREATE_REPLICATION_SLOT "a" PHYSICAL RESERVE_WAL"#);
+        assert_eq!(drop_slot("a", true), r#"DROP_REPLICATION_SLOT "a" WAIT"#);
+        let start = Lsn::new(0x1600_0000);
+        assert_eq!(
+            start_replication(None, start, TimelineId::FIRST),
+            "START_REPLICATION PHYSICAL 0/16000000 TIMELINE 1"
+        );
+        let with_slot = start_replication(Some("a"), start, TimelineId::FIRST);
+        assert_eq!(with_slot, r#"START_REPLICATION SLOT "a" PHYSICAL 0/16000000 TIMELINE 1"#);
+    }
+
+    #[test]
+    fn quotes_in_texts_are_doubled_and_backslashes_are_not() {
+        assert_eq!(literal(r"it's \ here"), r"'it''s \ here'");
+    }
+}

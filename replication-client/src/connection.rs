@@ -1,0 +1,110 @@
+//! [`Connection`]: the driver that carries a [`Wire`]'s bytes over a socket.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use postgres_protocol::message::frontend;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::error::ErrorKind;
+use crate::inbox::BackendMessage;
+use crate::wire::Wire;
+
+/// Anything that carries bytes both ways: a TCP or Unix socket.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Transport for T {}
+
+/// A connection to a server.
+///
+/// All state between two calls is in here, so any of its futures may be dropped at any time: bytes received stay in the
+/// inbox, and bytes not yet sent stay in the outgoing buffer.
+pub(crate) struct Connection {
+    transport: Box<dyn Transport>,
+    wire: Wire,
+    host: Arc<str>,
+}
+
+impl Connection {
+    pub(crate) fn new(transport: Box<dyn Transport>, host: Arc<str>) -> Self {
+        Self { transport, wire: Wire::default(), host }
+    }
+
+    pub(crate) fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.wire.inbox.parameter(name)
+    }
+
+    /// Returns the server in words.
+    pub(crate) fn host(&self) -> &Arc<str> {
+        &self.host
+    }
+
+    /// Returns the next message, after sending all there is to send.
+    pub(crate) async fn receive(&mut self) -> Result<BackendMessage, ErrorKind> {
+        loop {
+            if let Some(message) = self.wire.inbox.poll()? {
+                return Ok(message);
+            }
+            self.exchange().await?;
+        }
+    }
+
+    /// Waits until bytes have been received, and sends what there is to send meanwhile.
+    ///
+    /// Both at once, because a server that cannot get rid of its data may not take ours.
+    pub(crate) async fn exchange(&mut self) -> Result<(), ErrorKind> {
+        let Wire { inbox, outgoing } = &mut self.wire;
+        let transport = &mut self.transport;
+        let received = poll_fn(|context| {
+            while !outgoing.is_empty() {
+                match pin!(transport.write_buf(outgoing)).poll(context) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(_)) => {}
+                    // What the server said before it went away matters more than that it did not listen.
+                    Poll::Ready(Err(_)) => outgoing.clear(),
+                    Poll::Pending => break,
+                }
+            }
+            pin!(transport.read_buf(inbox.buffer())).poll(context)
+        });
+        match received.await {
+            Ok(0) => Err(ErrorKind::ConnectionClosed),
+            Ok(_) => Ok(()),
+            Err(error) => Err(ErrorKind::ConnectionLost(error)),
+        }
+    }
+
+    /// Waits until all there is to send has been handed to the operating system.
+    pub(crate) async fn flush(&mut self) -> Result<(), ErrorKind> {
+        let Self { transport, wire, .. } = self;
+        transport.write_all_buf(&mut wire.outgoing).await.map_err(ErrorKind::ConnectionLost)
+    }
+
+    /// Sends as much as is possible without waiting. What fails here fails again, and is reported, on the next wait.
+    pub(crate) fn flush_now(&mut self) {
+        let mut context = Context::from_waker(Waker::noop());
+        while !self.wire.outgoing.is_empty() {
+            let write = pin!(self.transport.write_buf(&mut self.wire.outgoing)).poll(&mut context);
+            if !matches!(write, Poll::Ready(Ok(1..))) {
+                return;
+            }
+        }
+    }
+}
+
+/// Says goodbye, so that the server does not log a lost connection.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.wire.outgoing.is_empty() {
+            frontend::terminate(&mut self.wire.outgoing);
+            self.flush_now();
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! libpq's connection strings: text in, option values out.
+//!
+//! Mirrors `conninfo_parse` and `conninfo_uri_parse` of PostgreSQL's `fe-connect.c`, quirks included: blanks after the
+//! equals sign are skipped even where the value is empty, and a quoted value needs no blank behind it.
+
+mod key_value;
+mod option;
+mod syntax;
+mod uri;
+
+use std::collections::BTreeMap;
+
+pub(crate) use option::{ConninfoOption, OPTIONS};
+pub use syntax::{ConninfoError, ConninfoProblem};
+
+/// Option values by keyword. The keywords are those of [`OPTIONS`].
+pub(crate) type Settings = BTreeMap<&'static str, String>;
+
+/// An option as it stands in a connection string: where, its keyword, its value.
+struct Assignment {
+    position: usize,
+    keyword: String,
+    value: String,
+}
+
+/// Parses a connection string of either form. Where an option occurs twice the last one counts.
+pub(crate) fn parse(text: &str) -> Result<Settings, ConninfoError> {
+    if let Some(position) = text.find('\0') {
+        return Err(ConninfoError::Nul { position });
+    }
+    let assignments = match uri::without_scheme(text) {
+        Some(rest) => uri::parse(text, rest)?,
+        None => key_value::parse(text)?,
+    };
+    let mut settings = Settings::new();
+    for assignment in assignments {
+        let (keyword, value) = recognise(assignment)?;
+        settings.insert(keyword, value);
+    }
+    Ok(settings)
+}
+
+/// Finds the option that is meant, and replaces `requiressl`, which libpq still accepts, by what it stands for.
+fn recognise(assignment: Assignment) -> Result<(&'static str, String), ConninfoError> {
+    let Assignment { position, keyword, value } = assignment;
+    if keyword == "requiressl" {
+        return Ok(("sslmode", requiressl(&value).to_owned()));
+    }
+    match option::find(&keyword) {
+        Some(option) => Ok((option.keyword, value)),
+        None => Err(ConninfoError::UnknownOption { name: keyword, position }),
+    }
+}
+
+/// What `requiressl` and `PGREQUIRESSL` mean in terms of `sslmode`.
+pub(crate) fn requiressl(value: &str) -> &'static str {
+    if value.starts_with('1') { "require" } else { "prefer" }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! What can be wrong with a connection string, and how nom parsers say it.
+
+use nom::error::{ErrorKind, ParseError};
+
+/// A connection string, or an environment variable in its place, that cannot be used.
+///
+/// Positions are bytes from the start of the string. Messages quote keywords, but never a value that could be part of
+/// a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConninfoError {
+    /// An option that libpq does not know.
+    #[error("invalid connection option {name:?} at byte {position} of the connection string")]
+    UnknownOption {
+        /// The keyword.
+        name: String,
+        /// Where it starts.
+        position: usize,
+    },
+    /// The syntax is wrong.
+    #[error("{problem} at byte {position} of the connection string")]
+    Syntax {
+        /// What is wrong.
+        problem: ConninfoProblem,
+        /// Where.
+        position: usize,
+    },
+    /// A NUL character, which PostgreSQL's protocol cannot carry.
+    #[error("NUL character at byte {position} of the connection string")]
+    Nul {
+        /// Where.
+        position: usize,
+    },
+    /// A value that its option cannot have.
+    #[error("invalid value {value:?} of connection option {option}: expected {expected}")]
+    InvalidValue {
+        /// The keyword.
+        option: &'static str,
+        /// The value.
+        value: String,
+        /// What values it can have.
+        expected: &'static str,
+    },
+    /// Neither the connection string nor the environment names a user.
+    #[error("no user: neither the connection string, PGUSER nor the operating system names one")]
+    NoUser,
+}
+
+/// What the syntax of a connection string lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConninfoProblem {
+    /// A keyword without a value.
+    #[error("missing \"=\" after the name of an option")]
+    MissingEquals,
+    /// A value that begins with a quote and has no second one.
+    #[error("unterminated quoted value, which starts")]
+    UnterminatedQuote,
+    /// `%` without two hex digits behind it.
+    #[error("\"%\" without two hex digits")]
+    PercentEncoding,
+    /// `%00`, which PostgreSQL's protocol cannot carry.
+    #[error("forbidden \"%00\"")]
+    PercentNul,
+    /// Percent-encoded bytes that are not UTF-8.
+    #[error("percent-encoded text that is not UTF-8, which starts")]
+    PercentNotUtf8,
+    /// `[` without `]`.
+    #[error("IPv6 address without \"]\", which starts")]
+    UnterminatedAddress,
+    /// `[]`.
+    #[error("empty IPv6 address")]
+    EmptyAddress,
+    /// Something else than a port, a database or parameters behind a host.
+    #[error("unexpected text after an IPv6 address")]
+    AfterAddress,
+    /// A parameter without a value.
+    #[error("missing \"=\" in a parameter, which starts")]
+    ParameterWithoutValue,
+    /// A parameter with two equals signs.
+    #[error("second \"=\" in a parameter")]
+    ParameterWithTwoValues,
+}
+
+/// How a parser fails: how much input was left, and what is wrong there.
+#[derive(Debug, PartialEq)]
+pub(super) struct Failure {
+    remaining: usize,
+    problem: Option<ConninfoProblem>,
+}
+
+impl Failure {
+    /// Returns an error that no alternative can heal.
+    pub(super) fn at(rest: &str, problem: ConninfoProblem) -> nom::Err<Self> {
+        nom::Err::Failure(Self { remaining: rest.len(), problem: Some(problem) })
+    }
+
+    /// Turns the failure of a parser that was given the end of `text` into an error with a position. `fallback` is what
+    /// is wrong where only nom's own parsers had something to say.
+    pub(super) fn locate(failure: nom::Err<Self>, text: &str, fallback: ConninfoProblem) -> ConninfoError {
+        let (remaining, problem) = match failure {
+            nom::Err::Error(failure) | nom::Err::Failure(failure) => (failure.remaining, failure.problem),
+            nom::Err::Incomplete(_) => (0, None),
+        };
+        ConninfoError::Syntax { problem: problem.unwrap_or(fallback), position: text.len().saturating_sub(remaining) }
+    }
+}
+
+impl ParseError<&str> for Failure {
+    fn from_error_kind(rest: &str, _: ErrorKind) -> Self {
+        Self { remaining: rest.len(), problem: None }
+    }
+
+    fn append(_: &str, _: ErrorKind, inner: Self) -> Self {
+        inner
+    }
+}

@@ -1,0 +1,150 @@
+//! [`Endpoint`]: one address of a server, and how to open a socket to it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::net::sockopt;
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+
+use crate::config::{Config, DEFAULT_SOCKET_DIRECTORY, Keepalives};
+use crate::connection::Transport;
+
+/// One address of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// A host; the name is what the user called it.
+    Tcp { name: String, address: SocketAddr },
+    /// The socket file in a directory, or in Linux's abstract name space where it begins with `@`.
+    Unix { path: String },
+}
+
+impl Endpoint {
+    /// Returns the addresses of the configured host, in the order in which to try them.
+    pub(crate) async fn resolve(config: &Config) -> io::Result<Vec<Self>> {
+        let host = config.host().unwrap_or(DEFAULT_SOCKET_DIRECTORY);
+        if let Some(address) = config.hostaddr() {
+            let address = SocketAddr::from((address, config.port()));
+            return Ok(vec![Self::Tcp {
+                name: config.host().map_or_else(|| address.ip().to_string(), str::to_owned),
+                address,
+            }]);
+        }
+        if host.starts_with(['/', '@']) {
+            return Ok(vec![Self::Unix { path: format!("{host}/.s.PGSQL.{}", config.port()) }]);
+        }
+        let addresses = lookup_host((host, config.port())).await?;
+        Ok(addresses.map(|address| Self::Tcp { name: host.to_owned(), address }).collect())
+    }
+
+    /// Opens a socket.
+    pub(crate) async fn open(&self, keepalives: Keepalives) -> io::Result<Box<dyn Transport>> {
+        match self {
+            Self::Tcp { address, .. } => {
+                let stream = TcpStream::connect(address).await?;
+                // Status updates are small and urgent.
+                stream.set_nodelay(true)?;
+                watch(&stream, keepalives)?;
+                Ok(Box::new(stream))
+            }
+            Self::Unix { path } => Ok(Box::new(UnixStream::connect(socket_name(path)).await?)),
+        }
+    }
+
+    /// Returns the server in words, for messages.
+    pub(crate) fn describe(&self) -> Arc<str> {
+        match self {
+            Self::Tcp { name, address } if *name == address.ip().to_string() => {
+                format!("host \"{name}\", port {}", address.port()).into()
+            }
+            Self::Tcp { name, address } => {
+                format!("host \"{name}\" ({}), port {}", address.ip(), address.port()).into()
+            }
+            Self::Unix { path } => format!("socket \"{path}\"").into(),
+        }
+    }
+}
+
+/// Returns the configured server in words, where its address is not known (yet).
+pub(crate) fn describe(config: &Config) -> Arc<str> {
+    let host = config.host().unwrap_or(DEFAULT_SOCKET_DIRECTORY);
+    format!("host \"{host}\", port {}", config.port()).into()
+}
+
+/// Returns the host as a password file names it. The default socket directory is `localhost` there.
+pub(crate) fn passfile_host(config: &Config, hostaddr: Option<&str>) -> String {
+    match config.host().or(hostaddr) {
+        None | Some(DEFAULT_SOCKET_DIRECTORY) => "localhost".to_owned(),
+        Some(host) => host.to_owned(),
+    }
+}
+
+/// A name in the abstract name space begins with a NUL character.
+fn socket_name(path: &str) -> PathBuf {
+    match path.strip_prefix('@') {
+        Some(name) => format!("\0{name}").into(),
+        None => path.into(),
+    }
+}
+
+/// Has the operating system watch over the connection: a peer that vanished without a word is noticed by nothing else.
+fn watch(stream: &TcpStream, keepalives: Keepalives) -> io::Result<()> {
+    if let Some(timeout) = keepalives.user_timeout {
+        sockopt::set_tcp_user_timeout(stream, u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX))?;
+    }
+    if !keepalives.enabled {
+        return Ok(());
+    }
+    sockopt::set_socket_keepalive(stream, true)?;
+    if let Some(idle) = keepalives.idle {
+        sockopt::set_tcp_keepidle(stream, idle)?;
+    }
+    if let Some(interval) = keepalives.interval {
+        sockopt::set_tcp_keepintvl(stream, interval)?;
+    }
+    if let Some(count) = keepalives.count {
+        sockopt::set_tcp_keepcnt(stream, count)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::Environment;
+
+    fn config(conninfo: &str) -> Config {
+        Config::from_conninfo(conninfo, &Environment::default().with_user("barman")).unwrap()
+    }
+
+    async fn described(conninfo: &str) -> Vec<String> {
+        let endpoints = Endpoint::resolve(&config(conninfo)).await.unwrap();
+        endpoints.iter().map(|endpoint| endpoint.describe().to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_directory_means_a_socket_and_anything_else_a_host() {
+        for (conninfo, expected) in [
+            ("", r#"socket "/var/run/postgresql/.s.PGSQL.5432""#),
+            ("host=/tmp port=5433", r#"socket "/tmp/.s.PGSQL.5433""#),
+            ("host=@abstract", r#"socket "@abstract/.s.PGSQL.5432""#),
+            ("host=127.0.0.1", r#"host "127.0.0.1", port 5432"#),
+            ("host=::1 port=1", r#"host "::1", port 1"#),
+            ("host=db.invalid hostaddr=10.0.0.5", r#"host "db.invalid" (10.0.0.5), port 5432"#),
+            ("hostaddr=10.0.0.5", r#"host "10.0.0.5", port 5432"#),
+        ] {
+            assert_eq!(described(conninfo).await, [expected], "{conninfo}");
+        }
+    }
+
+    #[test]
+    fn the_password_file_calls_the_default_socket_localhost() {
+        for (conninfo, expected) in
+            [("", "localhost"), ("host=/var/run/postgresql", "localhost"), ("host=/tmp", "/tmp"), ("host=db1", "db1")]
+        {
+            assert_eq!(passfile_host(&config(conninfo), None), expected, "{conninfo}");
+        }
+        assert_eq!(passfile_host(&config("hostaddr=10.0.0.5"), Some("10.0.0.5")), "10.0.0.5");
+    }
+}

@@ -1,0 +1,468 @@
+//! What can go wrong, in cases that a caller branches on.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wal_format::{Lsn, SegmentName, SystemId, TimelineId};
+
+use crate::passfile::PassfileProblem;
+use crate::server_error::{ServerError, SqlState};
+
+/// A failure: what was being done, with which server, and why it did not work.
+///
+/// It displays what was being done and where; the reason is in [`kind`](Self::kind), which is also its source.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {activity} ({host})")]
+pub struct Error {
+    activity: Activity,
+    host: Arc<str>,
+    #[source]
+    kind: Box<ErrorKind>,
+}
+
+impl Error {
+    pub(crate) fn new(activity: Activity, host: Arc<str>, kind: ErrorKind) -> Self {
+        Self { activity, host, kind: Box::new(kind) }
+    }
+
+    /// Returns the reason, to branch on.
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// Returns what was being done.
+    #[must_use]
+    pub fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
+    /// Returns the server in words, for example `host "db1" (10.0.0.5), port 5432`.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns whether the same call can succeed later without anybody changing anything.
+    ///
+    /// True for refused and broken connections, timeouts, a server that starts or stops, exhausted resources, and a
+    /// replication slot that is still held by a connection of the past.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self.kind() {
+            ErrorKind::Resolve(_)
+            | ErrorKind::Connect(_)
+            | ErrorKind::ConnectTimeout { .. }
+            | ErrorKind::ConnectionLost(_)
+            | ErrorKind::ConnectionClosed
+            | ErrorKind::ServerShutDown
+            | ErrorKind::Silent { .. } => true,
+            kind => kind.server_error().and_then(ServerError::sqlstate).is_some_and(|state| state.is_transient()),
+        }
+    }
+
+    /// Returns the SQLSTATE, where the server sent one.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<SqlState> {
+        self.server_error().and_then(ServerError::sqlstate)
+    }
+
+    /// Returns the server's own message, where it sent one.
+    #[must_use]
+    pub fn server_error(&self) -> Option<&ServerError> {
+        self.kind.server_error()
+    }
+
+    /// Returns whether nothing listens at the address.
+    #[must_use]
+    pub fn is_connection_refused(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Connect(source) if source.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
+/// The reasons for an [`Error`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A connection option asks for something that is not built.
+    #[error(transparent)]
+    Unsupported(#[from] UnsupportedOption),
+    /// The host name has no address, or the name service did not answer.
+    #[error("the host name could not be resolved")]
+    Resolve(#[source] io::Error),
+    /// No connection to the address: refused, unreachable, or no such socket.
+    #[error("the connection could not be made")]
+    Connect(#[source] io::Error),
+    /// `connect_timeout` passed before the session was ready.
+    #[error("no session within {} s", timeout.as_secs())]
+    ConnectTimeout {
+        /// The limit that passed.
+        timeout: Duration,
+    },
+    /// The server wants a kind of authentication that is not built.
+    #[error("the server asks for {method} authentication, which is not supported")]
+    AuthenticationMethod {
+        /// The name of the method.
+        method: &'static str,
+    },
+    /// The server wants a password and there is none.
+    #[error("the server asks for a password and none is configured")]
+    NoPassword(#[source] Option<PassfileProblem>),
+    /// The server does not accept the user or the password (SQLSTATE class 28).
+    #[error("authentication failed")]
+    AuthenticationFailed(#[source] ServerError),
+    /// The server let us in without proving that it knows the password, or its proof is wrong: it may be an impostor.
+    #[error("the server did not prove that it knows the password")]
+    ServerNotAuthenticated(#[source] Option<io::Error>),
+    /// The server's `scram_iterations` is above what a client may be made to compute.
+    #[error("the server asks for {asked} SCRAM iterations, more than the {limit} that are accepted")]
+    ScramIterations {
+        /// What the server asked for.
+        asked: u64,
+        /// The most that is accepted.
+        limit: u64,
+    },
+    /// The replication slot does not exist (SQLSTATE 42704).
+    #[error("replication slot {slot:?} does not exist")]
+    SlotMissing {
+        /// Its name.
+        slot: String,
+        /// The server's words.
+        #[source]
+        server: ServerError,
+    },
+    /// Another connection uses the replication slot (SQLSTATE 55006).
+    #[error("replication slot {slot:?} is in use")]
+    SlotInUse {
+        /// Its name.
+        slot: String,
+        /// The server's words; they name the process.
+        #[source]
+        server: ServerError,
+    },
+    /// A replication slot of this name exists already (SQLSTATE 42710).
+    #[error("replication slot {slot:?} already exists")]
+    SlotExists {
+        /// Its name.
+        slot: String,
+        /// The server's words.
+        #[source]
+        server: ServerError,
+    },
+    /// The replication slot is invalidated, or of another kind (SQLSTATE 55000).
+    #[error("replication slot {slot:?} cannot be used")]
+    SlotUnusable {
+        /// Its name.
+        slot: String,
+        /// The server's words; its detail says why.
+        #[source]
+        server: ServerError,
+    },
+    /// No replication slot can have this name.
+    #[error("{slot:?} is no name of a replication slot: expected 1 to 63 lower-case letters, digits and underscores")]
+    SlotName {
+        /// The name that was given.
+        slot: String,
+    },
+    /// The server no longer has the WAL that was asked for.
+    #[error("WAL segment {segment} has been removed from the server")]
+    WalRemoved {
+        /// The first segment that is missing.
+        segment: SegmentName,
+        /// The server's words.
+        #[source]
+        server: ServerError,
+    },
+    /// The server cannot stream from this position of this timeline: it is ahead of the server's WAL, or not in its
+    /// history.
+    #[error("the server's history does not lead through {start} on timeline {timeline}")]
+    NotInHistory {
+        /// The timeline that was asked for.
+        timeline: TimelineId,
+        /// The position that was asked for.
+        start: Lsn,
+        /// The server's words.
+        #[source]
+        server: ServerError,
+    },
+    /// The server has no history file of the timeline.
+    #[error("the server has no history file of timeline {timeline}")]
+    HistoryMissing {
+        /// The timeline that was asked for.
+        timeline: TimelineId,
+        /// The server's words.
+        #[source]
+        server: ServerError,
+    },
+    /// Any other error that the server reported.
+    #[error("the server refused")]
+    Server(#[source] ServerError),
+    /// The connection broke.
+    #[error("the connection was lost")]
+    ConnectionLost(#[source] io::Error),
+    /// The server closed the connection without a word.
+    #[error("the server closed the connection")]
+    ConnectionClosed,
+    /// The server shut down in an orderly way while it was streaming.
+    #[error("the server shut down")]
+    ServerShutDown,
+    /// Nothing came from the server, not even an answer to a request for one.
+    #[error("the server was silent for {} s", silence.as_secs())]
+    Silent {
+        /// How long.
+        silence: Duration,
+    },
+    /// The server is too old for the command.
+    #[error("the server's version is {found}, and {needs} is needed")]
+    ServerVersion {
+        /// The oldest `server_version_num` that can do it.
+        needs: u32,
+        /// The server's `server_version_num`.
+        found: u32,
+    },
+    /// The command needs the other [`Mode`](crate::Mode) of connection.
+    #[error("a {needs} connection is needed")]
+    WrongMode {
+        /// The kind of connection that can do it.
+        needs: &'static str,
+    },
+    /// A name of a setting that cannot be one.
+    #[error("{name:?} is no name of a setting")]
+    SettingName {
+        /// The name that was given.
+        name: String,
+    },
+    /// A text to send contains a NUL character, which the protocol cannot carry.
+    #[error("{what} contains a NUL character")]
+    Nul {
+        /// The text.
+        what: &'static str,
+    },
+    /// An earlier call failed or was given up half-way, so the connection is of no use any more.
+    #[error("an earlier failure has left the connection unusable")]
+    Unusable,
+    /// A flush position was reported that is not of the WAL that is streamed here.
+    #[error("{lsn} of timeline {timeline} of system {system} is not on the path of this stream")]
+    ForeignDurable {
+        /// The system that the position belongs to.
+        system: SystemId,
+        /// The timeline it belongs to.
+        timeline: TimelineId,
+        /// The position.
+        lsn: Lsn,
+    },
+    /// What the server sent is not PostgreSQL's protocol. The connection is of no use any more.
+    #[error("the server broke the protocol")]
+    Protocol(#[from] ProtocolError),
+}
+
+impl ErrorKind {
+    fn server_error(&self) -> Option<&ServerError> {
+        match self {
+            Self::AuthenticationFailed(server)
+            | Self::Server(server)
+            | Self::SlotMissing { server, .. }
+            | Self::SlotInUse { server, .. }
+            | Self::SlotExists { server, .. }
+            | Self::SlotUnusable { server, .. }
+            | Self::WalRemoved { server, .. }
+            | Self::NotInHistory { server, .. }
+            | Self::HistoryMissing { server, .. } => Some(server),
+            _ => None,
+        }
+    }
+
+    /// Sorts what the server said about the replication slot `slot`.
+    pub(crate) fn of_slot(slot: &str, server: ServerError) -> Self {
+        let slot = slot.to_owned();
+        match server.sqlstate() {
+            Some(SqlState::UNDEFINED_OBJECT) => Self::SlotMissing { slot, server },
+            Some(SqlState::OBJECT_IN_USE) => Self::SlotInUse { slot, server },
+            Some(SqlState::DUPLICATE_OBJECT) => Self::SlotExists { slot, server },
+            Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) => Self::SlotUnusable { slot, server },
+            _ => Self::Server(server),
+        }
+    }
+}
+
+/// A connection option with a value that needs something which is not built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{option}={value} is not supported")]
+pub struct UnsupportedOption {
+    /// The keyword, as libpq spells it.
+    pub option: &'static str,
+    /// The value, or `***` where it is a secret.
+    pub value: String,
+}
+
+/// What was being done when an [`Error`] occurred. It displays as an infinitive: `stream WAL of timeline 1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activity {
+    /// Reaching the server, authenticating, and waiting until the session is ready.
+    Connect,
+    /// A query in SQL.
+    Query,
+    /// `SHOW` of the setting.
+    Show(String),
+    /// `IDENTIFY_SYSTEM`.
+    IdentifySystem,
+    /// `TIMELINE_HISTORY` of the timeline.
+    TimelineHistory(TimelineId),
+    /// `CREATE_REPLICATION_SLOT`.
+    CreateSlot(String),
+    /// `READ_REPLICATION_SLOT`.
+    ReadSlot(String),
+    /// `DROP_REPLICATION_SLOT`.
+    DropSlot(String),
+    /// `START_REPLICATION`, and the stream that follows.
+    Stream {
+        /// The timeline that is streamed.
+        timeline: TimelineId,
+        /// The end of the WAL received so far.
+        at: Lsn,
+    },
+    /// `BASE_BACKUP`, and the stream that follows.
+    BaseBackup,
+}
+
+impl fmt::Display for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect => f.write_str("connect"),
+            Self::Query => f.write_str("run a query"),
+            Self::Show(name) => write!(f, "show {name}"),
+            Self::IdentifySystem => f.write_str("identify the system"),
+            Self::TimelineHistory(timeline) => write!(f, "fetch the history of timeline {timeline}"),
+            Self::CreateSlot(slot) => write!(f, "create replication slot {slot:?}"),
+            Self::ReadSlot(slot) => write!(f, "read replication slot {slot:?}"),
+            Self::DropSlot(slot) => write!(f, "drop replication slot {slot:?}"),
+            Self::Stream { timeline, at } => write!(f, "stream WAL of timeline {timeline} at {at}"),
+            Self::BaseBackup => f.write_str("take a base backup"),
+        }
+    }
+}
+
+/// A message that is not what PostgreSQL sends there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// A message longer than any of its kind can be; nothing was allocated for it.
+    #[error("message {tag:?} has {length} bytes, more than the limit of {limit}")]
+    TooLong {
+        /// The type of the message.
+        tag: char,
+        /// Its length as announced.
+        length: u64,
+        /// The longest that is accepted.
+        limit: usize,
+    },
+    /// A message that cannot be decoded.
+    #[error("message {tag:?} is malformed")]
+    Malformed {
+        /// The type of the message.
+        tag: char,
+        /// What is wrong with it.
+        #[source]
+        source: io::Error,
+    },
+    /// A message that has no place at this point of the conversation.
+    #[error("unexpected {message} while {during}")]
+    Unexpected {
+        /// The name of the message.
+        message: &'static str,
+        /// What was waited for.
+        during: &'static str,
+    },
+    /// The server cannot speak version 3.0 of the protocol, or refuses an option of it.
+    #[error("the server does not speak protocol version 3.0 (it offers 3.{minor})")]
+    Version {
+        /// The newest minor version it offers.
+        minor: u32,
+    },
+    /// A result that lacks a row or a column.
+    #[error("the result has no value for {field}")]
+    MissingField {
+        /// The name of the column.
+        field: &'static str,
+    },
+    /// A result with a value that cannot be one of its kind.
+    #[error("the value of {field} is {found:?}")]
+    InvalidField {
+        /// The name of the column.
+        field: &'static str,
+        /// What stood there.
+        found: String,
+    },
+    /// A value that is not UTF-8, although the session's encoding is.
+    #[error("a value of column {column:?} is not UTF-8")]
+    NotUtf8 {
+        /// The name of the column.
+        column: String,
+    },
+    /// A result that is larger than any we ask for.
+    #[error("the server sent more than {limit} {what}")]
+    TooMuch {
+        /// What there is too much of.
+        what: &'static str,
+        /// The most that is accepted.
+        limit: usize,
+    },
+    /// A message of the stream inside CopyData that is unknown or too short.
+    #[error("stream message {kind:?} of {length} bytes is malformed")]
+    StreamMessage {
+        /// Its first byte.
+        kind: char,
+        /// Its length.
+        length: usize,
+    },
+    /// WAL that does not continue where the last ended.
+    #[error("WAL continues at {found}, expected {expected}")]
+    NotContiguous {
+        /// The end of the WAL received so far.
+        expected: Lsn,
+        /// Where the new piece starts.
+        found: Lsn,
+    },
+    /// An archive of a base backup that was not announced, or that comes twice.
+    #[error("the base backup contains archive {name:?}, which was not announced or comes twice")]
+    UnexpectedArchive {
+        /// Its name.
+        name: String,
+    },
+    /// A base backup that ended before everything came.
+    #[error("the base backup ended without {missing}")]
+    IncompleteBackup {
+        /// What is missing.
+        missing: &'static str,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(kind: ErrorKind) -> Error {
+        Error::new(Activity::Connect, "host \"db1\", port 5432".into(), kind)
+    }
+
+    #[test]
+    fn the_message_says_what_and_where_and_leaves_the_reason_to_the_source() {
+        let error = error(ErrorKind::ConnectionClosed);
+        assert_eq!(error.to_string(), "cannot connect (host \"db1\", port 5432)");
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(source.as_deref(), Some("the server closed the connection"));
+    }
+
+    #[test]
+    fn what_time_can_heal_is_transient() {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert!(error(ErrorKind::Connect(refused())).is_transient());
+        assert!(error(ErrorKind::Connect(refused())).is_connection_refused());
+        assert!(error(ErrorKind::ServerShutDown).is_transient());
+        assert!(!error(ErrorKind::NoPassword(None)).is_transient());
+        assert!(!error(ErrorKind::SlotName { slot: "Ä".into() }).is_transient());
+    }
+}

@@ -1,0 +1,252 @@
+//! Bytes in, messages out: the framing of PostgreSQL's protocol, without I/O.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+
+use bytes::{Buf, BytesMut};
+use postgres_protocol::message::backend::{CopyDataBody, DataRowBody, Header, Message, RowDescriptionBody};
+
+use crate::error::ProtocolError;
+use crate::server_error::{Notice, ServerError};
+
+/// The longest CopyData, DataRow or RowDescription.
+///
+/// The largest that physical replication sends is 128 KiB of WAL and its header; a hundred times that leaves room for
+/// the timeline history and the settings of any server, and a hostile one cannot make a backup host run out of memory.
+const LONGEST_DATA: usize = 16 << 20;
+/// The longest ErrorResponse or NoticeResponse.
+const LONGEST_WORDS: usize = 1 << 20;
+/// The longest message of any other kind, and of every kind until the server is authenticated. It is libpq's limit.
+const LONGEST_OTHER: usize = 30_000;
+/// How many bytes a read asks for. Frames of WAL are a little longer than 128 KiB, so this holds one or two.
+const READ_AHEAD: usize = 256 << 10;
+/// How many notices are kept until somebody takes them; the oldest go first.
+const MOST_NOTICES: usize = 32;
+/// How many different settings the server may report. PostgreSQL 18 reports 15.
+const MOST_PARAMETERS: usize = 256;
+
+const COPY_BOTH_RESPONSE: u8 = b'W';
+const NEGOTIATE_PROTOCOL_VERSION: u8 = b'v';
+
+/// A message that is part of a conversation, unlike notices and reports of settings, which may come at any time.
+pub(crate) enum BackendMessage {
+    RowDescription(RowDescriptionBody),
+    DataRow(DataRowBody),
+    CommandComplete,
+    EmptyQuery,
+    ReadyForQuery,
+    Error(ServerError),
+    CopyOut,
+    CopyBoth,
+    CopyData(CopyDataBody),
+    CopyDone,
+    /// Anything that begins with `R`.
+    Authentication(Message),
+    BackendKeyData,
+    /// What belongs to parts of the protocol that we do not use.
+    Other,
+}
+
+impl BackendMessage {
+    /// Returns the name of the message in PostgreSQL's documentation.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::RowDescription(_) => "RowDescription",
+            Self::DataRow(_) => "DataRow",
+            Self::CommandComplete => "CommandComplete",
+            Self::EmptyQuery => "EmptyQueryResponse",
+            Self::ReadyForQuery => "ReadyForQuery",
+            Self::Error(_) => "ErrorResponse",
+            Self::CopyOut => "CopyOutResponse",
+            Self::CopyBoth => "CopyBothResponse",
+            Self::CopyData(_) => "CopyData",
+            Self::CopyDone => "CopyDone",
+            Self::Authentication(_) => "an authentication message",
+            Self::BackendKeyData => "BackendKeyData",
+            Self::Other => "a message",
+        }
+    }
+
+    /// Returns the error of getting this message `during` something that has no place for it.
+    pub(crate) fn unexpected(&self, during: &'static str) -> ProtocolError {
+        ProtocolError::Unexpected { message: self.name(), during }
+    }
+}
+
+/// Collects received bytes and splits them into messages.
+///
+/// Reports of settings and notices, which may come between any two messages, are put aside.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    buffer: BytesMut,
+    authenticated: bool,
+    parameters: BTreeMap<String, String>,
+    notices: VecDeque<Notice>,
+}
+
+impl Inbox {
+    /// Returns the buffer to append received bytes to, with room for a good read.
+    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
+        if self.buffer.capacity() - self.buffer.len() < READ_AHEAD / 16 {
+            self.buffer.reserve(READ_AHEAD);
+        }
+        &mut self.buffer
+    }
+
+    /// Lifts the limits that protect against a server that nobody has authenticated yet.
+    pub(crate) fn trust(&mut self) {
+        self.authenticated = true;
+    }
+
+    /// Returns the next message, or `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// What was received is not PostgreSQL's protocol; more bytes will not make it so.
+    pub(crate) fn poll(&mut self) -> Result<Option<BackendMessage>, ProtocolError> {
+        while let Some(frame) = self.next_frame()? {
+            match frame.tag {
+                // Two kinds that postgres-protocol does not know.
+                COPY_BOTH_RESPONSE => {
+                    self.buffer.advance(frame.length);
+                    return Ok(Some(BackendMessage::CopyBoth));
+                }
+                NEGOTIATE_PROTOCOL_VERSION => return Err(negotiation(&self.buffer)),
+                tag => {
+                    let message = Message::parse(&mut self.buffer).map_err(malformed(tag))?;
+                    if let Some(message) = message.map(|message| self.sort(message)).transpose()?.flatten() {
+                        return Ok(Some(message));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts aside what is not part of the conversation.
+    fn sort(&mut self, message: Message) -> Result<Option<BackendMessage>, ProtocolError> {
+        match message {
+            Message::ParameterStatus(body) => {
+                let name = body.name().map_err(malformed(b'S'))?;
+                let value = body.value().map_err(malformed(b'S'))?;
+                self.keep_parameter(name.to_owned(), value.to_owned())?;
+                Ok(None)
+            }
+            Message::NoticeResponse(body) => {
+                self.keep_notice(ServerError::decode(body.fields()).map_err(malformed(b'N'))?);
+                Ok(None)
+            }
+            Message::NotificationResponse(_) => Ok(None),
+            message => conversation(message).map(Some),
+        }
+    }
+
+    /// Looks at the frame at the front, and checks its length before anything is allocated for it. `None` if it is not
+    /// complete.
+    fn next_frame(&mut self) -> Result<Option<Frame>, ProtocolError> {
+        let Some(header) = Header::parse(&self.buffer).map_err(malformed(self.tag()))? else { return Ok(None) };
+        let limit = self.limit(header.tag());
+        let length = usize::try_from(header.len()).ok().filter(|&length| length <= limit).ok_or_else(|| {
+            let length = u64::try_from(header.len()).unwrap_or_default();
+            ProtocolError::TooLong { tag: header.tag().into(), length, limit }
+        })?;
+        // The length does not count the tag.
+        let length = length + 1;
+        if self.buffer.len() < length {
+            self.buffer.reserve((length - self.buffer.len()).min(READ_AHEAD));
+            return Ok(None);
+        }
+        Ok(Some(Frame { tag: header.tag(), length }))
+    }
+
+    fn tag(&self) -> u8 {
+        self.buffer.first().copied().unwrap_or_default()
+    }
+
+    fn limit(&self, tag: u8) -> usize {
+        match tag {
+            b'd' | b'D' | b'T' if self.authenticated => LONGEST_DATA,
+            b'E' | b'N' if self.authenticated => LONGEST_WORDS,
+            _ => LONGEST_OTHER,
+        }
+    }
+
+    fn keep_parameter(&mut self, name: String, value: String) -> Result<(), ProtocolError> {
+        self.parameters.insert(name, value);
+        if self.parameters.len() > MOST_PARAMETERS {
+            return Err(ProtocolError::TooMuch { what: "settings", limit: MOST_PARAMETERS });
+        }
+        Ok(())
+    }
+
+    fn keep_notice(&mut self, notice: Notice) {
+        if self.notices.len() == MOST_NOTICES {
+            self.notices.pop_front();
+        }
+        self.notices.push_back(notice);
+    }
+
+    /// Returns a setting as the server last reported it.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name).map(String::as_str)
+    }
+
+    /// Takes the oldest notice.
+    pub(crate) fn take_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+}
+
+/// A complete message at the front of the buffer: its type, and its length with everything.
+struct Frame {
+    tag: u8,
+    length: usize,
+}
+
+fn conversation(message: Message) -> Result<BackendMessage, ProtocolError> {
+    Ok(match message {
+        Message::RowDescription(body) => BackendMessage::RowDescription(body),
+        Message::DataRow(body) => BackendMessage::DataRow(body),
+        Message::CommandComplete(_) => BackendMessage::CommandComplete,
+        Message::EmptyQueryResponse => BackendMessage::EmptyQuery,
+        Message::ReadyForQuery(_) => BackendMessage::ReadyForQuery,
+        Message::ErrorResponse(body) => {
+            BackendMessage::Error(ServerError::decode(body.fields()).map_err(malformed(b'E'))?)
+        }
+        Message::CopyOutResponse(_) => BackendMessage::CopyOut,
+        Message::CopyData(body) => BackendMessage::CopyData(body),
+        Message::CopyDone => BackendMessage::CopyDone,
+        Message::BackendKeyData(_) => BackendMessage::BackendKeyData,
+        message if is_authentication(&message) => BackendMessage::Authentication(message),
+        _ => BackendMessage::Other,
+    })
+}
+
+fn is_authentication(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::AuthenticationOk
+            | Message::AuthenticationCleartextPassword
+            | Message::AuthenticationMd5Password(_)
+            | Message::AuthenticationSasl(_)
+            | Message::AuthenticationSaslContinue(_)
+            | Message::AuthenticationSaslFinal(_)
+            | Message::AuthenticationKerberosV5
+            | Message::AuthenticationScmCredential
+            | Message::AuthenticationGss
+            | Message::AuthenticationGssContinue(_)
+            | Message::AuthenticationSspi
+    )
+}
+
+/// We ask for version 3.0 and no option, which every server since 7.4 speaks. So a server that negotiates offers less.
+fn negotiation(frame: &[u8]) -> ProtocolError {
+    let minor = frame.get(5..9).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+    ProtocolError::Version { minor: minor.unwrap_or_default() & 0xFFFF }
+}
+
+fn malformed(tag: u8) -> impl Fn(io::Error) -> ProtocolError {
+    move |source| ProtocolError::Malformed { tag: tag.into(), source }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! libpq's password file (`.pgpass`): one line per server, database and user.
+//!
+//! Mirrors `passwordFromFile` of PostgreSQL's `fe-connect.c`.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::password::Password;
+
+/// More than any password file holds. A larger one is something else, and is not read into memory.
+const LONGEST: u64 = 4 << 20;
+
+/// Whose password is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Account<'a> {
+    /// The host as configured, or `localhost` for the default socket directory.
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    /// The database; `replication` for a physical replication connection.
+    pub(crate) database: &'a str,
+    pub(crate) user: &'a str,
+}
+
+/// Why a password file that exists gave no password.
+///
+/// As for libpq this is no failure in itself, because the server may not ask for a password. If it does, this is why
+/// there is none.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PassfileProblem {
+    /// Others than its owner have access to it, so it is not used.
+    #[error("password file {} has group or world access (mode {mode:04o}); expected 0600 or less", path.display())]
+    Permissions {
+        /// Where it is.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is a directory, a device or the like.
+    #[error("password file {} is not a plain file", path.display())]
+    NotAFile {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// It cannot be read.
+    #[error("password file {} cannot be read", path.display())]
+    Unreadable {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No line of it matches.
+    #[error("password file {} has no line for this host, port, database and user", path.display())]
+    NoMatch {
+        /// Where it is.
+        path: PathBuf,
+    },
+}
+
+/// Returns the password of `account`, or `None` where there is no file.
+pub(crate) fn lookup(path: &Path, account: &Account<'_>) -> Result<Option<Password>, PassfileProblem> {
+    let owned = || path.to_owned();
+    // Before opening it: opening a pipe would wait for a writer.
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(PassfileProblem::Unreadable { path: owned(), source }),
+    };
+    if !metadata.is_file() {
+        return Err(PassfileProblem::NotAFile { path: owned() });
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(PassfileProblem::Permissions { path: owned(), mode });
+    }
+    let text = read(path).map_err(|source| PassfileProblem::Unreadable { path: owned(), source })?;
+    find(&text, account).map(Some).ok_or_else(|| PassfileProblem::NoMatch { path: owned() })
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// Returns the password of the first line that matches.
+fn find(text: &str, account: &Account<'_>) -> Option<Password> {
+    let port = account.port.to_string();
+    let fields = [account.host, &port, account.database, account.user];
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .find_map(|line| fields.iter().try_fold(line, |rest, field| after_field(rest, field)))
+        .map(|rest| Password::new(password(rest)))
+}
+
+/// Returns what follows the first field of `line` where that is `*` or spells `wanted`.
+fn after_field<'a>(line: &'a str, wanted: &str) -> Option<&'a str> {
+    if let Some(rest) = line.strip_prefix("*:") {
+        return Some(rest);
+    }
+    let mut wanted = wanted.chars();
+    let mut found = line.chars();
+    loop {
+        match found.next()? {
+            ':' if wanted.as_str().is_empty() => return Some(found.as_str()),
+            // A backslash makes the next character an ordinary one.
+            '\\' if found.next() == wanted.next() => {}
+            c if c != '\\' && Some(c) == wanted.next() => {}
+            _ => return None,
+        }
+    }
+}
+
+/// Undoes the escapes of the last field, which ends at a colon that is not escaped.
+fn password(field: &str) -> String {
+    let mut password = String::new();
+    let mut characters = field.chars();
+    while let Some(c) = characters.next().filter(|&c| c != ':') {
+        match c {
+            '\\' => password.push(characters.next().unwrap_or('\\')),
+            c => password.push(c),
+        }
+    }
+    password
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password_of(text: &str, host: &str, database: &str) -> Option<String> {
+        let account = Account { host, port: 5432, database, user: "barman" };
+        find(text, &account).map(|password| password.reveal().to_owned())
+    }
+
+    #[test]
+    fn the_first_matching_line_counts() {
+        let text = "db1:5432:postgres:barman:first\ndb1:*:*:*:second\n*:*:*:*:third\n";
+        for (host, database, expected) in
+            [("db1", "postgres", "first"), ("db1", "replication", "second"), ("db2", "postgres", "third")]
+        {
+            assert_eq!(password_of(text, host, database).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn every_field_must_match() {
+        for line in [
+            "db2:5432:postgres:barman:x",
+            "db1:5433:postgres:barman:x",
+            "db1:5432:postgres:other:x",
+            "db1:5432:postgre:barman:x",
+            "db1:5432:postgresq:barman:x",
+            "db1:5432:postgres:barman",
+            "#db1:5432:postgres:barman:x",
+            "",
+        ] {
+            assert_eq!(password_of(line, "db1", "postgres"), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_backslash_escapes_colons_and_backslashes() {
+        assert_eq!(password_of(r"\:\:1:5432:a\\b:barman:p\:w\\d", "::1", r"a\b").as_deref(), Some(r"p:w\d"));
+    }
+
+    #[test]
+    fn the_password_ends_at_a_colon_and_carriage_returns_are_not_part_of_it() {
+        assert_eq!(password_of("*:*:*:*:secret:comment", "db1", "x").as_deref(), Some("secret"));
+        assert_eq!(password_of("*:*:*:*:secret\r\n", "db1", "x").as_deref(), Some("secret"));
+        assert_eq!(password_of("*:*:*:*:ends with\\", "db1", "x").as_deref(), Some("ends with\\"));
+    }
+}

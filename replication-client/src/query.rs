@@ -1,0 +1,147 @@
+//! Simple queries, without I/O: messages in, rows out.
+
+use bytes::Bytes;
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::message::backend::{DataRowBody, RowDescriptionBody};
+
+use crate::error::{ErrorKind, ProtocolError};
+use crate::inbox::BackendMessage;
+use crate::result_set::ResultSet;
+use crate::server_error::ServerError;
+
+/// The most that one query may return, so that no server makes us run out of memory.
+const LARGEST_RESULT: usize = 64 << 20;
+
+/// The rows of one statement, as the server sent them.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    columns: Vec<String>,
+    rows: Vec<Vec<Option<Bytes>>>,
+    size: usize,
+}
+
+impl Rows {
+    pub(crate) fn describe(body: &RowDescriptionBody) -> Result<Self, ProtocolError> {
+        let columns = body.fields().map(|field| Ok(field.name().to_owned())).collect();
+        let columns = columns.map_err(|source| ProtocolError::Malformed { tag: 'T', source })?;
+        Ok(Self { columns, ..Self::default() })
+    }
+
+    pub(crate) fn push(&mut self, body: &DataRowBody) -> Result<(), ProtocolError> {
+        self.size = self.size.saturating_add(body.buffer().len());
+        if self.size > LARGEST_RESULT {
+            return Err(ProtocolError::TooMuch { what: "bytes in one result", limit: LARGEST_RESULT });
+        }
+        let values = body.ranges().map(|range| Ok(range.map(|range| body.buffer_bytes().slice(range)))).collect();
+        self.rows.push(values.map_err(|source| ProtocolError::Malformed { tag: 'D', source })?);
+        Ok(())
+    }
+
+    /// Returns the rows, each of which can be asked for its values by the names that PostgreSQL gives them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Row<'_>> {
+        self.rows.iter().map(|values| Row { columns: &self.columns, values })
+    }
+
+    /// Returns the first row of a command that always returns one.
+    pub(crate) fn first(&self, field: &'static str) -> Result<Row<'_>, ProtocolError> {
+        self.iter().next().ok_or(ProtocolError::MissingField { field })
+    }
+
+    pub(crate) fn into_text(self) -> Result<ResultSet, ProtocolError> {
+        let Self { columns, rows, .. } = self;
+        let text_row = |values: Vec<Option<Bytes>>| {
+            let text =
+                |(index, value): (usize, Option<Bytes>)| value.map(|value| text(&columns, index, &value)).transpose();
+            values.into_iter().enumerate().map(text).collect()
+        };
+        let rows = rows.into_iter().map(text_row).collect::<Result<_, _>>()?;
+        Ok(ResultSet { columns, rows })
+    }
+}
+
+fn text(columns: &[String], index: usize, value: &[u8]) -> Result<String, ProtocolError> {
+    let column = || columns.get(index).cloned().unwrap_or_default();
+    std::str::from_utf8(value).map(str::to_owned).map_err(|_| ProtocolError::NotUtf8 { column: column() })
+}
+
+/// One row of [`Rows`].
+pub(crate) struct Row<'a> {
+    columns: &'a [String],
+    values: &'a [Option<Bytes>],
+}
+
+impl Row<'_> {
+    /// Returns the bytes of a column, or `None` for NULL.
+    ///
+    /// # Errors
+    /// There is no such column.
+    pub(crate) fn bytes(&self, field: &'static str) -> Result<Option<&Bytes>, ProtocolError> {
+        let index = self.columns.iter().position(|column| column == field);
+        let value = index.and_then(|index| self.values.get(index));
+        value.map(Option::as_ref).ok_or(ProtocolError::MissingField { field })
+    }
+
+    /// Returns the value of a column, or `None` for NULL.
+    ///
+    /// # Errors
+    /// There is no such column, or `parse` does not recognise its text.
+    pub(crate) fn optional<T>(
+        &self,
+        field: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, ProtocolError> {
+        let Some(bytes) = self.bytes(field)? else { return Ok(None) };
+        let invalid = || ProtocolError::InvalidField { field, found: String::from_utf8_lossy(bytes).into_owned() };
+        std::str::from_utf8(bytes).ok().and_then(parse).map(Some).ok_or_else(invalid)
+    }
+
+    /// Returns the value of a column that is never NULL.
+    ///
+    /// # Errors
+    /// There is no such column, it is NULL, or `parse` does not recognise its text.
+    pub(crate) fn required<T>(
+        &self,
+        field: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, ProtocolError> {
+        self.optional(field, parse)?.ok_or(ProtocolError::MissingField { field })
+    }
+}
+
+/// Collects everything that comes back for one query.
+#[derive(Default)]
+pub(crate) struct Response {
+    results: Vec<Rows>,
+    current: Option<Rows>,
+    error: Option<ServerError>,
+}
+
+impl Response {
+    /// Takes a message, and returns whether it was the last.
+    ///
+    /// # Errors
+    /// The message has no place here. An error of the server's is none: more messages follow it.
+    pub(crate) fn handle(&mut self, message: BackendMessage) -> Result<bool, ProtocolError> {
+        match (message, &mut self.current) {
+            (BackendMessage::RowDescription(body), current @ None) => *current = Some(Rows::describe(&body)?),
+            (BackendMessage::DataRow(body), Some(rows)) => rows.push(&body)?,
+            (BackendMessage::CommandComplete, current) => self.results.extend(current.take()),
+            (BackendMessage::EmptyQuery, None) => {}
+            (BackendMessage::Error(server), _) => self.error = Some(server),
+            (BackendMessage::ReadyForQuery, _) => return Ok(true),
+            (message, _) => return Err(message.unexpected("waiting for the result of a query")),
+        }
+        Ok(false)
+    }
+
+    /// Returns the results, or the server's error, also where the connection ended behind it.
+    pub(crate) fn finish(self) -> Result<Vec<Rows>, ServerError> {
+        self.error.map_or(Ok(self.results), Err)
+    }
+
+    /// Returns what to report when the connection fails before the last message: a server that gives up a session says
+    /// why before it closes.
+    pub(crate) fn cut_short(self, failure: ErrorKind) -> ErrorKind {
+        self.error.map_or(failure, ErrorKind::Server)
+    }
+}

@@ -1,0 +1,48 @@
+//! What `IDENTIFY_SYSTEM` and `TIMELINE_HISTORY` return.
+
+use bytes::Bytes;
+use wal_format::{Lsn, SystemId, TimelineId};
+
+use crate::error::ProtocolError;
+use crate::query::Row;
+
+/// Which cluster a server runs, and how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SystemIdentity {
+    /// The system identifier, which initdb made.
+    pub system_id: SystemId,
+    /// The server's current timeline.
+    pub timeline: TimelineId,
+    /// The server's flush position (on a standby: its replay position).
+    pub position: Lsn,
+}
+
+/// A timeline history file, as the server keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryFile {
+    /// Its name, for example `00000002.history`.
+    pub name: String,
+    /// Its bytes.
+    pub content: Bytes,
+}
+
+impl SystemIdentity {
+    /// Reads the row of `IDENTIFY_SYSTEM`.
+    pub(crate) fn decode(row: &Row<'_>) -> Result<Self, ProtocolError> {
+        Ok(Self {
+            system_id: row.required("systemid", |text| text.parse().ok())?,
+            timeline: row.required("timeline", |text| text.parse().ok())?,
+            position: row.required("xlogpos", |text| text.parse().ok())?,
+        })
+    }
+}
+
+impl HistoryFile {
+    /// Reads the row of `TIMELINE_HISTORY`. The content is passed on as it is: its comments may be in any encoding.
+    pub(crate) fn decode(row: &Row<'_>) -> Result<Self, ProtocolError> {
+        let content = row.bytes("content")?.ok_or(ProtocolError::MissingField { field: "content" })?;
+        // A copy, because the row shares a receive buffer that may be much larger.
+        let content = Bytes::copy_from_slice(content);
+        Ok(Self { name: row.required("filename", |text| Some(text.to_owned()))?, content })
+    }
+}
