@@ -1,0 +1,249 @@
+//! What a restore will do, decided before anything is created.
+
+use std::path::PathBuf;
+
+use barman_catalog::{BackupInfo, Catalog};
+use barman_storage::{Dir, RelativePath};
+use wal_format::{Checksum, TimelineId, WalFileName};
+
+use crate::plan_error::PlanError;
+use crate::recovery_settings::{RestoreCommand, Signal, recovery_settings};
+use crate::request::{RestoreRequest, WalSupply};
+use crate::target::{RecoveryTarget, StopPoint};
+use crate::timeline_path::TimelinePath;
+use crate::wal_selection::MissingWal;
+
+mod backup;
+mod files;
+mod histories;
+mod places;
+mod wal;
+
+pub use wal::{PlannedWal, PlannedWalFile};
+
+use backup::Chosen;
+use histories::ArchivedHistories;
+use places::Places;
+use wal::WalRequest;
+
+/// A restore that can be done, and everything that it will do.
+///
+/// It names what it expects to find; [`restore`](crate::restore) stops if the catalog has changed since.
+#[derive(Debug)]
+pub struct RestorePlan {
+    /// The record of the backup.
+    pub backup: BackupInfo,
+    /// The new data directory.
+    pub destination: PathBuf,
+    /// Where recovery is to end.
+    pub target: RecoveryTarget,
+    /// The timelines that recovery passes through.
+    pub path: TimelinePath,
+    /// The data directory's files.
+    pub data: PlannedTree,
+    /// `global/pg_control`, which is put in place last: without it no server starts (invariant 4).
+    pub control_file: PlannedFile,
+    /// The tablespaces outside the data directory.
+    pub tablespaces: Vec<PlannedTablespace>,
+    /// The WAL to copy; `None` if the server fetches it.
+    pub wal: Option<PlannedWal>,
+    /// How the server is told to recover.
+    pub configuration: PlannedConfiguration,
+    /// What an operator should know before the restore begins.
+    pub warnings: Vec<PlanWarning>,
+}
+
+impl RestorePlan {
+    /// Returns the timeline on which recovery ends.
+    pub fn timeline(&self) -> TimelineId {
+        self.path.last()
+    }
+
+    /// Returns how many bytes of the base backup will be copied.
+    pub fn data_bytes(&self) -> u64 {
+        let trees = std::iter::once(&self.data).chain(self.tablespaces.iter().map(|tablespace| &tablespace.tree));
+        trees.map(PlannedTree::bytes).sum::<u64>() + self.control_file.size
+    }
+
+    /// Returns how many bytes of WAL will be copied.
+    pub fn wal_bytes(&self) -> u64 {
+        self.wal.as_ref().map_or(0, PlannedWal::bytes)
+    }
+}
+
+/// A directory of the backup, and what of it will be copied.
+#[derive(Debug)]
+pub struct PlannedTree {
+    /// The directory in the backup.
+    pub source: Dir,
+    /// The directories below it, each behind the one that it lies in.
+    pub directories: Vec<RelativePath>,
+    /// The files below it.
+    pub files: Vec<PlannedFile>,
+}
+
+impl PlannedTree {
+    fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+}
+
+/// A file to copy.
+#[derive(Clone, Debug)]
+pub struct PlannedFile {
+    /// Where it is in the backup.
+    pub from: RelativePath,
+    /// Where it goes, relative to the new directory.
+    pub to: RelativePath,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its permission bits.
+    pub mode: u32,
+    /// What its contents have to add up to; `None` if the backup has no manifest or the manifest no checksums.
+    pub checksum: Option<Checksum>,
+}
+
+/// A tablespace to copy.
+#[derive(Debug)]
+pub struct PlannedTablespace {
+    /// Its object identifier.
+    pub oid: u32,
+    /// Its name.
+    pub name: String,
+    /// Its new directory.
+    pub location: PathBuf,
+    /// Its files.
+    pub tree: PlannedTree,
+}
+
+/// How the server is told to recover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedConfiguration {
+    /// The file that takes the settings, relative to the data directory.
+    pub file: RelativePath,
+    /// The settings, whole lines; empty if there are none to make.
+    pub settings: String,
+    /// The signal file to make.
+    pub signal: Option<Signal>,
+}
+
+/// What an operator should know before the restore begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlanWarning {
+    /// The target time had no zone, so that of the host was assumed.
+    ZoneAssumed,
+    /// The archive has a hole; recovery ends in front of it.
+    MissingWal(MissingWal),
+    /// A segment has not the length that PostgreSQL insists on; it is left out, and recovery ends in front of it.
+    WrongSize {
+        /// The file.
+        name: WalFileName,
+        /// Bytes it should have.
+        expected: u64,
+        /// Bytes it has.
+        found: u64,
+    },
+    /// The standby can neither ask for WAL nor was it given a directory with it: it ends at what is in its `pg_wal`.
+    StandbyWithoutRestoreCommand,
+}
+
+/// Plans a restore. Only reads; creates nothing.
+///
+/// # Errors
+/// The restore cannot be done as it was asked for; see [`PlanError`] for the reasons.
+pub fn plan(catalog: &Catalog, request: &RestoreRequest) -> Result<RestorePlan, PlanError> {
+    if request.target.action.is_some() && !request.target.is_pitr() {
+        return Err(PlanError::ActionWithoutTarget);
+    }
+    let histories = ArchivedHistories::list(catalog)?;
+    let chosen = backup::choose(catalog, request, &histories)?;
+    let places = Places::find(request, &chosen.info)?;
+    let files = files::plan(catalog, &chosen.info, &places)?;
+    let (wal, wal_warnings) = wal(catalog, request, &chosen, &places)?;
+    let configuration = configuration(request, &catalog.layout().server, &places, &files.data)?;
+    Ok(RestorePlan {
+        warnings: warnings(request, &configuration, wal_warnings),
+        backup: chosen.info,
+        destination: request.destination.clone(),
+        target: request.target.clone(),
+        path: chosen.path,
+        data: files.data,
+        control_file: files.control_file,
+        tablespaces: files.tablespaces,
+        wal,
+        configuration,
+    })
+}
+
+fn wal(
+    catalog: &Catalog,
+    request: &RestoreRequest,
+    chosen: &Chosen,
+    places: &Places,
+) -> Result<(Option<PlannedWal>, Vec<PlanWarning>), PlanError> {
+    let WalSupply::Copy { partial, .. } = request.wal else { return Ok((None, Vec::new())) };
+    let (stop, is_pitr) = (request.target.stop.as_ref(), request.target.is_pitr());
+    let wanted = WalRequest { stop, is_pitr, destination: &places.wal, partial };
+    let (wal, warnings) = wal::plan(catalog, &wanted, chosen)?;
+    Ok((Some(wal), warnings))
+}
+
+fn configuration(
+    request: &RestoreRequest,
+    server: &str,
+    places: &Places,
+    data: &PlannedTree,
+) -> Result<PlannedConfiguration, PlanError> {
+    let file = request.recovery_conf_file.clone();
+    let command = restore_command(request, server, places)?;
+    let settings = recovery_settings(command.as_ref(), &request.target);
+    let has_directory = file.parent().is_none_or(|parent| data.directories.contains(&parent));
+    if !settings.is_empty() && !has_directory {
+        return Err(PlanError::NoConfigurationDirectory { path: file.as_path().to_owned() });
+    }
+    Ok(PlannedConfiguration { file, settings, signal: signal(request) })
+}
+
+fn restore_command(
+    request: &RestoreRequest,
+    server: &str,
+    places: &Places,
+) -> Result<Option<RestoreCommand>, PlanError> {
+    Ok(match &request.wal {
+        WalSupply::GetWal { user } => {
+            // A standby would take an incomplete segment for the end of WAL and not look at it again.
+            let partial = !request.standby_mode;
+            Some(RestoreCommand::GetWal { server: server.to_owned(), user: user.clone(), partial })
+        }
+        WalSupply::Copy { .. } if request.target.is_pitr() => {
+            Some(RestoreCommand::Staged { directory: places::plain_text(&places.wal)?.to_owned() })
+        }
+        WalSupply::Copy { .. } => None,
+    })
+}
+
+/// Without a signal file the server recovers as after a crash, from what is in `pg_wal`.
+fn signal(request: &RestoreRequest) -> Option<Signal> {
+    match &request.wal {
+        _ if request.standby_mode => Some(Signal::Standby),
+        WalSupply::GetWal { .. } => Some(Signal::Recovery),
+        WalSupply::Copy { .. } => request.target.is_pitr().then_some(Signal::Recovery),
+    }
+}
+
+fn warnings(
+    request: &RestoreRequest,
+    configuration: &PlannedConfiguration,
+    wal_warnings: Vec<PlanWarning>,
+) -> Vec<PlanWarning> {
+    let mut warnings = Vec::new();
+    if matches!(&request.target.stop, Some(StopPoint::Time(time)) if time.is_zone_assumed()) {
+        warnings.push(PlanWarning::ZoneAssumed);
+    }
+    warnings.extend(wal_warnings);
+    if request.standby_mode && configuration.settings.is_empty() {
+        warnings.push(PlanWarning::StandbyWithoutRestoreCommand);
+    }
+    warnings
+}

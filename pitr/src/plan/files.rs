@@ -1,0 +1,163 @@
+//! Which files of the backup are copied, and what they have to be.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use barman_catalog::{BackupData, BackupFile, BackupId, BackupInfo, Catalog};
+use barman_storage::{Kind, RelativePath};
+use wal_format::{Checksum, Manifest};
+
+use super::places::Places;
+use super::{PlannedFile, PlannedTablespace, PlannedTree};
+use crate::plan_error::PlanError;
+
+const CONTROL_FILE: &str = "global/pg_control";
+const MANIFEST: &str = "backup_manifest";
+
+/// A manifest of ten million files has some 1.5 GB.
+const LONGEST_MANIFEST_BYTES: u64 = 4 << 30;
+
+/// Directories that are restored empty: logs that are not the new server's, and WAL that may lack what came later.
+const EMPTIED: [&str; 4] = ["pg_log", "log", "pg_xlog", "pg_wal"];
+
+/// Files of the old server's run, and those by which a server is told to recover: only this restore decides that. A backup
+/// that was taken from a standby has its `standby.signal`, which would override a `recovery.signal`.
+const LEFT_OUT: [&str; 5] = ["postmaster.pid", "recovery.conf", "recovery.signal", "standby.signal", "tablespace_map"];
+
+/// What is copied of a backup.
+pub(super) struct Files {
+    pub(super) data: PlannedTree,
+    pub(super) control_file: PlannedFile,
+    pub(super) tablespaces: Vec<PlannedTablespace>,
+}
+
+pub(super) fn plan(catalog: &Catalog, info: &BackupInfo, places: &Places) -> Result<Files, PlanError> {
+    let id = info.backup_id;
+    let backup = catalog.backup_data(info)?;
+    let mut expected = Expected::read(id, &backup)?;
+    let selection = Selection { id, staging: places.staging_in_data.as_ref() };
+    let mut data = selection.data(&backup, &mut expected)?;
+    let mut tablespaces = Vec::new();
+    for (tablespace, location) in &places.tablespaces {
+        let tree = selection.tablespace(&backup, tablespace.oid, &mut expected)?;
+        let (oid, name) = (tablespace.oid, tablespace.name.clone());
+        tablespaces.push(PlannedTablespace { oid, name, location: location.clone(), tree });
+    }
+    expected.check_complete(&selection)?;
+    let is_control_file = |file: &PlannedFile| file.to.as_path() == Path::new(CONTROL_FILE);
+    let Some(index) = data.files.iter().position(is_control_file) else {
+        return Err(PlanError::LostFile { id, path: PathBuf::from(CONTROL_FILE) });
+    };
+    let control_file = data.files.remove(index);
+    Ok(Files { data, control_file, tablespaces })
+}
+
+/// What is taken of the data directory.
+struct Selection<'a> {
+    id: BackupId,
+    /// Where this restore puts WAL. What an earlier restore of the backed-up server left there is not wanted.
+    staging: Option<&'a RelativePath>,
+}
+
+impl Selection<'_> {
+    fn data(&self, backup: &BackupData, expected: &mut Expected) -> Result<PlannedTree, PlanError> {
+        let mut tree = PlannedTree { source: backup.data.clone(), directories: Vec::new(), files: Vec::new() };
+        for file in backup.data_files()? {
+            if !self.leaves_out(file.path.as_path()) && !is_tablespace_link(&file) {
+                let in_manifest = file.path.as_path().to_owned();
+                self.add(&mut tree, file, &in_manifest, expected)?;
+            }
+        }
+        Ok(tree)
+    }
+
+    fn tablespace(&self, backup: &BackupData, oid: u32, expected: &mut Expected) -> Result<PlannedTree, PlanError> {
+        let lost = || PlanError::LostFile { id: self.id, path: tablespace_link(oid) };
+        let source = backup.tablespaces.get(&oid).ok_or_else(lost)?.clone();
+        let mut tree = PlannedTree { source, directories: Vec::new(), files: Vec::new() };
+        for file in backup.tablespace_files(oid)? {
+            let in_manifest = tablespace_link(oid).join(file.path.as_path());
+            self.add(&mut tree, file, &in_manifest, expected)?;
+        }
+        Ok(tree)
+    }
+
+    fn add(
+        &self,
+        tree: &mut PlannedTree,
+        file: BackupFile,
+        in_manifest: &Path,
+        expected: &mut Expected,
+    ) -> Result<(), PlanError> {
+        match file.kind {
+            Kind::Directory => tree.directories.push(file.path),
+            Kind::File => {
+                let checksum = expected.take(in_manifest, file.size)?;
+                let to = self.new_name(&file.path);
+                tree.files.push(PlannedFile { from: file.path, to, size: file.size, mode: file.mode, checksum });
+            }
+            // Sockets and pipes are of no use without the process that made them.
+            Kind::Other => {}
+            kind => return Err(PlanError::UnexpectedKind { id: self.id, path: in_manifest.to_owned(), kind }),
+        }
+        Ok(())
+    }
+
+    /// The manifest describes the backup, not the server that will change these files, and so it gets the backup's name.
+    fn new_name(&self, path: &RelativePath) -> RelativePath {
+        let named = format!("{MANIFEST}.{}", self.id);
+        let is_manifest = path.as_path() == Path::new(MANIFEST);
+        let renamed = is_manifest.then(|| RelativePath::new(named).ok()).flatten();
+        renamed.unwrap_or_else(|| path.clone())
+    }
+
+    fn leaves_out(&self, path: &Path) -> bool {
+        let emptied = EMPTIED.iter().any(|directory| path != Path::new(directory) && path.starts_with(directory));
+        let staged = self.staging.is_some_and(|staging| path.starts_with(staging.as_path()));
+        emptied || staged || LEFT_OUT.iter().any(|file| path == Path::new(file))
+    }
+}
+
+fn tablespace_link(oid: u32) -> PathBuf {
+    Path::new("pg_tblspc").join(oid.to_string())
+}
+
+/// In the backup these point to the backup's own copies; the restore makes new ones.
+fn is_tablespace_link(file: &BackupFile) -> bool {
+    file.kind == Kind::Symlink && file.path.as_path().parent() == Some(Path::new("pg_tblspc"))
+}
+
+/// What the backup's manifest says about its files.
+struct Expected {
+    id: BackupId,
+    /// By path; those that were found are taken out.
+    files: HashMap<PathBuf, (u64, Option<Checksum>)>,
+}
+
+impl Expected {
+    /// Reads the manifest; without one, nothing is expected.
+    fn read(id: BackupId, backup: &BackupData) -> Result<Self, PlanError> {
+        let mut files = HashMap::new();
+        if let Some(text) = backup.data.read(&RelativePath::literal(MANIFEST), LONGEST_MANIFEST_BYTES)? {
+            let manifest = Manifest::parse(&text).map_err(|source| PlanError::Manifest { id, source })?;
+            files.extend(manifest.files.into_iter().map(|file| (file.path, (file.size, file.checksum))));
+        }
+        Ok(Self { id, files })
+    }
+
+    /// Returns the checksum that a file has to have.
+    fn take(&mut self, path: &Path, found: u64) -> Result<Option<Checksum>, PlanError> {
+        match self.files.remove(path) {
+            Some((expected, _)) if expected != found => {
+                Err(PlanError::WrongSize { id: self.id, path: path.to_owned(), expected, found })
+            }
+            Some((_, checksum)) => Ok(checksum),
+            None => Ok(None),
+        }
+    }
+
+    fn check_complete(self, selection: &Selection<'_>) -> Result<(), PlanError> {
+        let lost = self.files.into_keys().filter(|path| !selection.leaves_out(path)).min();
+        lost.map_or(Ok(()), |path| Err(PlanError::LostFile { id: self.id, path }))
+    }
+}

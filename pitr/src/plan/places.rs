@@ -1,0 +1,117 @@
+//! Where a restore puts things, and whether there is room for them: nothing that is already there is ever touched.
+
+use std::path::{Path, PathBuf};
+
+use barman_catalog::{BackupInfo, Tablespace};
+use barman_storage::{Dir, RelativePath};
+
+use crate::plan_error::PlanError;
+use crate::recovery_settings::as_plain_text;
+use crate::request::{RestoreRequest, WalSupply};
+
+/// The directory for WAL in the data directory, unless another one is asked for.
+const STAGING: &str = "barman_wal";
+
+/// The directories that a restore fills.
+pub(super) struct Places {
+    /// The tablespaces' own, in the order of the backup's record.
+    pub(super) tablespaces: Vec<(Tablespace, PathBuf)>,
+    /// Where WAL is copied to: `pg_wal`, or what the recovering server is told to read.
+    pub(super) wal: PathBuf,
+    /// The directory for WAL, if it is in the data directory and not `pg_wal`.
+    pub(super) staging_in_data: Option<RelativePath>,
+}
+
+impl Places {
+    pub(super) fn find(request: &RestoreRequest, info: &BackupInfo) -> Result<Self, PlanError> {
+        let destination = &request.destination;
+        check_path(destination)?;
+        if destination.as_os_str().as_encoded_bytes().contains(&b':') {
+            return Err(PlanError::ColonInDestination { path: destination.clone() });
+        }
+        if !is_free(destination)? {
+            return Err(PlanError::DestinationNotEmpty { path: destination.clone() });
+        }
+        let tablespaces = tablespaces(request, info)?;
+        let staging = staging(request);
+        let places = Self {
+            staging_in_data: staging.as_deref().and_then(|staging| below(staging, destination)),
+            wal: staging.clone().unwrap_or_else(|| destination.join("pg_wal")),
+            tablespaces,
+        };
+        places.check_overlap(destination, staging.as_deref())?;
+        match staging {
+            Some(path) if !is_free(&path)? => Err(PlanError::StagingNotEmpty { path }),
+            _ => Ok(places),
+        }
+    }
+
+    /// No directory may lie in another one, with one exception: that for WAL in the data directory, under a name of its
+    /// own. The end of recovery removes it with all that is in it.
+    fn check_overlap(&self, destination: &Path, staging: Option<&Path>) -> Result<(), PlanError> {
+        let outside = staging.filter(|_| self.staging_in_data.is_none());
+        let locations = self.tablespaces.iter().map(|(_, location)| location.as_path());
+        let places: Vec<&Path> = std::iter::once(destination).chain(locations).chain(outside).collect();
+        for (index, first) in places.iter().enumerate() {
+            let mut others = places.iter().skip(index + 1);
+            if let Some(second) = others.find(|second| first.starts_with(second) || second.starts_with(first)) {
+                return Err(PlanError::Overlap { first: first.to_path_buf(), second: second.to_path_buf() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the path as it can stand in a configuration file.
+pub(super) fn plain_text(path: &Path) -> Result<&str, PlanError> {
+    as_plain_text(path).ok_or_else(|| PlanError::UnusablePath { path: path.to_owned() })
+}
+
+fn check_path(path: &Path) -> Result<(), PlanError> {
+    plain_text(path)?;
+    if path.is_absolute() { Ok(()) } else { Err(PlanError::UnusablePath { path: path.to_owned() }) }
+}
+
+/// Returns where each tablespace goes: where it was, or where it is told to.
+fn tablespaces(request: &RestoreRequest, info: &BackupInfo) -> Result<Vec<(Tablespace, PathBuf)>, PlanError> {
+    let known = info.tablespaces.as_deref().unwrap_or_default();
+    for relocation in &request.relocations {
+        if !known.iter().any(|tablespace| tablespace.name == relocation.name) {
+            let known = known.iter().map(|tablespace| tablespace.name.clone()).collect();
+            return Err(PlanError::UnknownTablespace { name: relocation.name.clone(), known });
+        }
+    }
+    let place = |tablespace: &Tablespace| {
+        let relocated = request.relocations.iter().rev().find(|relocation| relocation.name == tablespace.name);
+        let location = relocated.map_or_else(|| PathBuf::from(&tablespace.location), |rule| rule.location.clone());
+        check_path(&location)?;
+        match is_free(&location)? {
+            true => Ok((tablespace.clone(), location)),
+            false => Err(PlanError::TablespaceNotEmpty { name: tablespace.name.clone(), path: location }),
+        }
+    };
+    known.iter().map(place).collect()
+}
+
+/// Returns the directory for the WAL of a recovery to a target; `None` if WAL goes into `pg_wal`, or nowhere.
+fn staging(request: &RestoreRequest) -> Option<PathBuf> {
+    match &request.wal {
+        WalSupply::Copy { staging, .. } if request.target.is_pitr() => {
+            Some(staging.clone().unwrap_or_else(|| request.destination.join(STAGING)))
+        }
+        _ => None,
+    }
+}
+
+fn below(path: &Path, directory: &Path) -> Option<RelativePath> {
+    RelativePath::new(path.strip_prefix(directory).ok()?).ok()
+}
+
+/// Returns whether there is nothing at this path, or an empty directory.
+fn is_free(path: &Path) -> Result<bool, PlanError> {
+    match Dir::open(path) {
+        Ok(dir) => Ok(dir.entries()?.is_empty()),
+        Err(error) if error.is_not_found() => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}

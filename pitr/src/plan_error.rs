@@ -1,0 +1,256 @@
+//! Why a restore cannot be done as it was asked for.
+
+use std::path::PathBuf;
+
+use barman_catalog::{BackupId, BackupTime, Status};
+use barman_storage::Kind;
+use wal_format::{Lsn, ManifestError, SyntaxError, TimelineId, UnsupportedVersion, WalFileName};
+
+use crate::target_time::TargetTime;
+use crate::timeline_path::UnreachableTimeline;
+use crate::wal_selection::MissingWal;
+
+/// Why a restore cannot be done as it was asked for. Nothing was created.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The destination is relative, or contains what cannot be written into a setting.
+    #[error("unusable path {}: expected an absolute path without control characters", path.display())]
+    UnusablePath {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Barman keeps the colon for remote destinations.
+    #[error("the destination directory {} contains a colon", path.display())]
+    ColonInDestination {
+        /// The destination.
+        path: PathBuf,
+    },
+    /// The destination has something in it.
+    #[error("the destination directory {} is not empty", path.display())]
+    DestinationNotEmpty {
+        /// The destination.
+        path: PathBuf,
+    },
+    /// The directory that a tablespace would go to has something in it.
+    #[error("the directory {} for tablespace '{name}' is not empty", path.display())]
+    TablespaceNotEmpty {
+        /// The tablespace.
+        name: String,
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// The directory for WAL has something in it, which the end of recovery would remove.
+    #[error("the directory {} for WAL is not empty", path.display())]
+    StagingNotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Two of the directories to restore into are the same, or one lies in the other.
+    #[error("{} and {} lie within each other", first.display(), second.display())]
+    Overlap {
+        /// One of them.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// A relocation names a tablespace that the backup does not have.
+    #[error("the backup has no tablespace '{name}'")]
+    UnknownTablespace {
+        /// The name.
+        name: String,
+        /// The tablespaces that it has.
+        known: Vec<String>,
+    },
+    /// A target action was given without a target.
+    #[error("a target action needs a recovery target")]
+    ActionWithoutTarget,
+    /// The file for the recovery settings would lie in a directory that the backup does not have.
+    #[error("the backup has no directory for the configuration file {}", path.display())]
+    NoConfigurationDirectory {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// The target does not tell from which backup to start.
+    #[error("a backup cannot be chosen by '{kind}'")]
+    TargetNeedsBackup {
+        /// Barman's name of the target, such as `target_xid`.
+        kind: &'static str,
+    },
+    /// The timeline `current` is that of a backup, which was not given.
+    #[error("a backup cannot be chosen by the timeline 'current'")]
+    CurrentTimelineNeedsBackup,
+    /// No backup leads to the target.
+    #[error("no backup of server {server} leads to the target")]
+    NoCandidate {
+        /// The server.
+        server: String,
+    },
+    /// The backup is not complete.
+    #[error("backup {id} of server {server} has status {status}, expected DONE")]
+    NotDone {
+        /// The server.
+        server: String,
+        /// The backup.
+        id: BackupId,
+        /// Its status.
+        status: Status,
+    },
+    /// The backup is of a kind that cannot be restored yet.
+    #[error("backup {id} is {kind}, which is not supported yet")]
+    UnsupportedBackup {
+        /// The backup.
+        id: BackupId,
+        /// What it is.
+        kind: UnsupportedBackup,
+    },
+    /// The backup was taken from a version of PostgreSQL that is too old or too new.
+    #[error("backup {id} cannot be restored")]
+    UnsupportedVersion {
+        /// The backup.
+        id: BackupId,
+        /// Which versions there are.
+        #[source]
+        source: UnsupportedVersion,
+    },
+    /// The record of the backup lacks something that a restore needs.
+    #[error("the record of backup {id} has no {field}")]
+    IncompleteRecord {
+        /// The backup.
+        id: BackupId,
+        /// The key in `backup.info`.
+        field: &'static str,
+    },
+
+    /// The target time lies before the backup was finished.
+    #[error("target time {target} is before the end of the backup at {end}")]
+    TimeBeforeBackupEnd {
+        /// The target.
+        target: TargetTime,
+        /// When the backup was finished.
+        end: BackupTime,
+    },
+    /// The target LSN lies before the end of the backup.
+    #[error("target LSN {target} is before the end of the backup at {end}")]
+    LsnBeforeBackupEnd {
+        /// The target.
+        target: Lsn,
+        /// The end of the backup.
+        end: Lsn,
+    },
+    /// The timeline to recover along does not lead on from the backup.
+    #[error("backup {id} cannot be recovered along timeline {}", source.to)]
+    UnreachableTimeline {
+        /// The backup.
+        id: BackupId,
+        /// Whether the timeline was asked for; if not, it is PostgreSQL's choice.
+        requested: bool,
+        /// What is in the way.
+        #[source]
+        source: UnreachableTimeline,
+    },
+    /// A history file of the archive cannot be understood.
+    #[error("the history file of timeline {timeline} is damaged")]
+    History {
+        /// The timeline.
+        timeline: TimelineId,
+        /// What is wrong with it.
+        #[source]
+        source: SyntaxError,
+    },
+
+    /// WAL is missing without which the target, or a consistent state, cannot be reached.
+    #[error("the archive lacks {} WAL segments, from {} on", missing.count, missing.first)]
+    MissingWal {
+        /// The first hole.
+        missing: MissingWal,
+    },
+    /// All WAL that could be copied ends before the target.
+    #[error("target LSN {target} is behind the end of the archived WAL at {end}")]
+    LsnBehindArchive {
+        /// The target.
+        target: Lsn,
+        /// Where the WAL ends.
+        end: Lsn,
+    },
+    /// A WAL file is stored in a form that cannot be read yet.
+    #[error("WAL file {name} is stored with {encoding}, which is not supported yet")]
+    EncodedWal {
+        /// The file.
+        name: WalFileName,
+        /// The compression or encryption.
+        encoding: String,
+    },
+    /// A WAL file is in the index of the archive, but not in the archive.
+    #[error("WAL file {name} is listed in the archive but not there")]
+    LostWal {
+        /// The file.
+        name: WalFileName,
+    },
+
+    /// The manifest of the backup cannot be trusted.
+    #[error("the manifest of backup {id} is damaged")]
+    Manifest {
+        /// The backup.
+        id: BackupId,
+        /// What is wrong with it.
+        #[source]
+        source: ManifestError,
+    },
+    /// The backup lacks a file that its manifest names, or that no data directory is without.
+    #[error("backup {id} lacks {}", path.display())]
+    LostFile {
+        /// The backup.
+        id: BackupId,
+        /// The file, relative to the data directory.
+        path: PathBuf,
+    },
+    /// A file of the backup is longer or shorter than its manifest says.
+    #[error("{} in backup {id} has {found} bytes, expected {expected}", path.display())]
+    WrongSize {
+        /// The backup.
+        id: BackupId,
+        /// The file, relative to the data directory.
+        path: PathBuf,
+        /// Bytes it should have.
+        expected: u64,
+        /// Bytes it has.
+        found: u64,
+    },
+    /// The backup contains a symbolic link where PostgreSQL has none; it could lead anywhere.
+    #[error("{} in backup {id} is a {kind:?}, expected a file or directory", path.display())]
+    UnexpectedKind {
+        /// The backup.
+        id: BackupId,
+        /// Where it is, relative to the data directory.
+        path: PathBuf,
+        /// What it is.
+        kind: Kind,
+    },
+
+    /// The catalog cannot be read.
+    #[error(transparent)]
+    Catalog(#[from] barman_catalog::Error),
+    /// A directory cannot be read.
+    #[error(transparent)]
+    Storage(#[from] barman_storage::Error),
+}
+
+/// A kind of backup that cannot be restored yet.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnsupportedBackup {
+    /// It consists of the blocks that changed since another one.
+    #[error("incremental")]
+    Incremental,
+    /// It consists of disk snapshots.
+    #[error("a snapshot")]
+    Snapshot,
+    /// It consists of tar files.
+    #[error("compressed with {0}")]
+    Compressed(String),
+    /// It is encrypted.
+    #[error("encrypted with {0}")]
+    Encrypted(String),
+}

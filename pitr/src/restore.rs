@@ -1,0 +1,259 @@
+//! Carrying out a plan.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use barman_catalog::{BackupId, Catalog, LockError};
+use barman_storage::{
+    Cancel, Cancelled, CopyError, CopyItem, CopyOptions, Dir, PublishError, RelativePath, copy_files,
+};
+use serde::Serialize;
+
+use crate::mangle::{DangerousSetting, SettingChange};
+use crate::plan::{PlannedTree, RestorePlan};
+
+mod configuration;
+mod manifest_check;
+mod wal;
+
+use manifest_check::checks;
+
+/// PostgreSQL refuses a data directory that others may read more of than this.
+const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+
+/// Mode of the directories above the new ones, less the umask: the server's user has to get through.
+const PARENT_MODE: u32 = 0o777;
+
+/// How to carry out a plan.
+#[derive(Clone, Debug)]
+pub struct RestoreOptions {
+    /// How many files are copied at a time.
+    pub jobs: NonZeroUsize,
+    /// Looked at once per buffer.
+    pub cancel: Cancel,
+}
+
+/// What a restore is doing, in this order; only what the plan asks for occurs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RestoreEvent {
+    /// The base backup is being copied.
+    CopyingData {
+        /// All bytes of it.
+        bytes: u64,
+    },
+    /// WAL is being copied.
+    CopyingWal {
+        /// All bytes of it.
+        bytes: u64,
+    },
+    /// So many more bytes were copied, of the base backup or of WAL.
+    Copied {
+        /// Bytes since the last event.
+        bytes: u64,
+    },
+    /// The server is kept from archiving the copied WAL again.
+    WritingArchiveStatus,
+    /// The recovery settings are being written.
+    WritingRecoverySettings,
+    /// The configuration is being made harmless.
+    ReviewingConfiguration,
+    /// Everything is being made durable; then `global/pg_control` follows.
+    Syncing,
+}
+
+/// What an operator should know after a restore.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RestoreReport {
+    /// Settings that were changed to protect the original's WAL archive and this recovery.
+    pub changes: Vec<SettingChange>,
+    /// Settings that were left as they were, and that point outside the data directory.
+    pub dangerous: Vec<DangerousSetting>,
+    /// Configuration files that the backup does not have, because they lay outside the data directory.
+    pub missing_files: Vec<String>,
+}
+
+/// Why a restore stopped. What it created stays, and no server starts from it (invariant 4).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The backup is being changed or deleted.
+    #[error("backup {id} is in use")]
+    Lease {
+        /// The backup.
+        id: BackupId,
+        /// Who uses it.
+        #[source]
+        source: LockError,
+    },
+    /// The backup is not what it was when the restore was planned.
+    #[error("backup {id} has changed since the restore was planned")]
+    BackupChanged {
+        /// The backup.
+        id: BackupId,
+    },
+    /// A directory has been filled by somebody else since the restore was planned.
+    #[error("{} is no longer empty", path.display())]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The caller asked to stop.
+    #[error(transparent)]
+    Cancelled(Cancelled),
+    /// A file could not be copied, or is damaged.
+    #[error(transparent)]
+    Copy(CopyError),
+    /// `global/pg_control` could not be put in place.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Storage(#[from] barman_storage::Error),
+    /// The catalog cannot be read.
+    #[error(transparent)]
+    Catalog(#[from] barman_catalog::Error),
+}
+
+impl From<Cancelled> for RestoreError {
+    fn from(cancelled: Cancelled) -> Self {
+        Self::Cancelled(cancelled)
+    }
+}
+
+impl From<CopyError> for RestoreError {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            CopyError::Storage(error) => Self::Storage(error),
+            error => Self::Copy(error),
+        }
+    }
+}
+
+/// Restores a backup as planned. When this returns, everything is durable and a server can be started.
+///
+/// The backup is kept from being deleted meanwhile (invariant 6). Files belong to the user who runs this, as with Barman:
+/// run it as the user who will start the server.
+///
+/// # Errors
+/// The catalog or a directory to restore into has changed since the plan was made, a file is damaged or cannot be written,
+/// or the caller asked to stop. What was created until then stays, but no server can be started from it: without
+/// `global/pg_control` PostgreSQL takes no directory for its own.
+pub fn restore(
+    catalog: &Catalog,
+    plan: &RestorePlan,
+    options: &RestoreOptions,
+    events: &(dyn Fn(RestoreEvent) + Sync),
+) -> Result<RestoreReport, RestoreError> {
+    let id = plan.backup.backup_id;
+    let _lease = catalog.lease(&id).map_err(|source| RestoreError::Lease { id, source })?;
+    check_backup(catalog, plan)?;
+    let restore = Restore { plan, options, events };
+    let data = create_empty(&plan.destination)?;
+    let tablespaces = restore.copy_backup(&data)?;
+    let staging = restore.copy_wal(&data)?;
+    let report = restore.configure(&data)?;
+
+    events(RestoreEvent::Syncing);
+    for dir in tablespaces.iter().chain(&staging).chain([&data]) {
+        options.cancel.check()?;
+        dir.sync_tree(options.jobs)?;
+    }
+    // Invariant 4: only now, when all the rest is durable, can a server be started.
+    restore.place_control_file(&data)?;
+    Ok(report)
+}
+
+/// The plan names a backup; this is still the one.
+fn check_backup(catalog: &Catalog, plan: &RestorePlan) -> Result<(), RestoreError> {
+    let planned = &plan.backup;
+    let id = planned.backup_id;
+    let now = catalog.find_backup(&id)?.ok_or(RestoreError::BackupChanged { id })?;
+    // The status may have gone from WAITING_FOR_WALS to DONE meanwhile.
+    let is_same = now.status.is_copied()
+        && (now.systemid, now.timeline, now.begin_xlog, now.end_xlog)
+            == (planned.systemid, planned.timeline, planned.begin_xlog, planned.end_xlog);
+    if is_same { Ok(()) } else { Err(RestoreError::BackupChanged { id }) }
+}
+
+/// Opens a directory, which is made if it is missing, for the server alone.
+fn create_empty(path: &Path) -> Result<Dir, RestoreError> {
+    if let Some(parent) = path.parent() {
+        Dir::create(parent, PARENT_MODE)?;
+    }
+    let dir = Dir::create(path, DIRECTORY_MODE)?;
+    if !dir.entries()?.is_empty() {
+        return Err(RestoreError::NotEmpty { path: path.to_owned() });
+    }
+    dir.set_mode(DIRECTORY_MODE)?;
+    Ok(dir)
+}
+
+/// One restore.
+struct Restore<'a> {
+    plan: &'a RestorePlan,
+    options: &'a RestoreOptions,
+    events: &'a (dyn Fn(RestoreEvent) + Sync),
+}
+
+impl Restore<'_> {
+    /// Copies everything but the control file; returns the tablespaces.
+    fn copy_backup(&self, data: &Dir) -> Result<Vec<Dir>, RestoreError> {
+        (self.events)(RestoreEvent::CopyingData { bytes: self.plan.data_bytes() });
+        self.copy_tree(&self.plan.data, data)?;
+        let links = data.create_subdir(&RelativePath::literal("pg_tblspc"), DIRECTORY_MODE)?;
+        let mut tablespaces = Vec::new();
+        for tablespace in &self.plan.tablespaces {
+            let dir = create_empty(&tablespace.location)?;
+            self.copy_tree(&tablespace.tree, &dir)?;
+            links.symlink(&tablespace.location, &plain_name(tablespace.oid))?;
+            tablespaces.push(dir);
+        }
+        Ok(tablespaces)
+    }
+
+    fn copy_tree(&self, tree: &PlannedTree, to: &Dir) -> Result<(), RestoreError> {
+        for directory in &tree.directories {
+            self.options.cancel.check()?;
+            to.create_subdir(directory, DIRECTORY_MODE)?;
+        }
+        let item = |file: &crate::plan::PlannedFile| CopyItem {
+            from: file.from.clone(),
+            to: file.to.clone(),
+            size: file.size,
+            mode: file.mode,
+        };
+        let items: Vec<_> = tree.files.iter().map(item).collect();
+        self.copy(&tree.source, to, &items, &checks(&tree.files))
+    }
+
+    fn copy(
+        &self,
+        from: &Dir,
+        to: &Dir,
+        items: &[CopyItem],
+        check: manifest_check::Checks<'_>,
+    ) -> Result<(), RestoreError> {
+        let options = CopyOptions { jobs: self.options.jobs, cancel: self.options.cancel.clone() };
+        let progress = |bytes| (self.events)(RestoreEvent::Copied { bytes });
+        Ok(copy_files(from, to, items, &options, check, &progress)?)
+    }
+
+    /// Copies the control file beside its place, and gives it its name when it is whole and durable.
+    fn place_control_file(&self, data: &Dir) -> Result<(), RestoreError> {
+        let file = &self.plan.control_file;
+        let beside = RelativePath::literal("global/pg_control.restoring");
+        let item = CopyItem { from: file.from.clone(), to: beside.clone(), size: file.size, mode: file.mode };
+        self.copy(&self.plan.data.source, data, &[item], &checks(std::slice::from_ref(file)))?;
+        data.rename_new(&beside, data, &file.to)?;
+        Ok(())
+    }
+}
+
+/// Returns a number or WAL file name as the name of a file.
+#[allow(clippy::expect_used, reason = "those consist of digits, letters and single dots within the name")]
+fn plain_name(name: impl std::fmt::Display) -> RelativePath {
+    RelativePath::new(name.to_string()).expect("numbers and WAL file names are plain names")
+}

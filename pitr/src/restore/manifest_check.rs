@@ -1,0 +1,44 @@
+//! Comparing files with the backup's manifest while they are copied.
+
+use barman_storage::FileCheck;
+use wal_format::{Checksum, Hasher};
+
+use crate::plan::PlannedFile;
+
+/// For the index of a file, what looks at its bytes.
+pub(super) type Checks<'a> = &'a (dyn Fn(usize) -> Option<Box<dyn FileCheck>> + Sync);
+
+/// Returns the checks of these files, by their index. Where the manifest has no checksum, nothing is checked.
+pub(super) fn checks(files: &[PlannedFile]) -> impl Fn(usize) -> Option<Box<dyn FileCheck>> + Sync {
+    |index| {
+        let expected = files.get(index)?.checksum.clone()?;
+        let hasher = Hasher::new(expected.algorithm());
+        Some(Box::new(ManifestCheck { hasher, expected }) as Box<dyn FileCheck>)
+    }
+}
+
+struct ManifestCheck {
+    hasher: Hasher,
+    expected: Checksum,
+}
+
+impl FileCheck for ManifestCheck {
+    fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        match self.hasher.finish() {
+            Some(found) if found != self.expected => Err(Box::new(ChecksumMismatch { expected: self.expected, found })),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A file is not what the server sent when the backup was taken.
+#[derive(Debug, thiserror::Error)]
+#[error("checksum is {found}, the manifest says {expected}")]
+struct ChecksumMismatch {
+    expected: Checksum,
+    found: Checksum,
+}
