@@ -1,7 +1,7 @@
 //! INI text as Python's `configparser.ConfigParser(strict=False)` reads it, without interpolation.
 //!
 //! An own reader: around the published crate, the strictness, the `[DEFAULT]` section and the line numbers that users
-//! need would be more code than the format itself. `tests/it/python.rs` compares it with Python.
+//! need would be more code than the format itself. `python.rs` compares it with Python.
 
 use std::path::Path;
 

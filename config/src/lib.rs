@@ -46,6 +46,8 @@ mod interpolation;
 mod location;
 mod options;
 mod paths;
+#[cfg(test)]
+mod python;
 mod resolution;
 mod sections;
 mod server;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::error::Error;
+use crate::error::{Error, InterpolationError};
 use crate::ini::{Document, Entry, Section};
 use crate::interpolation::{check_second_pass, interpolate};
 use crate::options::GLOBAL_SECTION;
@@ -73,15 +73,22 @@ impl Sections {
         &mut self.merged[index]
     }
 
-    /// Resolves every value the second time and removes quotes.
-    pub(crate) fn finish(self) -> Result<Vec<Merged>, Error> {
+    /// Resolves every value the second time.
+    pub(crate) fn resolve(&self) -> Result<Vec<Merged>, Error> {
         self.merged.iter().map(second_pass).collect()
     }
 
-    /// The value that `[barman]` has so far for an option, as it will be in the end.
+    /// What every option finally says.
+    pub(crate) fn finish(self) -> Result<Vec<Merged>, Error> {
+        let mut sections = self.resolve()?;
+        sections.iter_mut().flat_map(|section| &mut section.options).for_each(Setting::clean);
+        Ok(sections)
+    }
+
+    /// What an option of `[barman]` says so far, before files that it names are read.
     pub(crate) fn global(&self, option: &str) -> Result<Option<String>, Error> {
         let Some(section) = self.merged.iter().find(|section| section.name == GLOBAL_SECTION) else { return Ok(None) };
-        Ok(second_pass(section)?.get(option).map(|setting| setting.text.clone()))
+        Ok(second_pass(section)?.get(option).map(|setting| clean(&setting.text).to_owned()))
     }
 }
 
@@ -98,30 +105,37 @@ impl Merged {
     }
 }
 
+impl Setting {
+    fn clean(&mut self) {
+        self.text = clean(&self.text).to_owned();
+    }
+
+    fn unresolved(&self, section: &str, source: InterpolationError) -> Error {
+        Error::Interpolation {
+            path: self.path.to_path_buf(),
+            line: self.line,
+            section: section.to_owned(),
+            option: self.option.clone(),
+            source,
+        }
+    }
+}
+
 fn first_pass(path: &Rc<Path>, section: &Section, entry: &Entry) -> Result<Setting, Error> {
     let lookup = |name: &str| section.get(name).map(|entry| entry.value.as_str());
+    let raw = Setting { option: entry.key.clone(), text: String::new(), path: Rc::clone(path), line: entry.line };
     let text = interpolate(&entry.value, &lookup).and_then(|text| check_second_pass(&text).map(|()| text));
-    let text = text.map_err(|source| Error::Interpolation {
-        path: path.to_path_buf(),
-        line: entry.line,
-        section: section.name.clone(),
-        option: entry.key.clone(),
-        source,
-    })?;
-    Ok(Setting { option: entry.key.clone(), text, path: Rc::clone(path), line: entry.line })
+    match text {
+        Ok(text) => Ok(Setting { text, ..raw }),
+        Err(source) => Err(raw.unresolved(&section.name, source)),
+    }
 }
 
 fn second_pass(section: &Merged) -> Result<Merged, Error> {
     let lookup = |name: &str| section.get(name).map(|setting| setting.text.as_str());
     let resolve = |setting: &Setting| match interpolate(&setting.text, &lookup) {
-        Ok(text) => Ok(Setting { text: clean(&text).to_owned(), ..setting.clone() }),
-        Err(source) => Err(Error::Interpolation {
-            path: setting.path.to_path_buf(),
-            line: setting.line,
-            section: section.name.clone(),
-            option: setting.option.clone(),
-            source,
-        }),
+        Ok(text) => Ok(Setting { text, ..setting.clone() }),
+        Err(source) => Err(setting.unresolved(&section.name, source)),
     };
     let options = section.options.iter().map(resolve).collect::<Result<_, _>>()?;
     Ok(Merged { name: section.name.clone(), options })
