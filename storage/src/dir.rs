@@ -78,6 +78,9 @@ impl Dir {
 
     /// Opens a directory below this one. A symbolic link, also on the way, is refused.
     ///
+    /// It goes name by name, which works on every kernel and refuses links that stay below this directory too: one rule for
+    /// all systems, where `openat2` with a fallback would have two.
+    ///
     /// # Errors
     /// The directory is absent, not a directory, or may not be read.
     pub fn subdir(&self, path: &RelativePath) -> Result<Self, Error> {
@@ -218,7 +221,12 @@ impl Dir {
     /// The sync failed. What happened since the last good one may be lost, and another sync would not tell (invariant 2).
     pub fn sync(&self) -> Result<(), Error> {
         let describe = || Change::Sync { node: self.gate().directory(self.path()), contents_only: false };
-        self.gate().pass(describe, || rustix::fs::fsync(self)).map_err(|e| Error::new(Operation::Sync, self.path(), e))
+        match self.gate().pass(describe, || rustix::fs::fsync(self)) {
+            // Some network file systems cannot sync a directory. As PostgreSQL (`fsync_fname_ext` in fd.c) and Barman, we
+            // take it that they do not need to.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            synced => synced.map_err(|e| Error::new(Operation::Sync, self.path(), e)),
+        }
     }
 
     /// Returns how many bytes the file system of this directory still takes from an ordinary user.

@@ -84,7 +84,7 @@ pub enum Operation {
     SetModified,
     #[error("sync")]
     Sync,
-    #[error("put in place")]
+    #[error("move a file to")]
     Rename,
     #[error("remove")]
     Remove,

@@ -143,3 +143,20 @@ fn read_number(file: File) -> io::Result<Option<u32>> {
     file.take(MAXIMUM_CONTENT).read_to_end(&mut content)?;
     Ok(str::from_utf8(&content).ok().and_then(|text| text.trim().parse().ok()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn somebody_who_only_looks_is_waited_for() {
+        let root = tempfile::tempdir().expect("directory");
+        let dir = Dir::open(root.path()).expect("open");
+        let mut looked = 0;
+        let lock = attempt(|| {
+            looked += 1;
+            if looked < ATTEMPTS { Ok(None) } else { LockFile::try_shared(&dir, &RelativePath::literal("lock")) }
+        });
+        assert!(lock.expect("lock").is_some());
+    }
+}

@@ -199,7 +199,7 @@ impl Dir {
         Ok(linked)
     }
 
-    /// Publishes a copy of a file, with its mode and time, in a directory of another file system.
+    /// Makes a copy of a file, with its mode and time, in a directory of another file system, which is not synced yet.
     fn copy_new(&self, from: &OsStr, to_dir: &Self, to: &OsStr) -> Result<Published<()>, PublishError> {
         let mut source = self.open_regular(Path::new(from), OFlags::RDONLY | OFlags::NOFOLLOW)?;
         let failed = |e| self.failed(Operation::Read, from, e);
@@ -213,7 +213,7 @@ impl Dir {
         }
         copy.file().set_mode(stat.mode)?;
         copy.file().set_modified(stat.modified())?;
-        copy.publish()
+        copy.put_in_place()
     }
 
     fn open_to_append(&self, name: &OsStr, mode: u32) -> Result<OutFile, Error> {
@@ -264,6 +264,7 @@ fn unless_taken(result: io::Result<()>) -> io::Result<bool> {
 }
 
 fn are_equal(mut left: File, mut right: File) -> io::Result<bool> {
+    // Only so that most different files are known without reading them.
     if left.metadata()?.len() != right.metadata()?.len() {
         return Ok(false);
     }

@@ -41,11 +41,17 @@ impl<'a> Temporary<'a> {
         &mut self.file
     }
 
-    /// Gives the file its final name unless that is taken; either way the contents are durable under that name on return.
-    pub(crate) fn publish(mut self) -> Result<Published<()>, PublishError> {
+    /// Gives the file its final name unless that is taken; either way the contents are durable on return, but not the name.
+    pub(crate) fn put_in_place(&mut self) -> Result<Published<()>, PublishError> {
         self.file.sync()?;
         let published = self.dir.rename_or_compare(&self.name, self.dir, self.final_name)?;
-        self.in_place = matches!(published, Published::Created(()));
+        self.in_place = published == Published::Created(());
+        Ok(published)
+    }
+
+    /// Does the same, and makes the name durable too.
+    pub(crate) fn publish(mut self) -> Result<Published<()>, PublishError> {
+        let published = self.put_in_place()?;
         // The name itself lives in the directory. Without this sync a crash can lose a segment that PostgreSQL has already
         // removed, because we reported it as archived (invariant 1).
         self.dir.sync()?;
@@ -98,7 +104,9 @@ fn claim(dir: &Dir, name: &OsStr, mode: u32) -> Result<Option<OutFile>, Error> {
 /// Removes the file unless somebody writes it. A file that a crash left may be another name of the published one, so it is
 /// never written to again. Returns whether the name is free now.
 fn remove_leftover(dir: &Dir, name: &OsStr) -> Result<bool, Error> {
-    let file = match dir.open_out(name, OFlags::WRONLY | OFlags::NOFOLLOW) {
+    let open = |access| dir.open_out(name, access | OFlags::NOFOLLOW);
+    // NFS locks exclusively only what is open for writing; elsewhere a file that even its owner may not write can be locked.
+    let file = match open(OFlags::WRONLY).or_else(|_| open(OFlags::RDONLY)) {
         Ok(file) => file,
         Err(error) => return Ok(error.is_not_found()),
     };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::node::Node;
-use super::recording::{Place, Recording, Step};
+use super::recording::{Bytes, Place, Recording, Step};
 use crate::change::{Change, NodeId};
 use crate::{Dir, RelativePath};
 
@@ -127,7 +127,7 @@ impl State {
                 Step::Rename { from, to: self.place(root, to).0, node }
             }
             Change::Remove { ref path } => Step::Remove { place: self.named(root, path)?.0 },
-            Change::Write { node, offset, bytes } => Step::Write { node, offset, bytes: bytes.to_vec() },
+            Change::Write { node, offset, bytes } => Step::Write { node, offset, bytes: Bytes(bytes.to_vec()) },
             Change::SetLength { node, length } => Step::SetLength { node, length },
             Change::SetMode { node, mode } => Step::SetMode { node, mode },
             Change::SetModified { node, modified } => Step::SetModified { node, modified },

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -12,13 +13,13 @@ use crate::Error;
 use crate::change::NodeId;
 
 /// The changes that a [`Recorder`](super::Recorder) saw, and the tree that they began with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Recording {
     /// Every node as it was when it was first seen.
     nodes: Vec<Node>,
     steps: Vec<Step>,
-    /// The position of the sync that is taken not to have happened.
-    without: Option<usize>,
+    /// The positions of syncs that are taken not to have happened.
+    without: Vec<usize>,
 }
 
 /// What becomes of the changes that were not synced before the crash.
@@ -47,12 +48,16 @@ pub(super) enum Step {
     Insert { place: Place, node: NodeId, is_durable: bool },
     Rename { from: Place, to: Place, node: NodeId },
     Remove { place: Place },
-    Write { node: NodeId, offset: u64, bytes: Vec<u8> },
+    Write { node: NodeId, offset: u64, bytes: Bytes },
     SetLength { node: NodeId, length: u64 },
     SetMode { node: NodeId, mode: u32 },
     SetModified { node: NodeId, modified: SystemTime },
     Sync { node: NodeId, contents_only: bool },
 }
+
+/// What was written; shown as its length only.
+#[derive(Clone)]
+pub(super) struct Bytes(pub(super) Vec<u8>);
 
 /// A name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +71,7 @@ impl Recording {
     pub(super) const ROOT: NodeId = NodeId(0);
 
     pub(super) fn new(root: Node) -> Self {
-        Self { nodes: vec![root], steps: Vec::new(), without: None }
+        Self { nodes: vec![root], steps: Vec::new(), without: Vec::new() }
     }
 
     pub(super) fn add_node(&mut self, node: Node) -> NodeId {
@@ -106,7 +111,9 @@ impl Recording {
     /// Returns the same recording as if the sync at this position had not happened. Positions stay what they are.
     #[must_use]
     pub fn without_sync(&self, position: usize) -> Self {
-        Self { without: Some(position), ..self.clone() }
+        let mut recording = self.clone();
+        recording.without.push(position);
+        recording
     }
 
     /// Returns what is on disk if the machine fails after the first `position` changes.
@@ -158,7 +165,7 @@ impl Recording {
         let mut syncs: HashMap<NodeId, LastSyncs> = HashMap::new();
         for (position, step) in steps.iter().enumerate() {
             match *step {
-                Step::Sync { node, contents_only } if self.without != Some(position) => {
+                Step::Sync { node, contents_only } if !self.without.contains(&position) => {
                     let last = syncs.entry(node).or_default();
                     last.contents = Some(position);
                     if !contents_only {
@@ -199,8 +206,8 @@ impl Step {
     fn apply(&self, nodes: &mut [Node], dice: &mut Dice) {
         match *self {
             Self::Write { node: NodeId(node), offset, ref bytes } => {
-                for part in dice.surviving_parts(bytes.len()) {
-                    nodes[node].write(offset + part.start as u64, &bytes[part]);
+                for part in dice.surviving_parts(bytes.0.len()) {
+                    nodes[node].write(offset + part.start as u64, &bytes.0[part]);
                 }
             }
             Self::Sync { .. } => {}
@@ -237,5 +244,17 @@ impl Place {
         if nodes[self.directory.0].entries().and_then(|entries| entries.get(&self.name)) == Some(&node) {
             self.remove(nodes);
         }
+    }
+}
+
+impl fmt::Debug for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.steps.iter().enumerate()).finish()
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
     }
 }

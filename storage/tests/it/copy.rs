@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use barman_storage::testing::Recorder;
 use barman_storage::{Cancel, CopyError, CopyItem, CopyOptions, Dir, FileCheck, copy_files};
@@ -99,11 +100,13 @@ fn every_file_arrives_whatever_its_size() {
 #[test]
 fn a_copy_has_the_asked_mode_and_the_time_of_its_original() {
     let mut fixture = Fixture::new(&[10]);
-    fixture.items[0].mode = 0o640;
+    fixture.items[0].mode = 0o400;
+    // Long ago, because the clock of a file system may stand still for some milliseconds.
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    fixture.from.edit_file(&path("0")).and_then(|mut file| file.set_modified(time)).expect("time");
     fixture.copy().expect("copy");
-    let original = fixture.from.stat(&path("0")).expect("stat").expect("a file");
     let copy = fixture.to.stat(&path("copy-0")).expect("stat").expect("a file");
-    assert_eq!((copy.mode, copy.modified()), (0o640, original.modified()));
+    assert_eq!((copy.mode, copy.modified()), (0o400, time));
 }
 
 #[test]
@@ -173,6 +176,20 @@ fn an_absent_original_is_an_error_that_stops_the_others() {
     fixture.items[0].from = path("absent");
     assert!(matches!(fixture.copy(), Err(CopyError::Storage(error)) if error.is_not_found()));
     assert!(names(fixture.target.path()).is_empty());
+}
+
+#[test]
+fn one_failure_stops_a_big_file_within_a_buffer() {
+    let mut fixture = Fixture::new(&[5_000_000, 10]);
+    fixture.items[1].from = path("absent");
+    let copied = AtomicU64::new(0);
+    let slowly = |bytes| {
+        copied.fetch_add(bytes, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let error = copy_files(&fixture.from, &fixture.to, &fixture.items, &fixture.options, &|_| None, &slowly);
+    assert!(matches!(error, Err(CopyError::Storage(error)) if error.is_not_found()), "the cause, not its consequence");
+    assert!(copied.into_inner() < 5_000_000);
 }
 
 #[test]

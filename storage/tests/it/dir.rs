@@ -40,7 +40,7 @@ fn an_empty_path_is_the_current_directory() {
 fn create_subdir_makes_the_directories_on_the_way() -> Result<(), Error> {
     let (root, dir) = empty_directory();
     dir.create_subdir(&path("a/b"), 0o700)?;
-    dir.create_subdir(&path("a/b/c"), 0o750)?.set_mode(0o711)?;
+    dir.create_subdir(&path("a/b/c"), 0o700)?.set_mode(0o711)?;
     assert_eq!(std::fs::metadata(root.path().join("a/b/c")).expect("metadata").permissions().mode() & 0o7777, 0o711);
     assert_eq!(dir.subdir(&path("a/b"))?.path(), root.path().join("a/b"));
     assert!(dir.subdir(&path("a/x")).is_err_and(|error| error.is_not_found()));

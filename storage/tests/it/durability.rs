@@ -2,8 +2,9 @@
 //! needed for that: without it, some crash breaks the promise.
 
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
-use barman_storage::testing::{Recorder, Recording, Survivors};
+use barman_storage::testing::{Crash, Loss, Recorder, Recording, Survivors};
 use barman_storage::{Dir, Error, PublishError, Published};
 use proptest::prelude::*;
 use rustix::io::Errno;
@@ -61,20 +62,23 @@ impl Trial {
         Self { recording: recorder.recording(), begun, returned }
     }
 
-    /// Checks `before` at every crash until the operation has returned, and `after` at every one from then on; and that one
-    /// of them fails without any one of the operation's syncs.
+    /// Checks `before` at every crash until the operation has returned, and `after` at every one from then on; and that
+    /// each sync of the operation is needed for that.
     #[track_caller]
     fn check(&self, before: impl Fn(&Survivors) -> bool, after: impl Fn(&Survivors) -> bool) {
-        let is_safe = |position: usize, survivors: &Survivors| {
+        let needed = self.check_promise(before, after);
+        assert!(!needed.is_empty() && needed.iter().all(|needed| *needed), "{needed:?} of {:?}", self.recording);
+    }
+
+    /// Checks the same promise, and returns of each sync of the operation whether some crash breaks it without that sync.
+    #[track_caller]
+    fn check_promise(&self, before: impl Fn(&Survivors) -> bool, after: impl Fn(&Survivors) -> bool) -> Vec<bool> {
+        let is_kept = |position: usize, survivors: &Survivors| {
             if position < self.returned { before(survivors) } else { after(survivors) }
         };
-        assert_eq!(self.recording.find_crash(SEEDS, is_safe), None, "the promise is broken");
-        let syncs: Vec<_> = self.recording.syncs().into_iter().filter(|&sync| sync >= self.begun).collect();
-        assert!(!syncs.is_empty(), "the operation synced nothing");
-        for sync in syncs {
-            let found = self.recording.without_sync(sync).find_crash(SEEDS, is_safe);
-            assert!(found.is_some(), "the sync at {sync} is not needed: {:#?}", self.recording);
-        }
+        assert_eq!(self.recording.find_crash(SEEDS, is_kept), None, "the promise is broken");
+        let syncs = self.recording.syncs().into_iter().filter(|&sync| sync >= self.begun);
+        syncs.map(|sync| self.recording.without_sync(sync).find_crash(SEEDS, is_kept).is_some()).collect()
     }
 }
 
@@ -123,12 +127,8 @@ fn publish_new_of_a_file_that_a_killed_run_left_without_a_sync() {
     let operation = |dir: &Dir| assert_eq!(publish(dir), Published::AlreadyThere(()));
     let trial = Trial::record(nothing, |dir| write_unsynced(dir, "a", &new()), operation);
     // What another program writes under the final name may be torn; not so once we said that it is there.
-    let returned = trial.returned;
-    let is_safe = |position, left: &Survivors| position < returned || is(left, "a", &new());
-    assert_eq!(trial.recording.find_crash(SEEDS, is_safe), None);
-    let needed = trial.recording.syncs().into_iter();
-    let needed = needed.filter(|&sync| trial.recording.without_sync(sync).find_crash(SEEDS, is_safe).is_some());
-    assert_eq!(needed.count(), 2, "the file's and the directory's; the third is that of the copy that was not needed");
+    let needed = trial.check_promise(|_| true, |left| is(left, "a", &new()));
+    assert_eq!(needed, [false, true, true], "that of the temporary file, the file, the directory");
 }
 
 #[test]
@@ -191,13 +191,8 @@ fn is_moved(left: &Survivors) -> bool {
 #[test]
 fn rename_new_between_directories() {
     let trial = Trial::record(two_directories, nothing, |dir| assert_eq!(rename(dir), Published::Created(())));
-    // The file was synced before it was recorded: syncing it again costs nothing, and changes nothing.
-    let syncs = trial.recording.syncs();
-    let is_safe =
-        |position, left: &Survivors| if position < trial.returned { is_somewhere(left) } else { is_moved(left) };
-    assert_eq!(trial.recording.find_crash(SEEDS, is_safe), None);
-    let is_needed = |&sync: &usize| trial.recording.without_sync(sync).find_crash(SEEDS, is_safe).is_some();
-    assert_eq!(syncs.iter().map(is_needed).collect::<Vec<_>>(), [false, true, true]);
+    let needed = trial.check_promise(is_somewhere, is_moved);
+    assert_eq!(needed, [false, true, true], "the file, which was durable before, and both directories");
 }
 
 #[test]
@@ -216,9 +211,8 @@ fn rename_new_to_another_file_system() {
     let fault = Some((1, Errno::XDEV));
     let operation = |dir: &Dir| assert_eq!(rename(dir), Published::Created(()));
     let trial = Trial::record_with_fault(two_directories, nothing, operation, fault);
-    let is_safe =
-        |position, left: &Survivors| if position < trial.returned { is_somewhere(left) } else { is_moved(left) };
-    assert_eq!(trial.recording.find_crash(SEEDS, is_safe), None);
+    let needed = trial.check_promise(is_somewhere, is_moved);
+    assert_eq!(needed, [false, true, true, true], "the original, the copy, and both directories");
 }
 
 #[test]
@@ -227,11 +221,8 @@ fn rename_new_to_a_name_that_a_killed_run_gave_to_a_copy() {
     let operation = |dir: &Dir| assert_eq!(rename(dir), Published::AlreadyThere(()));
     let trial = Trial::record(two_directories, unsynced, operation);
     let before = |left: &Survivors| is(left, "from/a", &new()) || is(left, "to/b", &new());
-    let is_safe = |position, left: &Survivors| if position < trial.returned { before(left) } else { is_moved(left) };
-    assert_eq!(trial.recording.find_crash(SEEDS, is_safe), None);
-    let needed = trial.recording.syncs().into_iter();
-    let needed = needed.filter(|&sync| trial.recording.without_sync(sync).find_crash(SEEDS, is_safe).is_some());
-    assert_eq!(needed.count(), 3, "the copy's, and those of the two directories");
+    let needed = trial.check_promise(before, is_moved);
+    assert_eq!(needed, [false, true, true, true], "the original, the copy, and both directories");
 }
 
 #[test]
@@ -242,31 +233,35 @@ fn create_subdir_of_new_directories() {
 
 #[test]
 fn create_subdir_of_one_that_a_killed_run_left() {
-    let trial = Trial::record(nothing, nothing, |dir| drop(dir.create_subdir(&path("a"), 0o700).expect("create")));
-    // The sync of the first run is dropped; the second run has to make up for it.
-    let killed = trial.recording.syncs();
-    let trial = Trial::record(
-        |dir| {
-            // Made without a `Dir`, and so durable for the recorder; what counts is that it is synced again.
-            std::fs::create_dir(dir.path().join("a")).expect("create");
-            Ok(())
-        },
-        nothing,
-        |dir| drop(dir.create_subdir(&path("a"), 0o700).expect("create")),
-    );
-    assert_eq!((killed.len(), trial.recording.syncs().len()), (1, 1));
-    let filled = |dir: &Dir| dir.create_subdir(&path("a/b"), 0o700).map(drop);
-    let trial = Trial::record(filled, nothing, |dir| drop(dir.create_subdir(&path("a"), 0o700).expect("create")));
-    assert!(trial.recording.syncs().is_empty(), "one with something in it was synced before that was put there");
+    let create = |dir: &Dir| dir.create_subdir(&path("a"), 0o700).map(drop);
+    let mut trial = Trial::record(nothing, create, |dir| create(dir).expect("create"));
+    // The first run did not come to its sync.
+    trial.recording = trial.recording.without_sync(trial.begun - 1);
+    trial.check(|_| true, |left| left.contains("a"));
 }
 
 #[test]
-fn create_of_a_deep_directory_and_of_one_that_a_killed_run_left() {
+fn create_of_one_that_a_killed_run_left() {
+    let create = |dir: &Dir| Dir::create(&dir.path().join("a"), 0o700).map(drop);
+    let mut trial = Trial::record(nothing, create, |dir| create(dir).expect("create"));
+    trial.recording = trial.recording.without_sync(trial.begun - 1);
+    trial.check(|_| true, |left| left.contains("a"));
+}
+
+#[test]
+fn a_directory_with_something_in_it_is_not_synced_again() {
+    let fill = |dir: &Dir| dir.create_subdir(&path("a/b"), 0o700).map(drop);
+    let create = |dir: &Dir| {
+        dir.create_subdir(&path("a"), 0o700).expect("create");
+        Dir::create(&dir.path().join("a"), 0o700).expect("create");
+    };
+    assert!(Trial::record(fill, nothing, create).recording.is_empty());
+}
+
+#[test]
+fn create_of_a_deep_directory() {
     let create = |dir: &Dir| drop(Dir::create(&dir.path().join("a/b/c"), 0o700).expect("create"));
-    let trial = Trial::record(nothing, nothing, create);
-    trial.check(|_| true, |left| left.contains("a/b/c"));
-    let trial = Trial::record(|dir| Dir::create(&dir.path().join("a/b/c"), 0o700).map(drop), nothing, create);
-    assert_eq!(trial.recording.syncs().len(), 1, "the last one is empty, so its name may not be synced");
+    Trial::record(nothing, nothing, create).check(|_| true, |left| left.contains("a/b/c"));
 }
 
 #[test]
@@ -293,6 +288,30 @@ fn sync_data_makes_contents_and_length_durable_and_sync_the_rest_as_well() {
     let mut padded = new();
     padded.resize(4096, 0);
     trial.check(|_| true, |left| is(left, "a", &padded));
+}
+
+#[test]
+fn mode_and_time_are_durable_only_after_a_sync_of_everything() {
+    let (root, _) = empty_directory();
+    std::fs::write(root.path().join("a"), b"contents").expect("write");
+    let recorder = Recorder::start(root.path());
+    let dir = Dir::open(root.path()).expect("open");
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    let mut file = dir.edit_file(&path("a")).expect("edit");
+    file.set_mode(0o400).expect("mode");
+    file.set_modified(time).expect("time");
+    file.sync_data().expect("sync");
+    let contents_synced = recorder.position();
+    file.sync().expect("sync");
+    let everything_synced = recorder.position();
+
+    for (position, is_durable) in [(contents_synced, false), (everything_synced, true)] {
+        let (target, dir) = empty_directory();
+        let crash = Crash { position, loss: Loss::Everything };
+        recorder.recording().replay(crash, target.path()).expect("replay");
+        let stat = dir.stat(&path("a")).expect("stat").expect("a file");
+        assert_eq!((stat.mode == 0o400, stat.modified() == time), (is_durable, is_durable));
+    }
 }
 
 /// One of the operations, on one of a few names.
@@ -393,12 +412,11 @@ fn a_replayed_tree_is_what_survived() {
     let recording = recorder.recording();
 
     let (target, _) = empty_directory();
-    let crash =
-        barman_storage::testing::Crash { position: recording.len(), loss: barman_storage::testing::Loss::Nothing };
+    let crash = Crash { position: recording.len(), loss: Loss::Nothing };
     recording.replay(crash, target.path()).expect("replay");
     assert_eq!(super::names(target.path()), ["before", "below", "link"]);
     assert_eq!(std::fs::read(target.path().join("link")).expect("read"), b"contents");
-    let crash = barman_storage::testing::Crash { loss: barman_storage::testing::Loss::Everything, ..crash };
+    let crash = Crash { loss: Loss::Everything, ..crash };
     let survivors = recording.survivors(crash);
     let paths: Vec<_> = survivors.paths().collect();
     assert_eq!(paths, [Path::new("before"), Path::new("below"), Path::new("below/a")], "the link was not synced");

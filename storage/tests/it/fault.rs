@@ -93,6 +93,34 @@ fn append_keeps_its_former_length_when_writing_fails() -> Result<(), Error> {
     let error = dir.append(&path("a"), 0o600, b"second\n").expect_err("the disk is full");
     assert!(error.is_disk_full());
     assert_eq!(read(&dir, "a").as_deref(), Some(b"first\n".as_slice()));
+    assert_eq!(recorder.position(), 1, "cut off again, whatever the disk had taken");
+    Ok(())
+}
+
+#[test]
+fn rename_new_to_another_file_system_keeps_mode_and_time() -> Result<(), PublishError> {
+    let (root, dir) = empty_directory();
+    dir.replace(&path("a"), 0o400, b"contents")?;
+    let before = dir.stat(&path("a"))?;
+    let recorder = Recorder::start(root.path());
+    // Sync, rename.
+    recorder.fail_at(1, Errno::XDEV.raw_os_error());
+    let dir = Dir::open(root.path())?;
+    assert_eq!(dir.rename_new(&path("a"), &dir, &path("b"))?, Published::Created(()));
+    assert_eq!(names(root.path()), ["b"]);
+    assert_eq!(dir.stat(&path("b"))?, before);
+    Ok(())
+}
+
+#[test]
+fn a_directory_that_cannot_be_synced_at_all_is_as_durable_as_it_gets() -> Result<(), Error> {
+    let (root, _) = empty_directory();
+    let recorder = Recorder::start(root.path());
+    let dir = Dir::open(root.path())?;
+    recorder.fail_at(0, Errno::INVAL.raw_os_error());
+    dir.sync()?;
+    recorder.fail_at(0, Errno::IO.raw_os_error());
+    assert!(dir.sync().is_err());
     Ok(())
 }
 

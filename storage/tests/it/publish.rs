@@ -16,7 +16,7 @@ fn publish(dir: &Dir, name: &RelativePath, bytes: &[u8]) -> Result<Published<()>
 #[test]
 fn publish_new_creates_a_file_with_its_mode_and_returns_what_the_writer_returns() {
     let (root, dir) = empty_directory();
-    let published = dir.publish_new(&path("a"), 0o640, |file| {
+    let published = dir.publish_new(&path("a"), 0o400, |file| {
         file.write_all(b"first ")?;
         file.write_all(b"second")?;
         Ok::<_, PublishError>(42)
@@ -24,7 +24,7 @@ fn publish_new_creates_a_file_with_its_mode_and_returns_what_the_writer_returns(
     assert_eq!(published.expect("publish"), Published::Created(42));
     assert_eq!(std::fs::read(root.path().join("a")).expect("read"), b"first second");
     let mode = std::fs::metadata(root.path().join("a")).expect("metadata").permissions().mode();
-    assert_eq!(mode & 0o7777, 0o640);
+    assert_eq!(mode & 0o7777, 0o400);
     assert_eq!(names(root.path()), ["a"]);
 }
 
@@ -119,6 +119,7 @@ fn many_writers_of_the_same_file_agree_on_one() {
 fn what_a_killed_run_left_is_removed_by_the_next_one() {
     let (root, dir) = empty_directory();
     std::fs::write(root.path().join(".a.tmp"), b"half of it").expect("leftover");
+    std::fs::set_permissions(root.path().join(".a.tmp"), PermissionsExt::from_mode(0o400)).expect("permissions");
     publish(&dir, &path("a"), b"all of it").expect("publish");
     assert_eq!(names(root.path()), ["a"]);
     assert_eq!(std::fs::read(root.path().join("a")).expect("read"), b"all of it");
