@@ -44,6 +44,8 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)
 )]
 
+#[cfg(test)]
+mod backend_bytes;
 mod base_backup;
 mod client;
 mod command;
