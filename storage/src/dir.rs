@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, DirEntry, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::change::{Change, Gate};
@@ -101,15 +101,12 @@ impl Dir {
     /// # Errors
     /// The directory cannot be read.
     pub fn entries(&self) -> Result<Vec<Entry>, Error> {
-        let failed = |e| Error::new(Operation::List, self.path(), e);
         let mut entries = Vec::new();
-        for listed in rustix::fs::Dir::read_from(self).map_err(failed)? {
-            let listed = listed.map_err(failed)?;
+        for listed in self.list()? {
+            let listed = listed?;
             let name = OsStr::from_bytes(listed.file_name().to_bytes());
-            if name != "." && name != ".." {
-                // Absent: it was removed since the directory was listed.
-                entries.extend(self.kind(name, listed.file_type())?.map(|kind| Entry { name: name.into(), kind }));
-            }
+            // Absent: it was removed since the directory was listed.
+            entries.extend(self.kind(name, listed.file_type())?.map(|kind| Entry { name: name.into(), kind }));
         }
         entries.sort_unstable();
         Ok(entries)
@@ -287,7 +284,7 @@ impl Dir {
     /// A run that was killed between making a directory and syncing its name leaves it empty, because nothing is put into
     /// a directory before that sync. So an empty directory needs one, and the others cost nothing (invariants 1 and 7).
     fn sync_name_if_empty(&self, above: impl FnOnce() -> Result<Self, Error>) -> Result<(), Error> {
-        if !self.entries()?.is_empty() {
+        if self.list()?.next().transpose()?.is_some() {
             return Ok(());
         }
         match above() {
@@ -346,9 +343,17 @@ impl Dir {
         }
     }
 
+    /// Returns what the directory holds, in the order of the file system.
+    fn list(&self) -> Result<impl Iterator<Item = Result<DirEntry, Error>> + '_, Error> {
+        let failed = |e| Error::new(Operation::List, self.path(), e);
+        let listed = rustix::fs::Dir::read_from(self).map_err(failed)?;
+        let is_name = |listed: &DirEntry| !matches!(listed.file_name().to_bytes(), b"." | b"..");
+        Ok(listed.map(move |listed| listed.map_err(failed)).filter(move |listed| listed.as_ref().map_or(true, is_name)))
+    }
+
     /// Returns the kind of a listed name, asking the file system only where the listing does not say.
-    fn kind(&self, name: &OsStr, listed: rustix::fs::FileType) -> Result<Option<Kind>, Error> {
-        if listed == rustix::fs::FileType::Unknown {
+    fn kind(&self, name: &OsStr, listed: FileType) -> Result<Option<Kind>, Error> {
+        if listed == FileType::Unknown {
             Ok(self.stat(&RelativePath::listed(name))?.map(|stat| stat.kind))
         } else {
             Ok(Some(listed.into()))

@@ -17,7 +17,8 @@ static JOURNALS: Mutex<Vec<Weak<Journal>>> = Mutex::new(Vec::new());
 /// Records the changes below one directory, by every [`Dir`] that is opened there after the start.
 ///
 /// What is there at the start is taken as durable, and so is what appears there without a [`Dir`], as soon as a [`Dir`] works
-/// on it. A directory is known by its path: a [`Dir`] of one that was renamed since has to be opened again.
+/// on it; from then on it is not to be changed in other ways. A directory is known by its path: a [`Dir`] of one that was
+/// renamed since has to be opened again.
 #[derive(Debug)]
 pub struct Recorder(Arc<Journal>);
 

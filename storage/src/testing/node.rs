@@ -37,15 +37,15 @@ impl Node {
         Self { content: Content::Symlink(target), mode: 0o777, modified: None }
     }
 
-    /// Reads what has a name on disk, without what is below it; `None` if nothing has it, or if it is of a kind that a
-    /// [`Dir`] does not make.
+    /// Reads what has a name on disk, without what is below it; `None` if nothing has it. A pipe, socket or device, which a
+    /// [`Dir`] does not make, is taken for an empty file.
     pub(super) fn load(dir: &Dir, path: &RelativePath) -> Result<Option<Self>, Error> {
         let Some(stat) = dir.stat(path)? else { return Ok(None) };
         let content = match stat.kind {
             Kind::File => dir.read(path, u64::MAX)?.map(Content::File),
             Kind::Directory => Some(Content::Directory(BTreeMap::new())),
             Kind::Symlink => dir.read_link(path)?.map(Content::Symlink),
-            Kind::Other => None,
+            Kind::Other => Some(Content::File(Vec::new())),
         };
         Ok(content.map(|content| Self { content, mode: stat.mode, modified: Some(stat.modified()) }))
     }
@@ -67,6 +67,7 @@ impl Node {
     /// Puts bytes at an offset, with zeros before them where the file is shorter.
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
         let Content::File(contents) = &mut self.content else { return };
+        self.modified = None;
         let start = usize::try_from(offset).expect("files of tests fit into memory");
         let end = start + bytes.len();
         if contents.len() < end {
@@ -77,6 +78,7 @@ impl Node {
 
     pub(super) fn set_length(&mut self, length: u64) {
         if let Content::File(contents) = &mut self.content {
+            self.modified = None;
             contents.resize(usize::try_from(length).expect("files of tests fit into memory"), 0);
         }
     }
