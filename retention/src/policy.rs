@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn a_window_longer_than_time_reaches_back_to_its_beginning() {
         let window = Window { count: u32::MAX, unit: Unit::Month };
-        assert_eq!(window.start(Timestamp::from_pg_micros(0)), Timestamp::from_pg_micros(i64::MIN));
+        assert_eq!(window.start(Timestamp::from_pg_micros(-1)), Timestamp::from_pg_micros(i64::MIN));
     }
 
     fn any_policy() -> impl Strategy<Value = Policy> {

@@ -235,3 +235,6 @@ impl Judge {
         Ruling { status, reason: Reason::Kept(keep), descendants }
     }
 }
+
+#[cfg(test)]
+mod tests;
