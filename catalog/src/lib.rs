@@ -26,7 +26,7 @@ mod xlog_db;
 
 pub use archive::{
     ArchivedFile, ArchivedSegment, Encoding, ErrorFiles, HookDecision, Hooks, IngestEvent, IngestOptions,
-    IngestSummary, NoHooks, Partial, Place, PurgePlan, Refusal, Unverified, WalSource,
+    IngestSummary, NoHooks, Partial, Place, PurgePlan, Refusal, Unverified, WaitingWal, WalSource,
 };
 pub use backup_data::{BackupData, BackupFile};
 pub use backup_id::{BackupId, BackupIdError};

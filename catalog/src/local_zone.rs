@@ -57,7 +57,13 @@ pub struct BackupTimeError {
 }
 
 impl BackupTime {
-    /// The moment as new records have it: at offset `+00:00`, whatever the zone of the host.
+    /// The moment as new records have it: with the offset that clocks of the host have at it.
+    #[must_use]
+    pub fn in_zone(instant: Timestamp, zone: &LocalZone) -> Self {
+        Self { instant, offset: zone.0.to_offset(clamped(instant)) }
+    }
+
+    /// The moment at offset `+00:00`.
     #[must_use]
     pub fn utc(instant: Timestamp) -> Self {
         Self { instant, offset: Offset::UTC }

@@ -78,6 +78,8 @@ struct Range {
     end: String,
     /// End of the next backup; `None` without a limit.
     limit: Option<String>,
+    /// The furthest limit of this range and all that begin before it.
+    furthest: Option<String>,
     stats: WalStats,
 }
 
@@ -88,15 +90,15 @@ impl Range {
             begin: info.begin_wal?.to_string(),
             end: info.end_wal?.to_string(),
             limit: next.and_then(|next| next.end_wal).map(|limit| limit.to_string()),
+            furthest: None,
             stats: WalStats::default(),
         })
     }
 
-    fn reaches(&self, name: &str) -> bool {
-        self.limit.as_deref().is_none_or(|limit| name <= limit)
-    }
-
     fn count(&mut self, line: &XlogLine<'_>) {
+        if !is_within(line.name, self.limit.as_deref()) {
+            return;
+        }
         if line.name == self.begin {
             self.stats.first_modified = line.modified();
         }
@@ -131,6 +133,11 @@ impl Counters {
         }
         for ranges in timelines.values_mut() {
             ranges.sort_by(|a, b| a.begin.cmp(&b.begin));
+            let mut furthest = Some(String::new());
+            for range in ranges {
+                furthest = furthest.zip(range.limit.clone()).map(|(one, other)| one.max(other));
+                range.furthest.clone_from(&furthest);
+            }
         }
         Self { timelines }
     }
@@ -141,15 +148,19 @@ impl Counters {
         }
         let Some(ranges) = self.timelines.get_mut(digits(line.name)) else { return };
         // A backup's range ends with the next one's, so ranges overlap by little: going back from the last that has begun,
-        // the first that does not reach the segment ends the search.
+        // the search soon comes to one that ends before the segment, as do all before it.
         let begun = ranges.partition_point(|range| range.begin.as_str() <= line.name);
         let begun = ranges.iter_mut().take(begun).rev();
-        begun.take_while(|range| range.reaches(line.name)).for_each(|range| range.count(line));
+        begun.take_while(|range| is_within(line.name, range.furthest.as_deref())).for_each(|range| range.count(line));
     }
 
     fn finish(self) -> BTreeMap<BackupId, WalStats> {
         self.timelines.into_values().flatten().map(|range| (range.id, range.stats)).collect()
     }
+}
+
+fn is_within(name: &str, limit: Option<&str>) -> bool {
+    limit.is_none_or(|limit| name <= limit)
 }
 
 /// The timeline in a file name.

@@ -101,6 +101,14 @@ impl XlogDb {
         Ok(())
     }
 
+    /// Tells whether nothing is archived.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn is_empty(&self) -> Result<bool, Error> {
+        Ok(self.dir.stat(&self.path)?.is_none_or(|stat| stat.size == 0))
+    }
+
     /// Returns every entry, in order.
     ///
     /// # Errors

@@ -1,0 +1,187 @@
+//! What is left of an operation that was killed, or lost its power, at any moment: nothing is lost, and running it again
+//! finishes it (invariants 1, 2, 3 and 7).
+
+use std::collections::BTreeSet;
+
+use barman_catalog::{Status, WalSource};
+use barman_storage::testing::{Crash, Loss, Recorder, Recording, Survivors};
+
+use crate::repository::{Repository, id, name, segment};
+
+const ONE: &str = "wals/0000000100000000/000000010000000000000001";
+const HISTORY: &str = "00000002.history";
+
+const LOSSES: [Loss; 6] = [Loss::Nothing, Loss::Everything, Loss::Seed(1), Loss::Seed(2), Loss::Seed(3), Loss::Seed(4)];
+
+/// Records `operation` on what `prepare` made, and shows every repository that a crash can leave to `check`.
+fn after_each_crash(
+    prepare: impl Fn(&Repository),
+    operation: impl Fn(&Repository),
+    check: impl Fn(&Repository, Crash, bool),
+) -> Recording {
+    let repository = Repository::new();
+    prepare(&repository);
+    let recorder = Recorder::start(&repository.home);
+    operation(&Repository::at(&repository.home));
+    let recording = recorder.recording();
+    for position in 0..=recording.len() {
+        for loss in LOSSES {
+            let crash = Crash { position, loss };
+            let left = tempfile::tempdir().expect("temporary directory");
+            recording.replay(crash, left.path()).expect("replay");
+            check(&Repository::at(left.path()), crash, position == recording.len());
+        }
+    }
+    recording
+}
+
+fn ingest(repository: &Repository) {
+    repository.ingest(WalSource::Incoming).expect("a run");
+}
+
+fn deliver(repository: &Repository) {
+    repository.write(&format!("incoming/{}", name(1)), segment(&name(1), 7));
+    repository.write(&format!("incoming/{HISTORY}"), "1\t0/3000000\treason\n");
+}
+
+#[test]
+fn archiving_loses_nothing_and_runs_again() {
+    after_each_crash(deliver, ingest, |left, crash, returned| {
+        // A sender believes that the archive has the file when it is gone from where it was delivered.
+        let has = |path: &str| left.path(path).exists();
+        assert!(has(&format!("incoming/{}", name(1))) || left.read(ONE) == segment(&name(1), 7), "{crash:?}");
+        assert!(has(&format!("incoming/{HISTORY}")) || has(&format!("wals/{HISTORY}")), "{crash:?}");
+        assert!(!has(ONE) || left.read(ONE) == segment(&name(1), 7), "torn: {crash:?}");
+        if returned {
+            assert!(!has("incoming/000000010000000000000001"), "{crash:?}");
+            assert_eq!(left.recorded(), [&name(1), HISTORY], "{crash:?}");
+        }
+        ingest(left);
+        assert_eq!(left.recorded(), [&name(1), HISTORY], "{crash:?}");
+        assert_eq!(left.archived(), [&name(1), HISTORY], "{crash:?}");
+        assert_eq!(left.read(ONE), segment(&name(1), 7), "{crash:?}");
+        assert!(left.names("incoming").is_empty() && left.names("errors").is_empty(), "{crash:?}");
+    });
+}
+
+#[test]
+fn what_the_index_says_is_in_the_archive_after_any_crash() {
+    after_each_crash(deliver, ingest, |left, crash, _| {
+        let archived: BTreeSet<_> = left.archived().into_iter().collect();
+        for name in left.recorded() {
+            assert!(archived.contains(&name), "{name} {crash:?}");
+        }
+    });
+}
+
+#[test]
+fn a_duplicate_is_removed_only_when_its_twin_is_safe() {
+    let prepare = |repository: &Repository| {
+        deliver(repository);
+        ingest(repository);
+        deliver(repository);
+        // As a run leaves it that was killed before it recorded the file.
+        std::fs::write(repository.path("wals/main-xlog.db"), "").expect("write");
+    };
+    after_each_crash(prepare, ingest, |left, crash, _| {
+        assert_eq!(left.read(ONE), segment(&name(1), 7), "{crash:?}");
+        ingest(left);
+        assert_eq!(left.recorded(), [&name(1), HISTORY], "{crash:?}");
+        assert!(left.names("incoming").is_empty() && left.names("errors").is_empty(), "{crash:?}");
+    });
+}
+
+#[test]
+fn a_refused_file_is_in_one_place_or_the_other() {
+    let prepare = |repository: &Repository| {
+        repository.write(&format!("incoming/{}", name(1)), segment(&name(2), 7));
+    };
+    after_each_crash(prepare, ingest, |left, crash, _| {
+        ingest(left);
+        let files = left.names("errors");
+        let refused: Vec<_> = files.iter().filter(|name| name.ends_with(".refused")).collect();
+        assert_eq!(refused.len(), 1, "{crash:?} {files:?}");
+        assert_eq!(left.read(&format!("errors/{}", refused[0])), segment(&name(2), 7), "{crash:?}");
+        assert!(files.contains(&format!("{}.reason", refused[0])), "{crash:?}");
+        assert!(left.archived().is_empty() && left.names("incoming").is_empty(), "{crash:?}");
+    });
+}
+
+#[test]
+fn rebuilding_the_index_runs_again() {
+    let prepare = |repository: &Repository| {
+        deliver(repository);
+        ingest(repository);
+        std::fs::remove_file(repository.path("wals/main-xlog.db")).expect("remove");
+        repository.write("wals/xlog.db", "old");
+    };
+    let rebuild = |repository: &Repository| drop(repository.catalog.xlog_db().expect("index"));
+    after_each_crash(prepare, rebuild, |left, crash, _| {
+        assert_eq!(left.recorded(), [&name(1), HISTORY], "{crash:?}");
+    });
+}
+
+#[test]
+fn a_purge_runs_again_and_removes_nothing_that_is_needed() {
+    let prepare = |repository: &Repository| {
+        for number in 1..=3 {
+            repository.write(&format!("incoming/{}", name(number)), segment(&name(number), 7));
+        }
+        ingest(repository);
+        repository.backup("20260101T000000", &name(3), &name(3), Status::Done);
+    };
+    let purge = |repository: &Repository| {
+        let plan = repository.catalog.plan_purge(&id("20260101T000000")).expect("readable").expect("a plan");
+        repository.catalog.purge(&plan, |_| {}).expect("purged");
+    };
+    after_each_crash(prepare, purge, |left, crash, _| {
+        let archived = left.archived();
+        assert!(archived.contains(&name(3)), "{crash:?}");
+        assert!(left.recorded().iter().all(|name| archived.contains(name)), "{crash:?}");
+        purge(left);
+        assert_eq!((left.archived(), left.recorded()), (vec![name(3)], vec![name(3)]), "{crash:?}");
+    });
+}
+
+#[test]
+fn a_record_is_the_old_one_or_the_new_one() {
+    let prepare = |repository: &Repository| {
+        repository.backup("20260101T000000", &name(1), &name(1), Status::WaitingForWals);
+    };
+    let finish = |repository: &Repository| {
+        repository.backup("20260101T000000", &name(1), &name(1), Status::Done);
+    };
+    after_each_crash(prepare, finish, |left, crash, returned| {
+        let status = left.catalog.backup(&id("20260101T000000")).expect("a record").status;
+        assert!(status == Status::Done || (!returned && status == Status::WaitingForWals), "{crash:?}");
+    });
+}
+
+#[test]
+fn every_sync_of_archiving_is_needed() {
+    // Directories that are empty, and an index that is not there yet, cost syncs once that no run needs again.
+    let prepare = |repository: &Repository| {
+        deliver(repository);
+        ingest(repository);
+        repository.backup("20260101T000000", &name(1), &name(1), Status::Done);
+        repository.write("base/20260101T000000/data/PG_VERSION", "15\n");
+        repository.write(&format!("incoming/{}", name(2)), segment(&name(2), 7));
+    };
+    let recording = after_each_crash(prepare, ingest, |_, _, _| {});
+    let (path, line) = (format!("main/wals/0000000100000000/{}", name(2)), format!("{}\t", name(2)));
+    // Whatever is lost, the file is delivered still, or archived and recorded; what is recorded is archived; and once the
+    // run has returned, the file is not delivered any more.
+    let is_safe = |position: usize, left: &Survivors| {
+        let whole = |path: &str| left.file(path).is_some_and(|bytes| bytes == segment(&name(2), 7));
+        let (delivered, archived) = (whole(&format!("main/incoming/{}", name(2))), whole(&path));
+        let index = left.file("main/wals/main-xlog.db").unwrap_or_default();
+        let recorded = index.windows(line.len()).any(|window| window == line.as_bytes());
+        (delivered || recorded) && (!recorded || archived) && !(delivered && position == recording.len())
+    };
+    assert_eq!(recording.find_crash(8, is_safe), None);
+    let syncs = recording.syncs();
+    assert_eq!(syncs.len(), 4, "the file, its name, its line, and that it is delivered no more");
+    for sync in syncs {
+        assert!(recording.without_sync(sync).find_crash(8, is_safe).is_some(), "the sync at {sync} is not needed");
+    }
+}

@@ -1,0 +1,337 @@
+//! Moving WAL into the archive.
+
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::{Duration, SystemTime};
+
+use barman_catalog::{
+    ArchivedFile, Error, HookDecision, Hooks, Identity, IngestEvent, IngestOptions, IngestSummary, Refusal, WalSource,
+};
+use barman_storage::Cancel;
+use wal_format::SystemId;
+
+use crate::repository::{Repository, SEGMENT_BYTES, SYSTEM, name, options, segment, segment_of};
+
+const DB: &str = "wals/main-xlog.db";
+const LABEL: &str = "000000010000000000000001.00000028.backup";
+const HISTORY: &str = "00000002.history";
+
+fn archived(name: &str) -> String {
+    format!("wals/0000000100000000/{name}")
+}
+
+fn deliver(repository: &Repository, numbers: impl IntoIterator<Item = u64>) {
+    for number in numbers {
+        repository.write(&format!("incoming/{}", name(number)), segment(&name(number), 7));
+    }
+}
+
+/// Everything that a run reports, in words.
+fn report(repository: &Repository, source: WalSource) -> Vec<String> {
+    let mut told = Vec::new();
+    let summary = repository.ingest_with(source, &mut |event| told.push(format!("{event:?}")));
+    summary.expect("a run");
+    told
+}
+
+#[test]
+fn delivered_files_are_archived_and_recorded_in_order() {
+    let repository = Repository::new();
+    deliver(&repository, [2, 1]);
+    repository.write(&format!("incoming/{LABEL}"), "START WAL LOCATION: 0/100028\n");
+    repository.write(&format!("incoming/{HISTORY}"), "1\t0/3000000\tno recovery target specified\n");
+    let summary = repository.ingest(WalSource::Incoming).expect("a run");
+    assert_eq!(summary, IngestSummary { archived: 4, ..IngestSummary::default() });
+    assert_eq!(repository.recorded(), [&name(1), LABEL, &name(2), HISTORY]);
+    assert_eq!(repository.archived(), [&name(1), LABEL, &name(2), HISTORY]);
+    assert_eq!(repository.read(&archived(&name(1))), segment(&name(1), 7));
+    assert!(repository.names("incoming").is_empty());
+}
+
+#[test]
+fn mode_and_time_come_along() {
+    let repository = Repository::new();
+    deliver(&repository, [1]);
+    let file = std::fs::File::open(repository.path("incoming").join(name(1))).expect("open");
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::new(1_795_193_057, 286_914_825)).expect("time");
+    file.set_permissions(std::fs::Permissions::from_mode(0o600)).expect("mode");
+    repository.ingest(WalSource::Incoming).expect("a run");
+    assert_eq!(repository.text(DB), format!("{}\t1048576\t1795193057.2869148\tNone\tNone\n", name(1)));
+    let metadata = repository.path(&archived(&name(1))).metadata().expect("there");
+    assert_eq!((metadata.mode() & 0o777, metadata.mtime(), metadata.mtime_nsec()), (0o600, 1_795_193_057, 286_914_825));
+}
+
+#[test]
+fn a_run_takes_no_more_than_its_batch() {
+    let repository = Repository::new();
+    deliver(&repository, 1..=3);
+    let cancel = Cancel::new();
+    let options = IngestOptions { batch_size: NonZeroUsize::new(2), ..options(&cancel) };
+    let mut started = None;
+    let summary = repository.catalog.ingest(WalSource::Incoming, &options, &mut |event| {
+        if let IngestEvent::Started { files, candidates, .. } = event {
+            started = Some((files, candidates));
+        }
+    });
+    assert_eq!((summary.expect("a run").archived, started), (2, Some((2, 3))));
+    assert_eq!(repository.names("incoming"), [name(3)]);
+}
+
+#[test]
+fn the_receiver_keeps_what_it_is_writing() {
+    let repository = Repository::new();
+    repository.write(&format!("streaming/{}", name(1)), segment(&name(1), 1));
+    repository.write(&format!("streaming/{}.partial", name(2)), segment(&name(2), 2));
+    assert_eq!(repository.ingest(WalSource::Streaming).expect("a run").archived, 1);
+    assert_eq!(repository.names("streaming"), [format!("{}.partial", name(2))]);
+}
+
+#[test]
+fn old_partial_files_are_archived_as_they_are() {
+    let repository = Repository::new();
+    repository.write(&format!("streaming/{}.partial", name(1)), segment(&name(1), 1));
+    repository.write(&format!("streaming/{}.partial", name(2)), vec![0; 100]);
+    repository.write(&format!("streaming/{}.partial", name(3)), b"");
+    let summary = repository.ingest(WalSource::Streaming).expect("a run");
+    assert_eq!((summary.archived, summary.refused), (2, 0));
+    assert_eq!(repository.recorded(), [format!("{}.partial", name(1)), format!("{}.partial", name(2))]);
+}
+
+#[test]
+fn a_named_file_is_archived_whatever_else_is_there() {
+    let repository = Repository::new();
+    repository.write(&format!("streaming/{}", name(1)), segment(&name(1), 1));
+    let wanted = name(1).parse().expect("a name");
+    let cancel = Cancel::new();
+    let options = options(&cancel);
+    let ingest = || repository.catalog.ingest_file(WalSource::Streaming, wanted, &options, &mut |_| {});
+    assert_eq!(ingest().expect("a run").archived, 1);
+    assert_eq!(ingest().expect("nothing to do"), IngestSummary::default());
+    assert_eq!(repository.recorded(), [name(1)]);
+}
+
+#[test]
+fn the_same_file_again_is_removed_and_not_recorded_again() {
+    let repository = Repository::new();
+    for _ in 0..2 {
+        deliver(&repository, [1]);
+        repository.ingest(WalSource::Incoming).expect("a run");
+    }
+    assert_eq!(repository.recorded(), [name(1)]);
+    assert!(repository.names("incoming").is_empty() && repository.names("errors").is_empty());
+}
+
+#[test]
+fn other_contents_go_to_errors_with_the_reason_beside_them() {
+    let repository = Repository::new();
+    deliver(&repository, [1]);
+    repository.ingest(WalSource::Incoming).expect("a run");
+    repository.write(&format!("incoming/{}", name(1)), segment(&name(1), 8));
+    let summary = repository.ingest(WalSource::Incoming).expect("a run");
+    assert_eq!(summary, IngestSummary { duplicates: 1, ..IngestSummary::default() });
+    let errors = repository.names("errors");
+    assert_eq!(errors.len(), 2);
+    assert!(errors[0].starts_with(&format!("{}.20", name(1))) && errors[0].ends_with("Z.duplicate"), "{errors:?}");
+    assert_eq!(errors[1], format!("{}.reason", errors[0]));
+    let reason = format!("{} is archived already, with different contents\n", name(1));
+    assert_eq!(repository.text(&format!("errors/{}", errors[1])), reason);
+    assert_eq!(repository.read(&archived(&name(1))), segment(&name(1), 7));
+    assert_eq!(repository.read(&format!("errors/{}", errors[0])), segment(&name(1), 8));
+    assert_eq!(repository.catalog.error_files().expect("readable").duplicates, 1);
+}
+
+#[test]
+fn two_errors_in_one_second_have_two_names() {
+    let repository = Repository::new();
+    deliver(&repository, [1]);
+    repository.ingest(WalSource::Incoming).expect("a run");
+    let cancel = Cancel::new();
+    let options = options(&cancel);
+    for salt in [8, 9] {
+        repository.write(&format!("incoming/{}", name(1)), segment(&name(1), salt));
+        repository.catalog.ingest(WalSource::Incoming, &options, &mut |_| {}).expect("a run");
+    }
+    assert_eq!(repository.catalog.error_files().expect("readable").duplicates, 2);
+}
+
+#[test]
+fn what_is_not_wal_is_moved_away_and_the_rest_goes_on() {
+    let repository = Repository::new();
+    deliver(&repository, [1]);
+    for junk in ["notawal", "0000000100000000000000zz", "x.tmp", ".hidden"] {
+        repository.write(&format!("incoming/{junk}"), "junk");
+    }
+    std::fs::create_dir(repository.path("incoming").join(name(2))).expect("directory");
+    let summary = repository.ingest(WalSource::Incoming).expect("a run");
+    assert_eq!((summary.archived, summary.unknown), (1, 3));
+    assert_eq!(repository.names("incoming"), [".hidden".to_owned(), name(2), "x.tmp".to_owned()]);
+    assert_eq!(repository.catalog.error_files().expect("readable").unknown, 2);
+}
+
+#[test]
+fn wal_of_another_cluster_is_refused() {
+    let repository = Repository::new();
+    let identity = Identity { system_id: SYSTEM, version: "15".to_owned() };
+    repository.catalog.write_identity(&identity).expect("identity");
+    repository.write(&format!("incoming/{}", name(1)), segment_of(SystemId::new(42), &name(1), 1));
+    repository.write(&format!("streaming/{}", name(1)), segment_of(SystemId::new(42), &name(1), 1));
+    repository.write(&format!("streaming/{}.partial", name(2)), b"");
+    for source in [WalSource::Streaming, WalSource::Incoming] {
+        let told = report(&repository, source);
+        assert!(told.iter().any(|event| event.contains("System { expected: ")), "{told:?}");
+    }
+    assert!(repository.archived().is_empty() && repository.recorded().is_empty());
+    let reasons: Vec<_> = repository.names("errors").into_iter().filter(|name| name.ends_with(".reason")).collect();
+    assert_eq!(reasons.len(), 2);
+    let reason = repository.text(&format!("errors/{}", reasons[0]));
+    assert!(reason.contains("system identifier 42, expected 7710294594766418489"), "{reason}");
+    assert_eq!(repository.catalog.error_files().expect("readable").refused, 2);
+}
+
+#[test]
+fn the_first_segment_says_which_cluster_it_is_until_something_else_does() {
+    let repository = Repository::new();
+    deliver(&repository, [1]);
+    repository.write(&format!("incoming/{}", name(2)), segment_of(SystemId::new(42), &name(2), 1));
+    let summary = repository.ingest(WalSource::Incoming).expect("a run");
+    assert_eq!((summary.archived, summary.refused), (1, 1));
+}
+
+#[test]
+fn wal_that_is_not_what_its_name_says_is_refused() {
+    let repository = Repository::new();
+    let mut early_page = segment(&name(4), 1);
+    early_page[2] = 0;
+    let cases = [
+        (name(1), segment(&name(2), 1), "Address"),
+        (name(2), segment(&name(2), 1)[..1000].to_vec(), "Length"),
+        (name(3), [segment(&name(3), 1), vec![0]].concat(), "Length"),
+        (name(4), early_page, "NotFirstPage"),
+        (name(5), b"\x10\xd1".to_vec(), "Length"),
+        ("00000001000000000000F000".to_owned(), segment(&name(1), 1), "Impossible"),
+    ];
+    for (called, bytes, reason) in cases {
+        repository.write(&format!("incoming/{called}"), bytes);
+        let told = report(&repository, WalSource::Incoming);
+        assert!(told.iter().any(|event| event.contains("Refused") && event.contains(reason)), "{called} {told:?}");
+    }
+    assert!(repository.archived().is_empty());
+}
+
+#[test]
+fn a_file_that_is_still_being_written_is_left_for_later() {
+    let repository = Repository::new();
+    let whole = segment(&name(1), 1);
+    let cancel = Cancel::new();
+    let later = options(&cancel);
+    let now = wal_format::Timestamp::from_unix_micros(later.now.unix_micros() - 7_200_000_000);
+    let options = IngestOptions { now, ..later };
+    let ingest = || repository.catalog.ingest(WalSource::Incoming, &options, &mut |_| {}).expect("a run");
+    for length in [0, 10, 100_000] {
+        repository.write(&format!("incoming/{}", name(1)), &whole[..length]);
+        assert_eq!(ingest(), IngestSummary::default(), "{length}");
+        assert_eq!(repository.names("incoming"), [name(1)]);
+    }
+    repository.write(&format!("incoming/{}", name(1)), &whole);
+    assert_eq!(ingest().archived, 1);
+}
+
+#[test]
+fn what_cannot_be_read_is_archived_with_a_warning() {
+    let repository = Repository::new();
+    let gzip = b"\x1f\x8b\x08\x00 not really".to_vec();
+    let mut newer = segment(&name(2), 1);
+    newer[..2].copy_from_slice(&0xD2FFu16.to_ne_bytes());
+    repository.write(&format!("incoming/{}", name(1)), &gzip);
+    repository.write(&format!("incoming/{}", name(2)), &newer);
+    repository.write(&format!("incoming/{}", name(3)), b"\x85\x01\x0c\x03 not really");
+    let told = report(&repository, WalSource::Incoming);
+    assert_eq!(told.iter().filter(|event| event.starts_with("Unverified")).count(), 3, "{told:?}");
+    assert_eq!(repository.read(&archived(&name(1))), gzip);
+    let entries = repository.catalog.xlog_db().and_then(|db| db.entries()).expect("entries");
+    let columns: Vec<_> =
+        entries.iter().map(|entry| (entry.compression.as_deref(), entry.encryption.as_deref())).collect();
+    assert_eq!(columns, [(Some("gzip"), None), (None, None), (None, Some("gpg"))]);
+}
+
+#[test]
+fn compressed_copies_cannot_be_compared_with_plain_ones() {
+    let repository = Repository::new();
+    repository.write(&archived(&name(1)), b"\x1f\x8b\x08\x00 by barman");
+    deliver(&repository, [1]);
+    let mut reason = None;
+    let summary = repository.ingest_with(WalSource::Incoming, &mut |event| {
+        if let IngestEvent::Refused { reason: found, .. } = event {
+            reason = Some(found.clone());
+        }
+    });
+    assert_eq!(summary.expect("a run").duplicates, 1);
+    assert!(matches!(reason, Some(Refusal::Duplicate { stored, .. }) if stored.compression() == Some("gzip")));
+}
+
+#[test]
+fn a_file_that_barman_archived_and_did_not_record_is_recorded() {
+    let repository = Repository::new();
+    deliver(&repository, [1]);
+    repository.ingest(WalSource::Incoming).expect("a run");
+    deliver(&repository, [2]);
+    repository.write(&archived(&name(2)), segment(&name(2), 7));
+    let summary = repository.ingest(WalSource::Incoming).expect("a run");
+    assert_eq!(summary.already_archived, 1);
+    assert_eq!(repository.recorded(), [name(1), name(2)]);
+}
+
+/// Notes what it is told, and stops before one file.
+#[derive(Default)]
+struct Script {
+    told: RefCell<Vec<String>>,
+    stop_before: Option<String>,
+}
+
+impl Hooks for Script {
+    fn before_archive(&self, file: ArchivedFile<'_>) -> HookDecision {
+        let name = file.entry.name.to_string();
+        assert!(file.path.ends_with(format!("incoming/{name}")) && file.path.exists());
+        self.told.borrow_mut().push(format!("before {name} {}", file.entry.size));
+        if self.stop_before == Some(name) { HookDecision::Stop } else { HookDecision::Continue }
+    }
+
+    fn after_archive(&self, file: ArchivedFile<'_>) {
+        let error = file.error.map(|error| format!(": {error}")).unwrap_or_default();
+        self.told.borrow_mut().push(format!("after {}{error}", file.path.file_name().expect("a name").display()));
+    }
+}
+
+#[test]
+fn hooks_run_around_every_file_and_can_stop_the_run() {
+    let repository = Repository::new();
+    deliver(&repository, 1..=3);
+    repository.write(&format!("incoming/{}", name(2)), segment(&name(9), 7));
+    let script = Script { stop_before: Some(name(3)), ..Script::default() };
+    let cancel = Cancel::new();
+    let options = IngestOptions { hooks: &script, ..options(&cancel) };
+    let summary = repository.catalog.ingest(WalSource::Incoming, &options, &mut |_| {}).expect("a run");
+    assert_eq!((summary.archived, summary.refused), (1, 1));
+    let told = script.told.into_inner();
+    assert_eq!(told[0], format!("before {} {SEGMENT_BYTES}", name(1)));
+    assert_eq!(told[1], format!("after {}", name(1)));
+    assert!(told[3].contains(": "), "{told:?}");
+    assert_eq!(told[4..], [format!("before {} {SEGMENT_BYTES}", name(3))]);
+    assert_eq!(repository.names("incoming"), [name(3)]);
+}
+
+#[test]
+fn a_cancelled_run_leaves_what_it_has_not_begun() {
+    let repository = Repository::new();
+    deliver(&repository, 1..=2);
+    let cancel = Cancel::new();
+    let options = options(&cancel);
+    let result = repository.catalog.ingest(WalSource::Incoming, &options, &mut |event| {
+        if matches!(event, IngestEvent::Archived(_)) {
+            cancel.cancel();
+        }
+    });
+    assert!(matches!(result, Err(Error::Cancelled(_))));
+    assert_eq!((repository.recorded(), repository.names("incoming")), (vec![name(1)], vec![name(2)]));
+}

@@ -1,0 +1,17 @@
+//! Tests of the crate through its public interface.
+#![allow(clippy::disallowed_methods, reason = "tests prepare and look at files without the code that they test")]
+
+mod backups;
+mod barman;
+mod check_backup;
+mod concurrency;
+mod crash;
+mod ingest;
+mod locks;
+mod purge;
+mod read;
+mod record;
+mod repository;
+mod timelines;
+mod wal_stats;
+mod xlog_db;

@@ -1,0 +1,80 @@
+//! Removing the WAL before the oldest backup.
+
+use barman_catalog::{Error, PurgePlan, Status};
+
+use crate::repository::{Repository, id, name};
+
+const BACKUP: &str = "20260101T000000";
+
+fn repository(names: &[&str]) -> Repository {
+    let repository = Repository::new();
+    for name in names {
+        let directory = if name.ends_with(".history") { "wals".to_owned() } else { format!("wals/{}", &name[..16]) };
+        repository.write(&format!("{directory}/{name}"), "wal");
+    }
+    repository.recorded();
+    repository
+}
+
+fn plan(repository: &Repository, backup: &str) -> Option<PurgePlan> {
+    repository.catalog.plan_purge(&id(backup)).expect("readable")
+}
+
+fn files(plan: &PurgePlan) -> Vec<String> {
+    plan.files.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn everything_before_the_backup_goes_except_history() {
+    let old = ["0000000100000000000000FE", "0000000100000000000000FF", "0000000100000000000000FF.00000028.backup"];
+    let kept = [
+        "000000010000000100000000.00000028.backup",
+        "000000010000000100000001",
+        "000000010000000100000001.partial",
+        "000000020000000000000001",
+    ];
+    let all = [&old[..], &["000000010000000100000000"], &kept, &["00000002.history"]].concat();
+    let repository = repository(&all);
+    repository.backup(BACKUP, "000000010000000100000000", "000000010000000100000001", Status::Done);
+    let plan = plan(&repository, BACKUP).expect("a plan");
+    assert_eq!(files(&plan), old);
+    let mut removed = Vec::new();
+    repository.catalog.purge(&plan, |name| removed.push(name.to_string())).expect("purged");
+    assert_eq!(removed, old);
+    let mut left = [&["000000010000000100000000", "00000002.history"], &kept[..]].concat();
+    left.sort_unstable();
+    let left: Vec<_> = left.into_iter().map(str::to_owned).collect();
+    let mut recorded = repository.recorded();
+    recorded.sort();
+    assert_eq!((repository.archived(), recorded), (left.clone(), left));
+    assert!(!repository.path("wals/0000000100000000").exists());
+}
+
+#[test]
+fn only_the_oldest_complete_backup_purges() {
+    let repository = repository(&[&name(1), &name(2), &name(3)]);
+    repository.backup("20251231T000000", &name(1), &name(1), Status::Failed);
+    repository.backup(BACKUP, &name(2), &name(2), Status::WaitingForWals);
+    repository.backup("20260102T000000", &name(3), &name(3), Status::Done);
+    assert_eq!(plan(&repository, "20260102T000000"), None);
+    assert_eq!(plan(&repository, "20251231T000000"), None);
+    assert_eq!(files(&plan(&repository, BACKUP).expect("a plan")), [name(1)]);
+}
+
+#[test]
+fn a_plan_for_another_state_of_the_catalog_removes_nothing() {
+    let repository = repository(&[&name(1), &name(2)]);
+    repository.backup(BACKUP, &name(2), &name(2), Status::Done);
+    let plan = plan(&repository, BACKUP).expect("a plan");
+    repository.backup("20251231T000000", &name(1), &name(1), Status::Done);
+    assert!(matches!(repository.catalog.purge(&plan, |_| {}), Err(Error::PlanOutdated { .. })));
+    assert_eq!(repository.archived(), [name(1), name(2)]);
+}
+
+#[test]
+fn files_without_an_entry_go_too() {
+    let repository = repository(&[&name(1), &name(2)]);
+    repository.write("wals/main-xlog.db", "");
+    repository.backup(BACKUP, &name(2), &name(2), Status::Done);
+    assert_eq!(files(&plan(&repository, BACKUP).expect("a plan")), [name(1)]);
+}

@@ -1,0 +1,72 @@
+//! Finding WAL.
+
+use std::io::Read;
+
+use barman_catalog::{Encoding, Partial, Place, WalSource};
+
+use crate::repository::{Repository, name, segment_size};
+
+fn found(repository: &Repository, name: &str, partial: Partial) -> Option<(String, Place)> {
+    let found = repository.catalog.find_wal(&name.parse().expect("a name"), partial).expect("readable")?;
+    let mut text = String::new();
+    found.open().expect("open").read_to_string(&mut text).expect("read");
+    assert_eq!(found.size, text.len() as u64);
+    Some((text, found.place))
+}
+
+#[test]
+fn the_places_have_an_order() {
+    let repository = Repository::new();
+    let one = name(1);
+    // From the last place to the first: each one hides those before it.
+    let places = [
+        (format!("incoming/{one}.partial"), Place::Source(WalSource::Incoming)),
+        (format!("wals/0000000100000000/{one}.partial"), Place::Archive),
+        (format!("streaming/{one}.partial"), Place::Source(WalSource::Streaming)),
+        (format!("streaming/{one}"), Place::Source(WalSource::Streaming)),
+        (format!("incoming/{one}"), Place::Source(WalSource::Incoming)),
+        (format!("wals/0000000100000000/{one}"), Place::Archive),
+    ];
+    assert_eq!(found(&repository, &one, Partial::Include), None);
+    for (path, place) in places {
+        repository.write(&path, &path);
+        let partial = path.ends_with(".partial");
+        assert_eq!(found(&repository, &one, Partial::Include), Some((path.clone(), place)));
+        assert_eq!(found(&repository, &one, Partial::Exclude), (!partial).then_some((path, place)));
+    }
+}
+
+#[test]
+fn history_files_and_labels_are_found() {
+    let repository = Repository::new();
+    repository.write("wals/00000002.history", "history");
+    repository.write("wals/0000000100000000/000000010000000000000001.00000028.backup", "label");
+    for (name, text) in [("00000002.history", "history"), ("000000010000000000000001.00000028.backup", "label")] {
+        assert_eq!(found(&repository, name, Partial::Include), Some((text.to_owned(), Place::Archive)));
+    }
+}
+
+#[test]
+fn how_a_file_is_stored_is_told() {
+    let repository = Repository::new();
+    repository.write(&format!("wals/0000000100000000/{}", name(1)), b"\x28\xb5\x2f\xfd");
+    let found = repository.catalog.find_archived(&name(1).parse().expect("a name")).expect("readable");
+    assert_eq!(found.expect("found").encoding, Encoding::Compressed("zstd"));
+}
+
+#[test]
+fn peeking_stops_at_the_first_gap() {
+    let repository = Repository::new();
+    for number in [0xFFE, 0xFFF, 0x1000, 0x1002] {
+        let name = name(number);
+        repository.write(&format!("wals/{}/{name}", &name[..16]), "wal");
+    }
+    let peek = |number: u64, limit: usize| -> Vec<String> {
+        let name = name(number).parse().expect("a name");
+        let names = repository.catalog.peek_wal(&name, limit, Partial::Exclude, segment_size());
+        names.expect("readable").iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(peek(0xFFE, 10), [name(0xFFE), name(0xFFF), name(0x1000)]);
+    assert_eq!(peek(0xFFE, 2), [name(0xFFE), name(0xFFF)]);
+    assert_eq!(peek(0x1001, 10), Vec::<String>::new());
+}
