@@ -1,7 +1,7 @@
 //! The gate through which every change to a file system passes.
 //!
-//! In a normal build the gate is empty: it calls what it is given. With the feature `testing` it also tells the recorder
-//! of the directory, if there is one, so that a test can replay the changes (see `testing`).
+//! In a normal build the gate is empty: it calls what it is given. With the feature `testing` it also tells the
+//! recorder of the directory, if there is one, so that a test can replay the changes (see `testing`).
 
 use std::fmt;
 use std::io;

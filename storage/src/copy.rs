@@ -12,8 +12,8 @@ use std::time::SystemTime;
 
 use crate::{Cancel, Cancelled, Dir, Error, Operation, RelativePath, Stat};
 
-/// Each thread reads and writes through one buffer of this many bytes. Larger ones were measured to be slower, since they no
-/// longer stay in the processor's cache between reading, checking and writing.
+/// Each thread reads and writes through one buffer of this many bytes. Of 128 KiB to 1 MiB,
+/// the larger sizes were measured to be slower.
 const BUFFER: usize = 256 * 1024;
 
 /// A file to be copied.
@@ -82,11 +82,11 @@ pub enum CopyError {
 
 /// Copies files, the biggest first so that no thread is left with a big one at the end.
 ///
-/// A copy gets the modification time of its original. It must not exist yet. For each file `check` is asked, by its index in
-/// `items`, for somebody who looks at its bytes; `progress` is told the number of bytes after each write.
+/// A copy gets the modification time of its original. It must not exist yet. For each file `check` is asked, by its
+/// index in `items`, for somebody who looks at its bytes; `progress` is told the number of bytes after each write.
 ///
-/// The copies are **not durable** on return: call [`Dir::sync_tree`] when everything is in place. Syncing file by file would
-/// wait for the disk once per file, where the tree is mostly written back by the time it is synced.
+/// The copies are **not durable** on return: call [`Dir::sync_tree`] when everything is in place. Syncing file by file
+/// would wait for the disk once per file, where the tree is mostly written back by the time it is synced.
 ///
 /// # Errors
 /// The first failure; other threads stop within a buffer. Copies that were made stay, the last ones in part.

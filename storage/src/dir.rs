@@ -18,8 +18,8 @@ use crate::{Entry, Error, Kind, Operation, OutFile, RelativePath, Stat};
 /// An open directory. Clones share the handle.
 ///
 /// Everything below it is named by a [`RelativePath`], and on the way to what it changes it follows no symbolic link:
-/// neither a hostile path nor a hostile link leads a change out of the directory (invariant 8). Reading does follow links,
-/// since administrators move parts of a repository to other disks that way.
+/// neither a hostile path nor a hostile link leads a change out of the directory (invariant 8). Reading does follow
+/// links, since administrators move parts of a repository to other disks that way.
 ///
 /// Nothing is durable before the call that says so has returned. [`publish_new`](Self::publish_new),
 /// [`replace`](Self::replace), [`append`](Self::append), [`rename_new`](Self::rename_new), [`create`](Self::create) and
@@ -50,8 +50,8 @@ impl Dir {
         Ok(Self(Arc::new(Handle { fd, path: path.to_path_buf(), gate: Gate::of_directory(path) })))
     }
 
-    /// Opens a directory; makes it, and the directories above it, where they are missing. On return its name and those of
-    /// the directories made are durable.
+    /// Opens a directory; makes it, and the directories above it, where they are missing. On return its name and those
+    /// of the directories made are durable.
     ///
     /// # Errors
     /// A directory can be neither opened nor made, or a sync failed.
@@ -78,8 +78,8 @@ impl Dir {
 
     /// Opens a directory below this one. A symbolic link, also on the way, is refused.
     ///
-    /// It goes name by name, which works on every kernel and refuses links that stay below this directory too: one rule for
-    /// all systems, where `openat2` with a fallback would have two.
+    /// It goes name by name, which works on every kernel and refuses links that stay below this directory too: one rule
+    /// for all systems, where `openat2` with a fallback would have two.
     ///
     /// # Errors
     /// The directory is absent, not a directory, or may not be read.
@@ -87,8 +87,8 @@ impl Dir {
         path.as_path().iter().try_fold(self.clone(), |dir, name| dir.child(name))
     }
 
-    /// Opens a directory below this one; makes it, and those on the way, where they are missing. On return all their names
-    /// are durable.
+    /// Opens a directory below this one; makes it, and those on the way, where they are missing. On return all their
+    /// names are durable.
     ///
     /// # Errors
     /// A directory can be neither opened nor made, or a sync failed.
@@ -215,12 +215,13 @@ impl Dir {
     /// Makes the names in this directory durable: what was created, renamed or removed in it.
     ///
     /// # Errors
-    /// The sync failed. What happened since the last good one may be lost, and another sync would not tell (invariant 2).
+    /// The sync failed. What happened since the last good one may be lost, and another sync would not tell
+    /// (invariant 2).
     pub fn sync(&self) -> Result<(), Error> {
         let describe = || Change::Sync { node: self.gate().directory(self.path()), contents_only: false };
         match self.gate().pass(describe, || rustix::fs::fsync(self)) {
-            // Some network file systems cannot sync a directory. As PostgreSQL (`fsync_fname_ext` in fd.c) and Barman, we
-            // take it that they do not need to.
+            // Some network file systems cannot sync a directory. As PostgreSQL (`fsync_fname_ext` in fd.c) and Barman,
+            // we take it that they do not need to.
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
             synced => synced.map_err(|e| Error::new(Operation::Sync, self.path(), e)),
         }
@@ -281,14 +282,16 @@ impl Dir {
 
     /// Makes the name of this directory durable, unless it must be durable already.
     ///
-    /// A run that was killed between making a directory and syncing its name leaves it empty, because nothing is put into
-    /// a directory before that sync. So an empty directory needs one, and the others cost nothing (invariants 1 and 7).
+    /// A run that was killed between making a directory and syncing its name leaves it empty, because nothing is put
+    /// into a directory before that sync. So an empty directory needs one, and the others cost nothing (invariants 1
+    /// and 7).
     fn sync_name_if_empty(&self, above: impl FnOnce() -> Result<Self, Error>) -> Result<(), Error> {
         if self.list()?.next().transpose()?.is_some() {
             return Ok(());
         }
         match above() {
-            // Making a directory in one that we may not read is not possible for us either: somebody else made this one.
+            // Making a directory in one that we may not read is not possible for us either: somebody else made this
+            // one.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             above => above?.sync(),
         }

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 
 use crate::{Dir, Error, Operation, RelativePath};
 
-/// Looking for the holder of a lock takes the lock itself for some microseconds, and so does Barman's cleaning of its lock
-/// directory. Whoever finds the lock taken therefore looks again this often ...
+/// Looking for the holder of a lock takes the lock itself for some microseconds, and so does Barman's cleaning of its
+/// lock directory. Whoever finds the lock taken therefore looks again this often ...
 const ATTEMPTS: usize = 3;
 /// ... with this pause.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -21,9 +21,9 @@ const MAXIMUM_CONTENT: u64 = 32;
 
 /// A lock that is held until this is dropped, or the process ends in whatever way.
 ///
-/// It is what Barman 3.19 takes: `flock` on a file that is made with mode 0600, holds the process number of the last one
-/// that had it exclusively, and stays when the lock is released. Lock files are not part of what has to survive a crash:
-/// they are never synced, and recorders do not see them.
+/// It is what Barman 3.19 takes: `flock` on a file that is made with mode 0600, holds the process number of the last
+/// one that had it exclusively, and stays when the lock is released. Lock files are not part of what has to survive a
+/// crash: they are never synced, and recorders do not see them.
 #[derive(Debug)]
 #[must_use = "the lock is released when this is dropped"]
 pub struct LockFile(File);
@@ -50,8 +50,8 @@ impl LockFile {
         }
     }
 
-    /// Takes the lock together with others that share it, or returns `None` if somebody has it exclusively. The contents of
-    /// the file stay as they are.
+    /// Takes the lock together with others that share it, or returns `None` if somebody has it exclusively. The
+    /// contents of the file stay as they are.
     ///
     /// # Errors
     /// As for [`try_exclusive`](Self::try_exclusive).
@@ -81,7 +81,7 @@ impl LockFile {
     /// Writes the number of this process into the file, for people and for Barman's list of processes.
     fn signed(self, dir: &Dir, path: &RelativePath) -> Result<Self, Error> {
         let number = format!("{}\n", std::process::id());
-        // In this order, as Barman: a reader in between sees a number, never an empty file.
+        // In this order, as Barman: in between, the first line is the new number already.
         (&self.0)
             .write_all(number.as_bytes())
             .and_then(|()| self.0.set_len(number.len() as u64))
@@ -141,7 +141,8 @@ fn flock(file: &File, operation: FlockOperation) -> io::Result<bool> {
 fn read_number(file: File) -> io::Result<Option<u32>> {
     let mut content = Vec::new();
     file.take(MAXIMUM_CONTENT).read_to_end(&mut content)?;
-    Ok(str::from_utf8(&content).ok().and_then(|text| text.trim().parse().ok()))
+    let first_line = str::from_utf8(&content).ok().and_then(|text| text.lines().next());
+    Ok(first_line.and_then(|line| line.trim().parse().ok()))
 }
 
 #[cfg(test)]

@@ -91,8 +91,8 @@ impl OutFile {
     /// Makes contents, length, mode and time durable. The name is durable only after a sync of the directory.
     ///
     /// # Errors
-    /// The sync failed, or an earlier one of this file did: nothing written since the last good one is to be believed, and
-    /// it has to be written again into a new file (invariant 2).
+    /// The sync failed, or an earlier one of this file did: nothing written since the last good one is to be believed,
+    /// and it has to be written again into a new file (invariant 2).
     pub fn sync(&mut self) -> Result<(), Error> {
         self.sync_with(false, |file| rustix::fs::fsync(file))
     }

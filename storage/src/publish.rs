@@ -44,14 +44,14 @@ impl<T> Published<T> {
 impl Dir {
     /// Writes a file that must not replace another one.
     ///
-    /// `write` fills a temporary file in the same directory, which is then synced and renamed without replacing. Whenever
-    /// this returns without an error, the contents are durable under their name, also where an equal file was there before.
-    /// A crash at any moment leaves no file, or the whole one.
+    /// `write` fills a temporary file in the same directory, which is then synced and renamed without replacing.
+    /// Whenever this returns without an error, the contents are durable under their name, also where an equal file was
+    /// there before. A crash at any moment leaves no file, or the whole one.
     ///
     /// # Errors
     /// Whatever `write` returns; [`PublishError::Conflict`] if the name is taken by a file with different bytes; a
-    /// [`PublishError::Storage`] for a failed system call. In each case the name stands for what it did before, except that
-    /// after a failed sync of the directory the new file may be there, not to be relied on.
+    /// [`PublishError::Storage`] for a failed system call. In each case the name stands for what it did before, except
+    /// that after a failed sync of the directory the new file may be there, not to be relied on.
     pub fn publish_new<T, E: From<PublishError>>(
         &self,
         path: &RelativePath,
@@ -69,8 +69,8 @@ impl Dir {
     /// A crash at any moment leaves the old file or the new one, whole. On return the new one is durable.
     ///
     /// # Errors
-    /// A system call failed. The old file is still there, except that after a failed sync of the directory it may be the new
-    /// one, not to be relied on.
+    /// A system call failed. The old file is still there, except that after a failed sync of the directory it may be
+    /// the new one, not to be relied on.
     pub fn replace(&self, path: &RelativePath, mode: u32, bytes: &[u8]) -> Result<(), Error> {
         let (dir, name) = self.locate(path)?;
         let mut temporary = Temporary::create(&dir, name, mode)?;
@@ -80,11 +80,12 @@ impl Dir {
 
     /// Writes bytes to the end of a file, which is made if it is absent. On return they are durable.
     ///
-    /// A crash before leaves any part of `bytes` at the end; what the file held before is not touched. The caller holds the
-    /// lock that keeps other writers out.
+    /// A crash before leaves any part of `bytes` at the end; what the file held before is not touched. The caller holds
+    /// the lock that keeps other writers out.
     ///
     /// # Errors
-    /// A system call failed. If it was the writing, for example because the disk is full, the file has its former length.
+    /// A system call failed. If it was the writing, for example because the disk is full, the file has its former
+    /// length.
     pub fn append(&self, path: &RelativePath, mode: u32, bytes: &[u8]) -> Result<(), Error> {
         let (dir, name) = self.locate(path)?;
         let mut file = dir.open_to_append(name, mode)?;
@@ -101,14 +102,16 @@ impl Dir {
         file.sync_data()
     }
 
-    /// Gives a file another name, possibly in another directory or file system, without replacing what may have that name.
+    /// Gives a file another name, possibly in another directory or file system, without replacing what may have that
+    /// name.
     ///
-    /// On return the contents are durable under the new name, and the old name is gone for good. If the new name stands for a
-    /// file with the same bytes, as it does after a run that was killed halfway, only the old name is removed.
+    /// On return the contents are durable under the new name, and the old name is gone for good. If the new name stands
+    /// for a file with the same bytes, as it does after a run that was killed halfway, only the old name is removed.
     ///
     /// # Errors
-    /// [`PublishError::Conflict`] if the new name is taken by a file with different bytes; [`PublishError::Storage`] for a
-    /// failed system call. In each case no name stands for other bytes than before, and the file has one name at least.
+    /// [`PublishError::Conflict`] if the new name is taken by a file with different bytes; [`PublishError::Storage`]
+    /// for a failed system call. In each case no name stands for other bytes than before, and the file has one name at
+    /// least.
     pub fn rename_new(
         &self,
         from: &RelativePath,
@@ -144,8 +147,8 @@ impl Dir {
 
 /// The steps of the above.
 impl Dir {
-    /// Renames a file, or makes sure that the name it was to have stands for the same bytes and that these are durable. The
-    /// directories are not synced yet.
+    /// Renames a file, or makes sure that the name it was to have stands for the same bytes and that these are durable.
+    /// The directories are not synced yet.
     pub(crate) fn rename_or_compare(
         &self,
         from: &OsStr,

@@ -13,9 +13,9 @@ const MAXIMUM_WRITERS: usize = 16;
 
 /// A file beside the one that it is to become. Dropping it removes it, unless it got its final name.
 ///
-/// Its name starts with a dot and ends with `.tmp`, which Barman ignores. It follows from the final name, so that a later
-/// run finds what a killed one left and removes it (invariant 7). While it is written it is locked with `flock`: that is how
-/// a file which somebody still writes is told from one that nobody will finish.
+/// Its name starts with a dot and ends with `.tmp`, which Barman ignores. It follows from the final name, so that a
+/// later run finds what a killed one left and removes it (invariant 7). While it is written it is locked with `flock`:
+/// that is how a file which somebody still writes is told from one that nobody will finish.
 #[derive(Debug)]
 pub(crate) struct Temporary<'a> {
     dir: &'a Dir,
@@ -41,7 +41,8 @@ impl<'a> Temporary<'a> {
         &mut self.file
     }
 
-    /// Gives the file its final name unless that is taken; either way the contents are durable on return, but not the name.
+    /// Gives the file its final name unless that is taken; either way the contents are durable on return, but not the
+    /// name.
     pub(crate) fn put_in_place(&mut self) -> Result<Published<()>, PublishError> {
         self.file.sync()?;
         let published = self.dir.rename_or_compare(&self.name, self.dir, self.final_name)?;
@@ -52,8 +53,8 @@ impl<'a> Temporary<'a> {
     /// Does the same, and makes the name durable too.
     pub(crate) fn publish(mut self) -> Result<Published<()>, PublishError> {
         let published = self.put_in_place()?;
-        // The name itself lives in the directory. Without this sync a crash can lose a segment that PostgreSQL has already
-        // removed, because we reported it as archived (invariant 1).
+        // The name itself lives in the directory. Without this sync a crash can lose a segment that PostgreSQL has
+        // already removed, because we reported it as archived (invariant 1).
         self.dir.sync()?;
         Ok(published)
     }
@@ -101,11 +102,12 @@ fn claim(dir: &Dir, name: &OsStr, mode: u32) -> Result<Option<OutFile>, Error> {
     }
 }
 
-/// Removes the file unless somebody writes it. A file that a crash left may be another name of the published one, so it is
-/// never written to again. Returns whether the name is free now.
+/// Removes the file unless somebody writes it. A file that a crash left may be another name of the published one, so it
+/// is never written to again. Returns whether the name is free now.
 fn remove_leftover(dir: &Dir, name: &OsStr) -> Result<bool, Error> {
     let open = |access| dir.open_out(name, access | OFlags::NOFOLLOW);
-    // NFS locks exclusively only what is open for writing; elsewhere a file that even its owner may not write can be locked.
+    // NFS locks exclusively only what is open for writing; elsewhere a file that even its owner may not write can be
+    // locked.
     let file = match open(OFlags::WRONLY).or_else(|_| open(OFlags::RDONLY)) {
         Ok(file) => file,
         Err(error) => return Ok(error.is_not_found()),

@@ -1,16 +1,16 @@
 //! Recording what is done through [`Dir`](crate::Dir), and rebuilding what a crash may leave of it.
 //!
-//! A [`Recorder`] sees every change below a directory, whoever opens it in this process. The [`Recording`] then answers: if
-//! the machine had failed after the first so many changes, what could the disk hold? The model is the least that file
-//! systems promise:
+//! A [`Recorder`] sees every change below a directory, whoever opens it in this process. The [`Recording`] then
+//! answers: if the machine had failed after the first so many changes, what could the disk hold? The model is the least
+//! that file systems promise:
 //!
 //! - Contents and length of a file are durable once the file was synced after they were written; mode and time as well,
-//!   unless the sync was of the contents only. Before that each write survives whole, in part, or not at all, independently
-//!   of the others, so a file may be empty, torn, or full of holes.
-//! - A name that was created, linked, renamed or removed is durable once its directory was synced afterwards. Before that it
-//!   survives or not. A file that nobody gave a durable name may be lost, however often it was synced itself.
-//! - A rename happens wholly or not at all; if it is lost, the old name stays. Between two directories it is durable once
-//!   both were synced.
+//!   unless the sync was of the contents only. Before that each write survives whole, in part, or not at all,
+//!   independently of the others, so a file may be empty, torn, or full of holes.
+//! - A name that was created, linked, renamed or removed is durable once its directory was synced afterwards. Before
+//!   that it survives or not. A file that nobody gave a durable name may be lost, however often it was synced itself.
+//! - A rename happens wholly or not at all; if it is lost, the old name stays. Between two directories it is durable
+//!   once both were synced.
 //!
 //! ```
 //! use barman_storage::testing::Recorder;
@@ -36,8 +36,8 @@
 //! # Ok::<_, barman_storage::Error>(())
 //! ```
 //!
-//! The recorder makes one change after the other, also where several threads work. It can let a change fail instead, to see
-//! what becomes of the error.
+//! The recorder makes one change after the other, also where several threads work. It can let a change fail instead, to
+//! see what becomes of the error.
 
 mod dice;
 mod journal;

@@ -45,8 +45,8 @@ impl Dir {
 
     /// Removes a file or symbolic link; an absent one will do.
     ///
-    /// Not durable before [`sync`](Self::sync) of the directory that held it: a crash may bring the file back. Sync where an
-    /// order matters, as between a record and the data it speaks of (invariant 3).
+    /// Not durable before [`sync`](Self::sync) of the directory that held it: a crash may bring the file back. Sync
+    /// where an order matters, as between a record and the data it speaks of (invariant 3).
     ///
     /// # Errors
     /// It is a directory, or the system refuses.

@@ -16,9 +16,9 @@ static JOURNALS: Mutex<Vec<Weak<Journal>>> = Mutex::new(Vec::new());
 
 /// Records the changes below one directory, by every [`Dir`] that is opened there after the start.
 ///
-/// What is there at the start is taken as durable, and so is what appears there without a [`Dir`], as soon as a [`Dir`] works
-/// on it; from then on it is not to be changed in other ways. A directory is known by its path: a [`Dir`] of one that was
-/// renamed since has to be opened again.
+/// What is there at the start is taken as durable, and so is what appears there without a [`Dir`], as soon as a [`Dir`]
+/// works on it; from then on it is not to be changed in other ways. A directory is known by its path: a [`Dir`] of one
+/// that was renamed since has to be opened again.
 #[derive(Debug)]
 pub struct Recorder(Arc<Journal>);
 
@@ -40,7 +40,8 @@ impl Recorder {
         lock(&self.0.state).recording.len()
     }
 
-    /// Lets the change that would be recorded at `position` fail, once, with an error number of the system. It is not made.
+    /// Lets the change that would be recorded at `position` fail, once, with an error number of the system. It is not
+    /// made.
     pub fn fail_at(&self, position: usize, raw_os_error: i32) {
         lock(&self.0.state).faults.insert(position, raw_os_error);
     }

@@ -37,8 +37,8 @@ impl Node {
         Self { content: Content::Symlink(target), mode: 0o777, modified: None }
     }
 
-    /// Reads what has a name on disk, without what is below it; `None` if nothing has it. A pipe, socket or device, which a
-    /// [`Dir`] does not make, is taken for an empty file.
+    /// Reads what has a name on disk, without what is below it; `None` if nothing has it. A pipe, socket or device,
+    /// which a [`Dir`] does not make, is taken for an empty file.
     pub(super) fn load(dir: &Dir, path: &RelativePath) -> Result<Option<Self>, Error> {
         let Some(stat) = dir.stat(path)? else { return Ok(None) };
         let content = match stat.kind {

@@ -136,8 +136,8 @@ impl Recording {
         self.survivors(crash).write_to(target)
     }
 
-    /// Looks for a crash after which `is_safe` does not hold: at every position, with nothing lost, with everything lost,
-    /// and with each of `seeds` seeds. `is_safe` is told how many changes had been made, and what survived.
+    /// Looks for a crash after which `is_safe` does not hold: at every position, with nothing lost, with everything
+    /// lost, and with each of `seeds` seeds. `is_safe` is told how many changes had been made, and what survived.
     pub fn find_crash(&self, seeds: u64, is_safe: impl Fn(usize, &Survivors) -> bool) -> Option<Crash> {
         let losses = || [Loss::Nothing, Loss::Everything].into_iter().chain((0..seeds).map(Loss::Seed));
         (0..=self.len())
@@ -238,8 +238,8 @@ impl Place {
         }
     }
 
-    /// Removes the name if it still stands for `node`, as it does not where a later change survived and an earlier one did
-    /// not.
+    /// Removes the name if it still stands for `node`, as it does not where a later change survived and an earlier one
+    /// did not.
     fn clear(&self, nodes: &mut [Node], node: NodeId) {
         if nodes[self.directory.0].entries().and_then(|entries| entries.get(&self.name)) == Some(&node) {
             self.remove(nodes);

@@ -105,6 +105,8 @@ fn the_holder_is_known_by_its_number_while_it_holds_the_lock() {
     assert_eq!(LockFile::holder(&dir, &name).expect("holder"), Some(std::process::id()));
     fs::write(root.path().join(".main-receive-wal.lock"), "not a number\n").expect("write");
     assert_eq!(LockFile::holder(&dir, &name).expect("holder"), None);
+    fs::write(root.path().join(".main-receive-wal.lock"), "99\n4321\n").expect("write");
+    assert_eq!(LockFile::holder(&dir, &name).expect("holder"), Some(99), "not yet cut to its new length");
     drop(lock);
     assert_eq!(LockFile::holder(&dir, &name).expect("holder"), None);
 }

@@ -6,6 +6,7 @@ mod crash;
 mod dir;
 mod durability;
 mod fault;
+mod history;
 mod lock;
 mod publish;
 mod tree;

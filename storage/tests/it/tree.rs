@@ -39,7 +39,8 @@ fn sync_tree_makes_every_file_and_name_durable_and_each_of_its_syncs_is_needed()
         position < after || (files.iter().all(is_there) && survivors.contains("base/link"))
     };
     assert_eq!(recording.find_crash(20, is_whole), None);
-    // The root, `deep` and `deep/er` hold only directories, which were synced when they were made; `empty` holds nothing.
+    // The root, `deep` and `deep/er` hold only directories, which were synced when they were made; `empty` holds
+    // nothing.
     let spare = 4;
     let needed = recording.syncs().into_iter().filter(|&sync| sync >= before);
     let needed = needed.filter(|&sync| recording.without_sync(sync).find_crash(20, is_whole).is_some()).count();
