@@ -32,9 +32,7 @@ impl Barman {
     /// Uses another program, such as the one that this workspace builds.
     #[must_use]
     pub fn at(program: impl Into<PathBuf>) -> Self {
-        Self {
-            program: program.into(),
-        }
+        Self { program: program.into() }
     }
 
     /// Runs a command, such as `["list-backups", "main"]`, on `home` to its end.
@@ -57,11 +55,7 @@ impl Barman {
         let mut command = Command::new(&self.program);
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", bin_dir(home.pg_major).display()));
-        command
-            .env("HOME", home.path())
-            .env_remove("BARMAN_CONFIG_FILE")
-            .arg("-c")
-            .arg(home.config_file());
+        command.env("HOME", home.path()).env_remove("BARMAN_CONFIG_FILE").arg("-c").arg(home.config_file());
         command
     }
 }
@@ -79,10 +73,7 @@ impl BarmanHome {
     /// Makes a home without servers.
     #[must_use]
     pub fn new() -> Self {
-        let home = Self {
-            pg_major: 15,
-            dir: TempDir::new(),
-        };
+        let home = Self { pg_major: 15, dir: TempDir::new() };
         for directory in ["home", "conf.d"] {
             std::fs::create_dir(home.dir.path().join(directory)).expect("the directory is new");
         }
@@ -90,10 +81,7 @@ impl BarmanHome {
             ("barman_home", home.path().display().to_string()),
             ("barman_user", OsUser::current().name().to_owned()),
             ("log_file", home.log_file().display().to_string()),
-            (
-                "configuration_files_directory",
-                home.dir.path().join("conf.d").display().to_string(),
-            ),
+            ("configuration_files_directory", home.dir.path().join("conf.d").display().to_string()),
         ];
         std::fs::write(home.config_file(), section("barman", &global)).expect("the directory is new");
         home

@@ -34,19 +34,9 @@ pub struct PostgresBuilder {
 
 impl PostgresBuilder {
     pub(crate) fn new() -> Self {
-        let initdb = Initdb {
-            major: 15,
-            options: Vec::new(),
-        };
+        let initdb = Initdb { major: 15, options: Vec::new() };
         let (settings, hba, setup) = Default::default();
-        Self {
-            initdb,
-            settings,
-            hba,
-            setup,
-            own_system_identifier: false,
-            durable: false,
-        }
+        Self { initdb, settings, hba, setup, own_system_identifier: false, durable: false }
     }
 
     /// Uses this major version instead of 15.
@@ -136,17 +126,9 @@ impl PostgresBuilder {
     /// wait. See [`Postgres::wait_exit`].
     #[must_use]
     pub fn launch_existing(self, data: &Path) -> Postgres {
-        assert!(
-            data.join("PG_VERSION").is_file(),
-            "{} is not a data directory",
-            data.display()
-        );
+        assert!(data.join("PG_VERSION").is_file(), "{} is not a data directory", data.display());
         OsUser::of_servers().own_tree(data);
-        let options = self
-            .settings
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        let options = self.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
         self.launch_in(TempDir::new(), data.to_owned(), options)
     }
 
@@ -160,18 +142,7 @@ impl PostgresBuilder {
         make_private_directory(&data, &user);
         let mut copy = Command::new(pg_tool(primary.major(), "pg_basebackup"));
         user.run(&mut copy);
-        copy.args([
-            "-R",
-            "-X",
-            "stream",
-            "-c",
-            "fast",
-            "--no-sync",
-            "-d",
-            &primary.conninfo(),
-            "-D",
-        ])
-        .arg(&data);
+        copy.args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", &primary.conninfo(), "-D"]).arg(&data);
         copy.succeed();
         self.configure(&data);
         self.start_in(dir, data, Vec::new())
@@ -192,11 +163,8 @@ impl PostgresBuilder {
 
     fn configure(&self, data: &Path) {
         let quote = |value: &str| value.replace('\'', "''");
-        let settings: String = self
-            .settings
-            .iter()
-            .map(|(name, value)| format!("{name} = '{}'\n", quote(value)))
-            .collect();
+        let settings: String =
+            self.settings.iter().map(|(name, value)| format!("{name} = '{}'\n", quote(value))).collect();
         append(&data.join("postgresql.conf"), &settings);
         let hba = data.join("pg_hba.conf");
         let trusting = std::fs::read_to_string(&hba).expect("initdb made it");

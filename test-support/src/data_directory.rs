@@ -23,17 +23,7 @@ impl Initdb {
         let mut command = Command::new(bin_dir(self.major).join("initdb"));
         user.run(&mut command);
         command.arg("-D").arg(data);
-        command.args([
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "-k",
-            "--no-sync",
-        ]);
+        command.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-k", "--no-sync"]);
         command.args(&self.options).succeed();
     }
 
@@ -66,20 +56,10 @@ impl Initdb {
 
     /// Names the exact server version too: a package upgrade may change what initdb writes.
     fn template_name(&self) -> String {
-        let version = Command::new(bin_dir(self.major).join("postgres"))
-            .arg("--version")
-            .succeed();
+        let version = Command::new(bin_dir(self.major).join("postgres")).arg("--version").succeed();
         let parts = std::iter::once(version.trim()).chain(self.options.iter().map(String::as_str));
         let name = parts.collect::<Vec<_>>().join(" ");
-        name.chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || "=.-".contains(c) {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .collect()
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "=.-".contains(c) { c } else { '_' }).collect()
     }
 }
 

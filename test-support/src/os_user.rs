@@ -55,10 +55,7 @@ impl OsUser {
     }
 
     fn own_entry(&self, path: &Path) {
-        let kind = path
-            .symlink_metadata()
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-            .file_type();
+        let kind = path.symlink_metadata().unwrap_or_else(|error| panic!("{}: {error}", path.display())).file_type();
         std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid))
             .unwrap_or_else(|error| panic!("cannot give {} to {}: {error}", path.display(), self.name));
         if kind.is_dir() {
@@ -78,11 +75,7 @@ impl OsUser {
         let mut fields = line.split(':');
         let name = fields.next()?.to_owned();
         let mut ids = fields.skip(1).map(str::parse);
-        Some(Self {
-            name,
-            uid: ids.next()?.ok()?,
-            gid: ids.next()?.ok()?,
-        })
+        Some(Self { name, uid: ids.next()?.ok()?, gid: ids.next()?.ok()? })
     }
 }
 

@@ -15,9 +15,7 @@ impl PgbenchLoad {
     /// Makes pgbench's tables, at 100 000 rows (about 15 MB) for each unit of `scale`.
     pub fn initialise(server: &Postgres, scale: u32) {
         let mut command = Command::new(pg_tool(server.major(), "pgbench"));
-        command
-            .args(["-i", "-q", "-s", &scale.to_string(), &server.conninfo()])
-            .succeed();
+        command.args(["-i", "-q", "-s", &scale.to_string(), &server.conninfo()]).succeed();
     }
 
     /// Starts `clients` connections that change the tables until the value is dropped or [`stop`](Self::stop)ped.
@@ -27,11 +25,7 @@ impl PgbenchLoad {
         // A day: longer than any test, and an end should the test process be killed.
         command.args(["-n", "-T", "86400", "-c", &clients.to_string(), &server.conninfo()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self(
-            command
-                .spawn()
-                .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}")),
-        )
+        Self(command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}")))
     }
 
     /// Ends the load. The server still has to notice: a last transaction may commit after this returns.

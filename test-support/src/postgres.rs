@@ -57,14 +57,7 @@ impl Postgres {
     /// Starts a server without waiting for it. `dir` gets its sockets and its log.
     pub(crate) fn launch(major: u32, dir: TempDir, data: PathBuf, options: Vec<String>) -> Self {
         make_private_directory(&dir.path().join("s"), &OsUser::of_servers());
-        let mut server = Self {
-            major,
-            data,
-            options,
-            port: Port::reserve(),
-            process: None,
-            dir,
-        };
+        let mut server = Self { major, data, options, port: Port::reserve(), process: None, dir };
         server.spawn();
         server
     }
@@ -108,9 +101,7 @@ impl Postgres {
     /// Returns all that the server logged so far.
     #[must_use]
     pub fn log(&self) -> String {
-        std::fs::read(self.log_path())
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        std::fs::read(self.log_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// Runs SQL through psql, each statement in a transaction of its own, and returns the rows without headings,
@@ -128,18 +119,7 @@ impl Postgres {
     /// What psql said.
     pub fn try_psql(&self, sql: &str) -> Result<String, String> {
         let mut command = Command::new(pg_tool(self.major, "psql"));
-        command.args([
-            "-X",
-            "-A",
-            "-t",
-            "-q",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-d",
-            &self.conninfo(),
-            "-f",
-            "-",
-        ]);
+        command.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-d", &self.conninfo(), "-f", "-"]);
         let finished = command.finish_with(sql);
         match finished.code {
             Some(0) => Ok(finished.stdout.trim_end_matches('\n').to_owned()),
@@ -162,11 +142,7 @@ impl Postgres {
 
     /// Starts the server again, after [`stop`](Self::stop) or [`kill9`](Self::kill9).
     pub fn start_again(&mut self) {
-        assert!(
-            self.process.is_none(),
-            "the server in {} was not stopped",
-            self.data.display()
-        );
+        assert!(self.process.is_none(), "the server in {} was not stopped", self.data.display());
         self.spawn();
         self.wait_until_accepting();
     }
@@ -202,7 +178,8 @@ impl Postgres {
 
     /// Waits until recovery is over and the server accepts writes.
     pub fn wait_until_recovered(&mut self) {
-        self.wait_for_status(&["ready"]);
+        self.wait_until_accepting();
+        self.wait_until("select not pg_is_in_recovery()");
     }
 
     /// Waits until recovery stands still at its target (`recovery_target_action = 'pause'`).
@@ -221,7 +198,14 @@ impl Postgres {
 
     /// Waits until the server accepts connections, read-only ones while it recovers.
     pub fn wait_until_accepting(&mut self) {
-        self.wait_for_status(&["ready", "standby"]);
+        let deadline = Instant::now() + PATIENCE;
+        while self.status().as_deref() != Some("ready") {
+            if let Some(status) = self.exit_status() {
+                self.process = None;
+                panic!("the server in {} ended with {status}\n{}", self.data.display(), self.log_tail());
+            }
+            self.wait_a_little(deadline, "it does not get ready");
+        }
     }
 
     /// Waits until the server has ended by itself, as it does at a target with `recovery_target_action = 'shutdown'`
@@ -243,11 +227,7 @@ impl Postgres {
         let also_log = log.try_clone().expect("a file handle can be duplicated");
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(log).stderr(also_log);
-        self.process = Some(
-            command
-                .spawn()
-                .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}")),
-        );
+        self.process = Some(command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}")));
     }
 
     /// Where it listens is on the command line, so that a backup of it does not carry this to a restored server.
@@ -268,39 +248,18 @@ impl Postgres {
     }
 
     fn signal(&self, signal: Signal) {
-        let child = self
-            .process
-            .as_ref()
-            .unwrap_or_else(|| panic!("no server runs in {}", self.data.display()));
+        let child = self.process.as_ref().unwrap_or_else(|| panic!("no server runs in {}", self.data.display()));
         let pid = Pid::from_child(child);
         rustix::process::kill_process(pid, signal).expect("a child that was not waited for can be signalled");
     }
 
     fn exit_status(&mut self) -> Option<ExitStatus> {
-        let child = self
-            .process
-            .as_mut()
-            .unwrap_or_else(|| panic!("no server runs in {}", self.data.display()));
+        let child = self.process.as_mut().unwrap_or_else(|| panic!("no server runs in {}", self.data.display()));
         child.try_wait().expect("a child can be waited for")
     }
 
-    fn wait_for_status(&mut self, wanted: &[&str]) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.status().is_some_and(|status| wanted.contains(&status.as_str())) {
-            if let Some(status) = self.exit_status() {
-                self.process = None;
-                panic!(
-                    "the server in {} ended with {status}\n{}",
-                    self.data.display(),
-                    self.log_tail()
-                );
-            }
-            self.wait_a_little(deadline, "it does not get ready");
-        }
-    }
-
-    /// Returns what the last line of `postmaster.pid` says (`LOCK_FILE_LINE_PM_STATUS` in miscadmin.h), once the
-    /// file is this postmaster's.
+    /// Returns what the last line of `postmaster.pid` says (`PM_STATUS_READY` and others in pidfile.h), once the file is
+    /// this postmaster's. A hot standby that accepts read-only connections is ready, too.
     fn status(&self) -> Option<String> {
         let file = std::fs::read_to_string(self.data.join("postmaster.pid")).ok()?;
         let mut lines = file.lines();
@@ -309,11 +268,7 @@ impl Postgres {
     }
 
     fn wait_a_little(&self, deadline: Instant, what: &str) {
-        assert!(
-            Instant::now() < deadline,
-            "the server in {}, after {PATIENCE:?}: {what}",
-            self.data.display()
-        );
+        assert!(Instant::now() < deadline, "the server in {}, after {PATIENCE:?}: {what}", self.data.display());
         std::thread::sleep(POLL);
     }
 
@@ -355,11 +310,7 @@ impl StopMode {
 /// Returns the processes that work in `dir`, as each process of a server does in its data directory.
 fn processes_in(dir: &Path) -> Vec<Pid> {
     let dir = dir.canonicalize().expect("a data directory exists");
-    let processes = std::fs::read_dir("/proc")
-        .expect("/proc is mounted")
-        .filter_map(Result::ok);
+    let processes = std::fs::read_dir("/proc").expect("/proc is mounted").filter_map(Result::ok);
     let inside = processes.filter(|process| process.path().join("cwd").read_link().is_ok_and(|cwd| cwd == dir));
-    inside
-        .filter_map(|process| Pid::from_raw(process.file_name().to_str()?.parse().ok()?))
-        .collect()
+    inside.filter_map(|process| Pid::from_raw(process.file_name().to_str()?.parse().ok()?)).collect()
 }

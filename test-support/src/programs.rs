@@ -30,16 +30,8 @@ pub fn bin_dir(major: u32) -> PathBuf {
 pub fn pg_tool(major: u32, name: &str) -> PathBuf {
     let own = bin_dir(major);
     let later = (major + 1..=major + 10).map(|later| PathBuf::from(format!("/usr/lib/postgresql/{later}/bin")));
-    let found = std::iter::once(own.clone())
-        .chain(later)
-        .map(|dir| dir.join(name))
-        .find(|path| is_program(path));
-    found.unwrap_or_else(|| {
-        panic!(
-            "no {name} for PostgreSQL {major} in {} or of a later version",
-            own.display()
-        )
-    })
+    let found = std::iter::once(own.clone()).chain(later).map(|dir| dir.join(name)).find(|path| is_program(path));
+    found.unwrap_or_else(|| panic!("no {name} for PostgreSQL {major} in {} or of a later version", own.display()))
 }
 
 fn is_program(path: &Path) -> bool {

@@ -41,11 +41,7 @@ impl CommandExt for Command {
     }
 
     fn finish_with(&mut self, input: &str) -> Finished {
-        let spawned = self
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
+        let spawned = self.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.unwrap_or_else(|error| panic!("cannot run {self:?}: {error}"));
         let mut stdin = child.stdin.take().expect("its input is a pipe");
         let input = input.to_owned();

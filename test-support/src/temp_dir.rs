@@ -48,12 +48,8 @@ pub(crate) fn shared() -> PathBuf {
 /// Returns the first usual temporary directory whose every parent lets other users through.
 fn root() -> PathBuf {
     let candidates = [std::env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp")];
-    let reachable = candidates
-        .iter()
-        .find(|path| path.is_dir() && path.ancestors().all(lets_others_through));
-    reachable
-        .cloned()
-        .unwrap_or_else(|| panic!("no temporary directory that other users can enter: {candidates:?}"))
+    let reachable = candidates.iter().find(|path| path.is_dir() && path.ancestors().all(lets_others_through));
+    reachable.cloned().unwrap_or_else(|| panic!("no temporary directory that other users can enter: {candidates:?}"))
 }
 
 fn lets_others_through(dir: &Path) -> bool {

@@ -8,11 +8,7 @@ fn the_reference_is_barman_3_19_1_and_works_on_the_home() {
     let home = BarmanHome::new();
     let conninfo = server.conninfo();
     let connections = [("conninfo", conninfo.as_str()), ("streaming_conninfo", &conninfo)];
-    let streaming = [
-        ("backup_method", "postgres"),
-        ("streaming_archiver", "on"),
-        ("slot_name", "barman"),
-    ];
+    let streaming = [("backup_method", "postgres"), ("streaming_archiver", "on"), ("slot_name", "barman")];
     home.server("main", &[connections.as_slice(), &streaming].concat());
 
     let barman = Barman::reference();

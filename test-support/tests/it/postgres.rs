@@ -8,25 +8,15 @@ const SYSTEM_IDENTIFIER: &str = "select system_identifier from pg_control_system
 
 #[test]
 fn a_server_keeps_its_rows_and_its_port_over_a_restart_and_a_crash() {
-    let mut server = Postgres::builder()
-        .setting("wal_level", "logical")
-        .initdb_option("--wal-segsize=1")
-        .start();
-    assert_eq!(
-        server.psql("show wal_level; show wal_segment_size; show fsync"),
-        "logical\n1MB\noff"
-    );
+    let mut server = Postgres::builder().setting("wal_level", "logical").initdb_option("--wal-segsize=1").start();
+    assert_eq!(server.psql("show wal_level; show wal_segment_size; show fsync"), "logical\n1MB\noff");
     let port = server.port();
     server.psql("create table t (i int); insert into t values (1), (2)");
     server.restart();
     server.psql("insert into t values (3)");
     server.kill9();
     server.start_again();
-    assert!(
-        server.log().contains("automatic recovery in progress"),
-        "{}",
-        server.log()
-    );
+    assert!(server.log().contains("automatic recovery in progress"), "{}", server.log());
     assert_eq!(server.psql("select count(*) from t"), "3");
     assert_eq!(server.port(), port);
 }
@@ -46,11 +36,7 @@ fn a_standby_follows_and_can_be_promoted() {
     let mut standby = Postgres::builder().start_standby_of(&primary);
     primary.psql("create table t (i int)");
     standby.wait_until("select to_regclass('t') is not null");
-    assert!(
-        standby
-            .try_psql("insert into t values (1)")
-            .is_err_and(|message| message.contains("read-only"))
-    );
+    assert!(standby.try_psql("insert into t values (1)").is_err_and(|message| message.contains("read-only")));
     standby.promote();
     standby.psql("insert into t values (1)");
 }
@@ -61,10 +47,7 @@ fn an_existing_data_directory_keeps_its_files_and_outlives_the_server() {
     let data = dir.path().join("copy");
     let mut original = Postgres::start();
     original.stop(StopMode::Fast);
-    Command::new("cp")
-        .arg("-a")
-        .args([original.data_dir(), &data])
-        .succeed();
+    Command::new("cp").arg("-a").args([original.data_dir(), &data]).succeed();
     let configuration = || std::fs::read(data.join("postgresql.conf")).expect("it was copied");
     let before = configuration();
 
@@ -83,13 +66,9 @@ fn recovery_to_a_target_is_waited_for() {
         let data = dir.path().join(name);
         let restore = format!("cp {}/pg_wal/%f %p", server.data_dir().display());
         let mut copy = Command::new(pg_tool(15, "pg_basebackup"));
-        copy.args(["-X", "none", "-c", "fast", "-d", &server.conninfo(), "-D"])
-            .arg(&data)
-            .succeed();
+        copy.args(["-X", "none", "-c", "fast", "-d", &server.conninfo(), "-D"]).arg(&data).succeed();
         std::fs::write(data.join("recovery.signal"), "").expect("the copy can be written");
-        let target = Postgres::builder()
-            .setting("restore_command", &restore)
-            .setting("recovery_target_name", name);
+        let target = Postgres::builder().setting("restore_command", &restore).setting("recovery_target_name", name);
         (target.setting("recovery_target_action", action), data)
     };
     let [pause, shutdown, promote] = ["pause", "shutdown", "promote"].map(|action| restored(action, action));
@@ -101,11 +80,7 @@ fn recovery_to_a_target_is_waited_for() {
     pause.0.start_existing(&pause.1).wait_until_paused();
     let mut ended = shutdown.0.launch_existing(&shutdown.1);
     assert!(ended.wait_exit().code().is_some());
-    assert!(
-        ended.log().contains("recovery stopping at restore point \"shutdown\""),
-        "{}",
-        ended.log()
-    );
+    assert!(ended.log().contains("recovery stopping at restore point \"shutdown\""), "{}", ended.log());
     let mut promoted = promote.0.start_existing(&promote.1);
     promoted.wait_until_recovered();
     promoted.psql("create table t (i int)");
@@ -129,15 +104,10 @@ fn passwords_are_demanded_by_every_method() {
     for role in ["scram", "md5u", "clear"] {
         let connect = |password: &str| {
             let conninfo = format!("{} password={password}", server.conninfo_as(role));
-            Command::new(pg_tool(15, "psql"))
-                .args(["-X", "-A", "-t", "-c", "select current_user", &conninfo])
-                .finish()
+            Command::new(pg_tool(15, "psql")).args(["-X", "-A", "-t", "-c", "select current_user", &conninfo]).finish()
         };
         assert_eq!(connect("pw").stdout.trim(), role);
-        assert!(
-            connect("wrong").stderr.contains("password authentication failed"),
-            "{role}"
-        );
+        assert!(connect("wrong").stderr.contains("password authentication failed"), "{role}");
     }
 }
 
