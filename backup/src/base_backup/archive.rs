@@ -71,8 +71,8 @@ impl<'a> Unpacker<'a> {
         match entry.kind {
             EntryKind::TablespaceLink { oid } if self.unpacked.links.insert(oid) => Ok(()),
             EntryKind::TablespaceLink { .. } => Err(EntryError::Duplicate.into()),
-            _ if root.stat(&entry.path)?.is_some() => Err(EntryError::Duplicate.into()),
-            EntryKind::Directory => Ok(root.create_subdir(&entry.path, entry.mode).map(drop)?),
+            EntryKind::Directory if root.stat(&entry.path)?.is_some() => Err(EntryError::Duplicate.into()),
+            EntryKind::Directory => Ok(root.create_subdir(&entry.path, entry.mode)?.set_mode(entry.mode)?),
             EntryKind::File { size } => {
                 let crc = self.write_file(root, &entry, size, tar)?;
                 self.unpacked.bytes += size;
@@ -84,7 +84,12 @@ impl<'a> Unpacker<'a> {
 
     /// Writes one file and returns the CRC-32C of what was written.
     fn write_file(&mut self, root: &Dir, entry: &Entry, size: u64, content: &mut impl Read) -> Result<u32, Failure> {
-        let mut file = root.create_file(&entry.path, entry.mode)?;
+        let mut file = match root.create_file(&entry.path, entry.mode) {
+            Err(error) if error.is_already_exists() => return Err(EntryError::Duplicate.into()),
+            created => created?,
+        };
+        // The umask may have taken what a cluster with group access needs.
+        file.set_mode(entry.mode)?;
         let mut crc = Crc32c::new();
         let mut written = 0;
         while written < size {
@@ -151,3 +156,6 @@ fn expect_zeros(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

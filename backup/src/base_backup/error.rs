@@ -88,10 +88,15 @@ impl BaseBackupError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Connection(error) => error.is_transient(),
-            Self::Archive { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
+            Self::Archive { source, .. } | Self::Sequence { source: Some(source), .. } => is_broken_off(source),
+            Self::Manifest(ManifestError::Stream(source)) => is_broken_off(source),
             _ => false,
         }
     }
+}
+
+fn is_broken_off(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// One archive of a base backup.

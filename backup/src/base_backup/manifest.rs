@@ -232,3 +232,6 @@ fn from_hex(digits: &str) -> Option<Vec<u8>> {
 fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests;

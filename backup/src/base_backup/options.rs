@@ -14,7 +14,7 @@ pub struct BaseBackupOptions {
     /// Whether the server waits, before the backup ends, until its own archiver has taken the WAL that the backup needs.
     /// A server without archiving does not wait either way.
     pub wait_for_archive: bool,
-    /// How many threads sync the files at the end.
+    /// How many files are synced at the same time at the end. Syncing waits for the disk, which serves several at once.
     pub sync_jobs: NonZeroUsize,
 }
 
@@ -40,7 +40,7 @@ impl Default for BaseBackupOptions {
             fast_checkpoint: false,
             max_rate_kb: None,
             wait_for_archive: true,
-            sync_jobs: NonZeroUsize::MIN,
+            sync_jobs: NonZeroUsize::MIN.saturating_add(3),
         }
     }
 }

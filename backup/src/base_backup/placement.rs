@@ -106,6 +106,8 @@ impl Placement<'_> {
             let store = |line: &[u8]| Ok::<_, BaseBackupError>(file.write_all(line)?);
             let count = manifest::check(&mut pieces, &mut files, store)?;
             self.refuse_extra(&files)?;
+            // It grows with the number of files, and so does what syncing needs.
+            drop(files);
             match next_border(&mut pieces, "the end")? {
                 Border::End => {}
                 _ => return Err(BaseBackupError::Sequence { expected: "the end", source: None }),
@@ -148,3 +150,6 @@ fn next_border(pieces: &mut PieceReader, expected: &'static str) -> Result<Borde
 fn linked_path(oid: u32) -> RelativePath {
     RelativePath::new(Path::new("pg_tblspc").join(oid.to_string())).expect("digits are a plain file name")
 }
+
+#[cfg(test)]
+mod tests;

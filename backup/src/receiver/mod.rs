@@ -1,4 +1,14 @@
-//! Receives WAL by streaming replication and keeps it safe.
+//! Receives WAL by streaming replication and keeps it safe, as pg_receivewal does.
+//!
+//! ```text
+//! connection ──WAL──▶ session ──Command──▶ writer thread ──▶ streaming/<segment>.partial ──▶ streaming/<segment>
+//!      ▲                │ ▲                     │
+//!      └──── status ────┘ └──────Report─────────┘ a Durable for each sync
+//! ```
+//!
+//! One [`Session`] lasts from `START_REPLICATION` to the end of the stream; [`Context::follow`] starts the next one where a
+//! timeline ends or a sync has failed, and [`receive`] connects again where that is wanted. All decisions about files are
+//! in [`SegmentWriter`], which knows nothing of connections.
 
 mod error;
 mod event;
@@ -16,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use barman_storage::{Cancel, Dir};
-use replication_client::{Client, Config, Durable, Mode, StartReplication, SystemIdentity};
+use replication_client::{Client, Config, Durable, Mode, StartReplication, SystemIdentity, WalStream};
 use wal_format::{Lsn, SegmentNumber};
 
 pub use error::ReceiveError;
@@ -31,7 +41,7 @@ use start::StartPoint;
 /// Where a receiver stood when it was asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
-    /// The last position that was made durable and reported, if WAL had arrived at all.
+    /// What was last made durable and reported over the last connection, if anything was.
     pub durable: Option<Durable>,
 }
 
@@ -121,12 +131,13 @@ impl Context<'_> {
     async fn follow(&self, mut client: Client, mut start: StreamStart) -> Result<Received, ReceiveError> {
         let mut writer = SegmentWriter::new(self.streaming.clone(), start);
         loop {
-            if history::store(&mut client, self.streaming, start.timeline).await? {
-                self.event(&ReceiverEvent::HistoryStored { timeline: start.timeline });
-            }
-            let rewriting = writer.is_replacing();
-            let (progress, end) = self.stream(client, start, writer).await?;
-            match end {
+            let replacing = writer.is_replacing();
+            let stream = tokio::select! {
+                stream = self.open_stream(client, start) => stream?,
+                () = cancelled(self.cancel) => return Ok(Received { durable: None }),
+            };
+            let (progress, end) = Session::new(self, stream, writer).run().await;
+            match end? {
                 SessionEnd::Cancelled => return Ok(Received { durable: progress.durable }),
                 SessionEnd::TimelineEnded { client: next, timeline, at } => {
                     self.event(&ReceiverEvent::TimelineSwitch { from: start.timeline, to: timeline, at });
@@ -136,7 +147,7 @@ impl Context<'_> {
                     client = next;
                 }
                 // A second failure without a good sync in between: this disk will not take it.
-                SessionEnd::SyncFailed { error, .. } if rewriting && progress.durable.is_none() => return Err(error),
+                SessionEnd::SyncFailed { error, .. } if replacing && progress.durable.is_none() => return Err(error),
                 SessionEnd::SyncFailed { client: again, segment, error } => {
                     self.event(&ReceiverEvent::SyncFailed { error: &error });
                     let until = reported_before(&start, segment.number(start.size)?, progress);
@@ -148,17 +159,14 @@ impl Context<'_> {
         }
     }
 
-    async fn stream(
-        &self,
-        client: Client,
-        start: StreamStart,
-        writer: SegmentWriter,
-    ) -> Result<(Progress, SessionEnd), ReceiveError> {
+    /// Stores the timeline's history, which is to be there before its WAL, and asks for that.
+    async fn open_stream(&self, mut client: Client, start: StreamStart) -> Result<WalStream, ReceiveError> {
         let StreamStart { timeline, position, .. } = start;
+        if history::store(&mut client, self.streaming, timeline).await? {
+            self.event(&ReceiverEvent::HistoryStored { timeline });
+        }
         let slot = self.options.slot.clone();
-        let stream = client.start_replication(StartReplication { slot, timeline, start: position }).await?;
-        let (progress, end) = Session::new(self, stream, writer).run().await;
-        Ok((progress, end?))
+        Ok(client.start_replication(StartReplication { slot, timeline, start: position }).await?)
     }
 }
 

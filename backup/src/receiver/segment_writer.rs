@@ -122,3 +122,6 @@ impl SegmentWriter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! Whole backups, hand-made: what makes one complete, and what keeps its manifest from appearing.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tar::{EntryType, Header};
+use wal_format::{ChecksumAlgorithm, Hasher, crc32c};
+
+use super::super::piece_reader::Piece;
+use super::*;
+
+const MAIN: Piece = Piece::Border(Border::Archive(ArchiveName::Main));
+const TABLESPACE: Piece = Piece::Border(Border::Archive(ArchiveName::Tablespace(16386)));
+const MANIFEST: Piece = Piece::Border(Border::Manifest);
+const END: Piece = Piece::Border(Border::End);
+const LABEL: (&str, &[u8]) = ("backup_label", b"START");
+const FILE: (&str, &[u8]) = ("PG_VERSION", b"15\n");
+
+fn tar(files: &[(&str, &[u8])]) -> Piece {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = Header::new_ustar();
+        header.set_mode(if content.is_empty() { 0o700 } else { 0o600 });
+        header.set_size(content.len() as u64);
+        header.set_entry_type(if content.is_empty() { EntryType::Directory } else { EntryType::Regular });
+        tar.append_data(&mut header, name, *content).unwrap();
+    }
+    Piece::Data(tar.into_inner().unwrap().into())
+}
+
+fn link(name: &str) -> Piece {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = Header::new_ustar();
+    header.set_entry_type(EntryType::Symlink);
+    header.set_mode(0o777);
+    header.set_size(0);
+    tar.append_link(&mut header, name, "/srv/tbs1").unwrap();
+    let bytes = tar.into_inner().unwrap();
+    // Without the end of the archive: another piece follows.
+    Piece::Data(Bytes::copy_from_slice(&bytes[..512]))
+}
+
+fn manifest(files: &[(&str, &[u8])]) -> Piece {
+    let line = |(path, content): &(&str, &[u8])| {
+        let crc: String = crc32c(content).to_ne_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let (size, algorithm) = (content.len(), "\"Checksum-Algorithm\": \"CRC32C\"");
+        format!(
+            "\n{{ \"Path\": \"{path}\", \"Size\": {size}, \"Last-Modified\": \"\", {algorithm}, \"Checksum\": \"{crc}\" }}"
+        )
+    };
+    let lines = files.iter().map(line).collect::<Vec<_>>().join(",");
+    let body =
+        format!("{{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [{lines}\n],\n\"WAL-Ranges\": [\n],\n");
+    let mut hasher = Hasher::new(ChecksumAlgorithm::Sha256);
+    hasher.update(body.as_bytes());
+    let checksum: String = hasher.finish().unwrap().bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    Piece::Data(format!("{body}\"Manifest-Checksum\": \"{checksum}\"}}\n").into())
+}
+
+struct Ground {
+    root: tempfile::TempDir,
+    data: BackupData,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let dir = |name: &str| Dir::create(&root.path().join(name), 0o700).unwrap();
+        let data = BackupData { data: dir("data"), tablespaces: BTreeMap::from([(16386, dir("16386"))]) };
+        Self { root, data }
+    }
+
+    fn place(&self, pieces: Vec<Piece>) -> Result<Placed, BaseBackupError> {
+        let (sender, receiver) = tokio::sync::mpsc::channel(pieces.len());
+        for piece in pieces {
+            sender.try_send(piece).unwrap();
+        }
+        drop(sender);
+        let (verified, _) = oneshot::channel();
+        let placement = Placement { data: &self.data, cancel: &Cancel::new(), sync_jobs: NonZeroUsize::MIN };
+        placement.run(PieceReader::new(receiver), verified)
+    }
+
+    fn has_manifest(&self) -> bool {
+        self.root.path().join("data/backup_manifest").exists()
+    }
+
+    /// Places what has to fail, and makes sure that it does not look complete afterwards.
+    fn fail(pieces: Vec<Piece>) -> BaseBackupError {
+        let ground = Self::new();
+        let error = ground.place(pieces).unwrap_err();
+        assert!(!ground.has_manifest());
+        error
+    }
+}
+
+#[test]
+fn a_complete_backup_gets_its_links_and_last_its_manifest() {
+    let ground = Ground::new();
+    let main = [LABEL, FILE, ("pg_tblspc/", b"")];
+    let listed = [LABEL, FILE, ("pg_tblspc/16386/PG_15_1/5", b"table")];
+    let pieces = vec![
+        TABLESPACE,
+        tar(&[("PG_15_1/", b""), ("PG_15_1/5", b"table")]),
+        MAIN,
+        link("pg_tblspc/16386"),
+        // Made after the backup began: not announced, so not ours to link.
+        link("pg_tblspc/16999"),
+        tar(&main),
+        MANIFEST,
+        manifest(&listed),
+        END,
+    ];
+    let placed = ground.place(pieces).unwrap();
+    assert_eq!((placed.files, placed.label.as_str()), (3, "START"));
+    assert!(ground.has_manifest());
+    assert_eq!(placed.size, ground.data.size().unwrap());
+    let through_link = ground.root.path().join("data/pg_tblspc/16386/PG_15_1/5");
+    assert_eq!(std::fs::read(through_link).unwrap(), b"table");
+    assert!(!ground.root.path().join("data/pg_tblspc/16999").is_symlink());
+}
+
+#[test]
+fn a_difference_from_the_manifest_fails_the_backup_and_names_the_file() {
+    let with_manifest =
+        |listed: &[(&str, &[u8])]| match Ground::fail(vec![MAIN, tar(&[LABEL, FILE]), MANIFEST, manifest(listed), END])
+        {
+            BaseBackupError::Manifest(error) => error,
+            other => panic!("{other:?}"),
+        };
+    let changed = with_manifest(&[LABEL, ("PG_VERSION", b"16\n")]);
+    assert!(matches!(changed, ManifestError::FileChecksum { path, .. } if path == "PG_VERSION"));
+    let longer = with_manifest(&[LABEL, ("PG_VERSION", b"15\n\n")]);
+    assert!(matches!(longer, ManifestError::Size { path, expected: 4, found: 3 } if path == "PG_VERSION"));
+    let missing = with_manifest(&[LABEL, FILE, ("base/1/1259", b"x")]);
+    assert!(matches!(missing, ManifestError::Missing { path } if path == "base/1/1259"));
+    let extra = with_manifest(&[LABEL]);
+    assert!(matches!(extra, ManifestError::Extra { path } if path == "PG_VERSION"));
+}
+
+#[test]
+fn an_extra_file_of_a_tablespace_is_named_as_the_manifest_would() {
+    let table = tar(&[("5", b"table")]);
+    let pieces = vec![TABLESPACE, table, MAIN, tar(&[LABEL]), MANIFEST, manifest(&[LABEL]), END];
+    let error = Ground::fail(pieces);
+    let expected = "pg_tblspc/16386/5";
+    assert!(
+        matches!(&error, BaseBackupError::Manifest(ManifestError::Extra { path }) if path == expected),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_stream_that_breaks_off_anywhere_leaves_no_manifest() {
+    let whole = || vec![MAIN, tar(&[LABEL, FILE]), MANIFEST, manifest(&[LABEL, FILE]), END];
+    for length in 1..whole().len() {
+        let mut pieces = whole();
+        pieces.truncate(length);
+        let error = Ground::fail(pieces);
+        assert!(error.is_transient(), "{length}: {error:?}");
+    }
+    assert!(Ground::new().place(whole()).is_ok());
+}
+
+#[test]
+fn parts_in_a_wrong_order_are_refused() {
+    let unknown = Piece::Border(Border::Archive(ArchiveName::Tablespace(1)));
+    let error = Ground::fail(vec![unknown, tar(&[FILE]), END]);
+    assert!(matches!(error, BaseBackupError::UnknownTablespace { .. }), "{error:?}");
+    let error = Ground::fail(vec![MAIN, tar(&[LABEL]), END]);
+    assert!(matches!(error, BaseBackupError::Sequence { expected: "a manifest", .. }), "{error:?}");
+    let error = Ground::fail(vec![MAIN, tar(&[LABEL]), MANIFEST, manifest(&[LABEL]), MAIN]);
+    assert!(matches!(error, BaseBackupError::Sequence { expected: "the end", .. }), "{error:?}");
+    let error = Ground::fail(vec![MAIN, tar(&[FILE]), MANIFEST, manifest(&[FILE]), END]);
+    assert!(matches!(error, BaseBackupError::LabelMissing), "{error:?}");
+}
+
+#[test]
+fn the_manifest_appears_only_after_everything_else_is_durable() {
+    let root = tempfile::tempdir().unwrap();
+    let recorder = barman_storage::testing::Recorder::start(root.path());
+    let dir = |name: &str| Dir::create(&root.path().join(name), 0o700).unwrap();
+    let data = BackupData { data: dir("data"), tablespaces: BTreeMap::from([(16386, dir("16386"))]) };
+    let ground = Ground { root, data };
+    let listed = [LABEL, FILE, ("base/1", b"one"), ("pg_tblspc/16386/5", b"table")];
+    let main = tar(&[LABEL, FILE, ("base/", b""), ("base/1", b"one"), ("pg_tblspc/", b"")]);
+    let table = tar(&[("5", b"table")]);
+    ground.place(vec![TABLESPACE, table, MAIN, main, MANIFEST, manifest(&listed), END]).unwrap();
+
+    let is_whole = |_: usize, survivors: &barman_storage::testing::Survivors| {
+        let file = |(path, content): &(&str, &[u8])| {
+            let in_data = format!("data/{path}");
+            let place = path.strip_prefix("pg_tblspc/").unwrap_or(&in_data);
+            survivors.file(place) == Some(content)
+        };
+        !survivors.contains("data/backup_manifest") || listed.iter().all(file)
+    };
+    assert_eq!(recorder.recording().find_crash(20, is_whole), None);
+}

@@ -1,0 +1,318 @@
+//! The writer under power failures, failed syncs and restarts, with 1 MiB segments.
+
+use std::path::Path;
+
+use barman_storage::testing::{Recorder, Survivors};
+use barman_storage::{Dir, RelativePath};
+use proptest::prelude::*;
+use wal_format::{Lsn, SegmentNumber, SegmentSize, SystemId, TimelineId};
+
+use super::super::error::ReceiveError;
+use super::super::streaming_directory;
+use super::{SegmentWriter, StreamStart};
+
+const MIB: u64 = 1 << 20;
+const SYSTEM: SystemId = SystemId::new(7_710_294_594_766_418_489);
+const EIO: i32 = 5;
+/// How often chance decides what a crash leaves of unsynced changes, at each position.
+const SEEDS: u64 = 12;
+
+fn start_at(position: u64) -> StreamStart {
+    let size = SegmentSize::new(MIB).unwrap();
+    StreamStart { system: SYSTEM, size, timeline: TimelineId::FIRST, position: Lsn::new(position) }
+}
+
+/// WAL that is different at every position, and never zero.
+fn wal(from: u64, to: u64) -> Vec<u8> {
+    (from..to).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8 | 1).collect()
+}
+
+fn name(position: u64) -> String {
+    let size = SegmentSize::new(MIB).unwrap();
+    SegmentNumber::containing(Lsn::new(position), size).name(TimelineId::FIRST, size).to_string()
+}
+
+/// A streaming directory that is recorded, and what was promised about it, each promise with the number of changes that
+/// had been made by then.
+struct Ground {
+    _root: tempfile::TempDir,
+    dir: Dir,
+    recorder: Recorder,
+    flushed: Vec<(usize, u64)>,
+    finished: Vec<(usize, String)>,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let recorder = Recorder::start(root.path());
+        let dir = Dir::open(root.path()).unwrap();
+        Self { _root: root, dir, recorder, flushed: Vec::new(), finished: Vec::new() }
+    }
+
+    fn writer(&self, position: u64) -> SegmentWriter {
+        SegmentWriter::new(self.dir.clone(), start_at(position))
+    }
+
+    /// Writes up to `to` in pieces of at most `piece` bytes, as the writer thread does.
+    fn write(&mut self, writer: &mut SegmentWriter, to: u64, piece: u64) -> Result<(), ReceiveError> {
+        while writer.position() < Lsn::new(to) {
+            let at = writer.position();
+            let data = wal(at.as_u64(), to.min(at.as_u64() + piece));
+            writer.write(at, &data)?;
+            if let Some((segment, durable)) = writer.finish_segment()? {
+                self.flushed.push((self.recorder.position(), durable.lsn().as_u64()));
+                self.finished.push((self.recorder.position(), segment.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self, writer: &mut SegmentWriter) -> Result<(), ReceiveError> {
+        if let Some(durable) = writer.sync()? {
+            self.flushed.push((self.recorder.position(), durable.lsn().as_u64()));
+        }
+        Ok(())
+    }
+
+    /// Whether everything that had been promised survived: WAL from `start` up to each flush position, in the files that
+    /// the next run would go on with, and each finished segment under its name.
+    fn keeps_promises(&self, start: u64) -> impl Fn(usize, &Survivors) -> bool + '_ {
+        move |position, survivors| {
+            let flushed = self.flushed.iter().filter(|(made, _)| *made <= position).map(|(_, lsn)| *lsn).max();
+            let is_flushed = flushed.is_none_or(|lsn| readable(survivors, start, lsn));
+            let finished = self.finished.iter().filter(|(made, _)| *made <= position);
+            is_flushed && finished.into_iter().all(|(_, name)| survivors.contains(name))
+        }
+    }
+
+    fn assert_safe(&self, start: u64) {
+        assert_eq!(self.recorder.recording().find_crash(SEEDS, self.keeps_promises(start)), None);
+    }
+}
+
+/// Whether all WAL from `from` to `to` can be read after a crash, once the next run has settled the directory.
+fn readable(survivors: &Survivors, from: u64, to: u64) -> bool {
+    let segments = (from / MIB..to.div_ceil(MIB)).map(|number| number * MIB);
+    segments.into_iter().all(|segment| {
+        let end = to.min(segment + MIB);
+        let name = name(segment);
+        let whole = survivors.file(&name);
+        let partial = || survivors.file(format!("{name}.partial"));
+        let replacement = || survivors.file(format!("{name}.partial.tmp"));
+        let bytes = whole.or_else(partial).or_else(replacement);
+        bytes.and_then(|bytes| bytes.get(..(end - segment) as usize)) == Some(&wal(segment, end)[..])
+    })
+}
+
+#[test]
+fn whatever_a_power_failure_takes_flushed_wal_is_readable_and_every_sync_is_needed() {
+    let mut ground = Ground::new();
+    let mut writer = ground.writer(2 * MIB);
+    ground.write(&mut writer, 2 * MIB + 300_000, 100_000).unwrap();
+    ground.sync(&mut writer).unwrap();
+    ground.write(&mut writer, 2 * MIB + 500_000, 100_000).unwrap();
+    ground.sync(&mut writer).unwrap();
+    ground.write(&mut writer, 3 * MIB + 200_000, 131_072).unwrap();
+    ground.sync(&mut writer).unwrap();
+    assert_eq!(ground.finished.len(), 1);
+    assert_eq!(ground.flushed.len(), 4);
+    ground.assert_safe(2 * MIB);
+
+    let recording = ground.recorder.recording();
+    for sync in recording.syncs() {
+        let crash = recording.without_sync(sync).find_crash(SEEDS, ground.keeps_promises(2 * MIB));
+        assert!(crash.is_some(), "sync {sync} of {:?} could be left out", recording.syncs());
+    }
+}
+
+#[test]
+fn a_partial_file_is_written_over_in_place_because_it_may_have_been_reported() {
+    let mut ground = Ground::new();
+    let mut writer = ground.writer(2 * MIB);
+    ground.write(&mut writer, 2 * MIB + 400_000, 100_000).unwrap();
+    ground.sync(&mut writer).unwrap();
+    drop(writer);
+    let mut again = ground.writer(2 * MIB);
+    ground.write(&mut again, 2 * MIB + 200_000, 100_000).unwrap();
+    ground.sync(&mut again).unwrap();
+    ground.write(&mut again, 3 * MIB, 100_000).unwrap();
+    ground.assert_safe(2 * MIB);
+}
+
+#[test]
+fn after_a_failed_sync_the_segment_is_written_again_into_a_new_file() {
+    let mut ground = Ground::new();
+    let mut writer = ground.writer(2 * MIB);
+    ground.write(&mut writer, 2 * MIB + 300_000, 100_000).unwrap();
+    ground.sync(&mut writer).unwrap();
+    ground.write(&mut writer, 2 * MIB + 600_000, 100_000).unwrap();
+    ground.recorder.fail_at(ground.recorder.position(), EIO);
+    let error = ground.sync(&mut writer).unwrap_err();
+    assert!(matches!(error, ReceiveError::Sync { .. }), "{error:?}");
+
+    let durable = Lsn::new(2 * MIB + 300_000);
+    let mut again = SegmentWriter::replacing(ground.dir.clone(), start_at(2 * MIB), durable);
+    let promises = ground.flushed.len();
+    ground.write(&mut again, 2 * MIB + 200_000, 100_000).unwrap();
+    ground.sync(&mut again).unwrap();
+    assert_eq!(ground.flushed.len(), promises, "the old file holds more than the new one");
+    ground.write(&mut again, 2 * MIB + 700_000, 100_000).unwrap();
+    ground.sync(&mut again).unwrap();
+    assert_eq!(ground.flushed.last().map(|(_, lsn)| *lsn), Some(2 * MIB + 700_000));
+    assert!(!again.is_replacing());
+    ground.write(&mut again, 3 * MIB, 100_000).unwrap();
+    ground.assert_safe(2 * MIB);
+}
+
+#[test]
+fn a_failed_sync_at_the_end_of_a_segment_is_repaired_whichever_it_is() {
+    let count = {
+        let mut ground = Ground::new();
+        let mut writer = ground.writer(2 * MIB);
+        ground.write(&mut writer, 3 * MIB, MIB).unwrap();
+        ground.recorder.recording().syncs()
+    };
+    for sync in count {
+        let mut ground = Ground::new();
+        let mut writer = ground.writer(2 * MIB);
+        ground.recorder.fail_at(sync, EIO);
+        let error = ground.write(&mut writer, 3 * MIB, MIB).unwrap_err();
+        assert!(matches!(error, ReceiveError::Sync { .. }), "{error:?}");
+        let mut again = SegmentWriter::replacing(ground.dir.clone(), start_at(2 * MIB), Lsn::new(3 * MIB));
+        ground.write(&mut again, 3 * MIB, MIB).unwrap();
+        assert_eq!(ground.finished.len(), 1);
+        ground.assert_safe(2 * MIB);
+    }
+}
+
+#[test]
+fn a_replacement_that_a_crash_left_behind_is_settled() {
+    let segment = name(2 * MIB);
+    for (present, settled) in [
+        // Only the replacement is left: it was complete, and the old file had just been removed.
+        (vec![".partial.tmp"], ".partial"),
+        // The old file is still there, so the replacement may not have reached as far.
+        (vec![".partial.tmp", ".partial"], ".partial"),
+        (vec![".partial.tmp", ""], ""),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Dir::open(root.path()).unwrap();
+        for suffix in &present {
+            dir.replace(&RelativePath::new(format!("{segment}{suffix}")).unwrap(), 0o600, suffix.as_bytes()).unwrap();
+        }
+        streaming_directory::settle(&dir).unwrap();
+        let names: Vec<_> = dir.entries().unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(names, [format!("{segment}{settled}").as_str()]);
+    }
+}
+
+#[test]
+fn partial_files_have_the_size_that_pg_receivewal_takes_over() {
+    let ground = Ground::new();
+    let partial = RelativePath::new(format!("{}.partial", name(2 * MIB))).unwrap();
+    let size = || ground.dir.stat(&partial).unwrap().map(|stat| stat.size);
+    ground.writer(2 * MIB).write(Lsn::new(2 * MIB), b"begin").unwrap();
+    assert_eq!(size(), Some(MIB));
+    // A crash left it shorter.
+    ground.dir.edit_file(&partial).unwrap().truncate(1000).unwrap();
+    ground.writer(2 * MIB).write(Lsn::new(2 * MIB), b"begin").unwrap();
+    assert_eq!(size(), Some(MIB));
+    // Another segment size.
+    ground.dir.edit_file(&partial).unwrap().truncate(2 * MIB).unwrap();
+    let error = ground.writer(2 * MIB).write(Lsn::new(2 * MIB), b"begin").unwrap_err();
+    assert!(matches!(error, ReceiveError::PartialSize { found, .. } if found == 2 * MIB), "{error:?}");
+}
+
+#[test]
+fn where_there_is_no_room_no_file_is_left() {
+    const ENOSPC: i32 = 28;
+    let ground = Ground::new();
+    // After the file was created.
+    ground.recorder.fail_at(1, ENOSPC);
+    let error = ground.writer(2 * MIB).write(Lsn::new(2 * MIB), b"begin").unwrap_err();
+    assert!(matches!(&error, ReceiveError::Storage(error) if error.is_disk_full()), "{error:?}");
+    assert_eq!(ground.dir.entries().unwrap(), []);
+}
+
+#[test]
+fn wal_of_another_cluster_is_not_written_over() {
+    let ground = Ground::new();
+    let partial = RelativePath::new(format!("{}.partial", name(2 * MIB))).unwrap();
+    let mut header = Vec::new();
+    header.extend(0xD110_u16.to_ne_bytes());
+    header.extend(0x0002_u16.to_ne_bytes());
+    header.extend(1_u32.to_ne_bytes());
+    header.extend((2 * MIB).to_ne_bytes());
+    header.extend([0; 8]);
+    header.extend(4711_u64.to_ne_bytes());
+    header.extend((MIB as u32).to_ne_bytes());
+    header.extend(8192_u32.to_ne_bytes());
+    ground.dir.replace(&partial, 0o600, &header).unwrap();
+    let error = ground.writer(2 * MIB).write(Lsn::new(2 * MIB), b"begin").unwrap_err();
+    let foreign = |error: &ReceiveError| match error {
+        ReceiveError::ForeignSystem { expected, found } => Some((*expected, *found)),
+        _ => None,
+    };
+    assert_eq!(foreign(&error), Some((SystemId::new(4711), SYSTEM)), "{error:?}");
+}
+
+#[test]
+fn a_gap_and_a_repetition_are_refused() {
+    let ground = Ground::new();
+    let mut writer = ground.writer(2 * MIB);
+    writer.write(Lsn::new(2 * MIB), b"abc").unwrap();
+    for found in [2 * MIB, 2 * MIB + 2, 2 * MIB + 4] {
+        let error = writer.write(Lsn::new(found), b"d").unwrap_err();
+        assert!(matches!(error, ReceiveError::OutOfOrder { expected, .. } if expected == Lsn::new(2 * MIB + 3)));
+    }
+}
+
+#[test]
+fn a_sync_without_new_wal_reports_nothing() {
+    let ground = Ground::new();
+    let mut writer = ground.writer(2 * MIB);
+    assert_eq!(writer.sync().unwrap(), None);
+    writer.write(Lsn::new(2 * MIB), b"abc").unwrap();
+    assert!(writer.sync().unwrap().is_some());
+    assert_eq!(writer.sync().unwrap(), None);
+}
+
+fn read(root: &Path, name: &str) -> Vec<u8> {
+    std::fs::read(root.join(name)).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn however_wal_is_cut_the_same_segments_come_out(
+        pieces in proptest::collection::vec((1..200_000_u64, any::<bool>()), 5..30),
+    ) {
+        let root = tempfile::tempdir().unwrap();
+        let mut writer = SegmentWriter::new(Dir::open(root.path()).unwrap(), start_at(MIB));
+        let (mut at, mut finished) = (MIB, 0);
+        for (length, sync) in pieces {
+            let data = wal(at, at + length);
+            let mut rest = &data[..];
+            while !rest.is_empty() {
+                let taken = writer.write(writer.position(), rest).unwrap();
+                rest = &rest[taken..];
+                finished += usize::from(writer.finish_segment().unwrap().is_some());
+            }
+            at += length;
+            if sync {
+                writer.sync().unwrap();
+            }
+        }
+        prop_assert_eq!(finished as u64, at / MIB - 1);
+        for segment in 1..at / MIB {
+            prop_assert!(read(root.path(), &name(segment * MIB)) == wal(segment * MIB, (segment + 1) * MIB));
+        }
+        let begun = at / MIB * MIB;
+        if at > begun {
+            let partial = read(root.path(), &format!("{}.partial", name(begun)));
+            prop_assert!(partial[..(at - begun) as usize] == wal(begun, at));
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! WAL received from real servers, compared with what `archive_command = cp` kept.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use barman_backup::{ReceiveError, ReceiverOptions, Reconnect};
+use replication_client::ErrorKind;
+use test_support::{OsUser, PgbenchLoad, Postgres, PostgresBuilder, StopMode, TempDir, pg_tool};
+use wal_format::{SystemId, WalFileName};
+
+use crate::receiving::Receiving;
+
+const MIB: u64 = 1 << 20;
+
+fn options() -> ReceiverOptions {
+    let mut options = ReceiverOptions::default();
+    options.slot = Some("barman".to_owned());
+    options
+}
+
+/// A server with small segments that keeps a copy of each, and a slot for us.
+struct Ground {
+    server: Postgres,
+    archive: PathBuf,
+    streaming: PathBuf,
+    _dir: TempDir,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let (dir, archive) = archive();
+        let server = archiving(&archive).start();
+        server.psql("select pg_create_physical_replication_slot('barman', true)");
+        Self { server, archive, streaming: dir.path().join("streaming"), _dir: dir }
+    }
+
+    fn receive(&self) -> Receiving {
+        Receiving::start(&self.server, &self.streaming, options())
+    }
+
+    /// Waits until the server has the segment's copy.
+    fn wait_archived(&self, segment: &str) {
+        self.server.wait_until(&format!("select last_archived_wal >= '{segment}' from pg_stat_archiver"));
+    }
+
+    fn segments(&self) -> Vec<String> {
+        segments(&self.streaming)
+    }
+
+    /// Compares each complete segment that was received with the server's own copy.
+    fn assert_equal_to_archive(&self) {
+        for segment in self.segments() {
+            let received = std::fs::read(self.streaming.join(&segment)).unwrap();
+            assert!(received == std::fs::read(self.archive.join(&segment)).unwrap(), "{segment} differs");
+        }
+    }
+}
+
+fn archive() -> (TempDir, PathBuf) {
+    let dir = TempDir::new();
+    let archive = dir.path().join("archive");
+    std::fs::create_dir(&archive).unwrap();
+    OsUser::of_servers().own_tree(&archive);
+    (dir, archive)
+}
+
+fn archiving(archive: &Path) -> PostgresBuilder {
+    Postgres::builder()
+        .initdb_option("--wal-segsize=1")
+        .setting("archive_mode", "on")
+        .setting("archive_command", &format!("cp %p {}/%f", archive.display()))
+}
+
+/// The complete segments in a directory, in order.
+fn segments(dir: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut segments: Vec<_> = names.filter(|name| matches!(name.parse(), Ok(WalFileName::Segment(_)))).collect();
+    segments.sort();
+    segments
+}
+
+fn partial(dir: &Path) -> Option<String> {
+    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".partial")).max()
+}
+
+#[test]
+fn what_is_received_under_load_equals_what_the_server_archived() {
+    let ground = Ground::new();
+    let receiving = ground.receive();
+    PgbenchLoad::initialise(&ground.server, 1);
+    let load = PgbenchLoad::start(&ground.server, 4);
+    ground.server.wait_until("select pg_current_wal_lsn() > '0/3000000'");
+    load.stop();
+    let last = ground.server.switch_wal();
+    receiving.wait_for(&format!("SegmentFinished {{ segment: {}", debug_name(&last)));
+    ground.wait_archived(&last);
+    let received = receiving.stop();
+
+    assert!(ground.segments().len() > 10, "{:?}", ground.segments());
+    assert_eq!(ground.segments().last(), Some(&last));
+    ground.assert_equal_to_archive();
+    // What is left is as large as pg_receivewal wants it.
+    if let Some(partial) = partial(&ground.streaming) {
+        assert_eq!(std::fs::metadata(ground.streaming.join(partial)).unwrap().len(), MIB);
+    }
+    // The slot stands where we stopped: not a byte of WAL is kept for nothing, and none is gone that we need.
+    let flushed = received.durable.unwrap().lsn();
+    ground.server.wait_until(&format!("select restart_lsn = '{flushed}' from pg_replication_slots"));
+}
+
+#[test]
+fn a_stopped_receiver_goes_on_without_a_gap() {
+    let ground = Ground::new();
+    for _ in 0..3 {
+        let receiving = ground.receive();
+        ground.server.psql("create table if not exists t as select 1; insert into t select generate_series(1, 3000)");
+        let finished = ground.server.switch_wal();
+        receiving.wait_for(&debug_name(&finished));
+        // Some of the next segment as well.
+        ground.server.psql("insert into t select generate_series(1, 1000)");
+        receiving.stop();
+        ground.server.psql("insert into t select generate_series(1, 20000)");
+    }
+    let receiving = ground.receive();
+    receiving.wait_for("StreamingDirectory");
+    let last = ground.server.switch_wal();
+    receiving.wait_for(&debug_name(&last));
+    ground.wait_archived(&last);
+    receiving.stop();
+    let received = ground.segments();
+    let archived: Vec<_> = segments(&ground.archive).into_iter().skip_while(|name| *name < received[0]).collect();
+    assert_eq!(received, archived);
+    ground.assert_equal_to_archive();
+}
+
+#[test]
+fn pg_receivewal_and_we_take_turns() {
+    let ground = Ground::new();
+    for turn in 0..2 {
+        let receiving = ground.receive();
+        ground.server.psql("create table if not exists t as select 1; insert into t select generate_series(1, 10000)");
+        receiving.wait_for(&debug_name(&ground.server.switch_wal()));
+        ground.server.psql("insert into t select generate_series(1, 100)");
+        receiving.stop();
+        assert!(partial(&ground.streaming).is_some(), "turn {turn}");
+
+        let mut theirs = Command::new(pg_tool(15, "pg_receivewal"));
+        theirs.args(["--no-loop", "--slot=barman", "-d", &ground.server.conninfo(), "-D"]).arg(&ground.streaming);
+        let mut theirs = theirs.stdin(Stdio::null()).spawn().unwrap();
+        ground.server.wait_until("select active from pg_replication_slots");
+        let finished = ground.server.switch_wal();
+        ground.server.psql("insert into t select generate_series(1, 100)");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !ground.streaming.join(&finished).exists() {
+            assert!(Instant::now() < deadline && theirs.try_wait().unwrap().is_none(), "pg_receivewal did not go on");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        theirs.kill().unwrap();
+        theirs.wait().unwrap();
+        ground.server.wait_until("select not active from pg_replication_slots");
+    }
+    ground.wait_archived(ground.segments().last().unwrap());
+    ground.assert_equal_to_archive();
+}
+
+#[test]
+fn a_promotion_is_followed_with_the_history_first() {
+    let (_dir, archive) = archive();
+    let primary = archiving(&archive).start();
+    let mut standby = archiving(&archive).start_standby_of(&primary);
+    let dir = TempDir::new();
+    let streaming = dir.path().join("streaming");
+    let receiving = Receiving::start(&standby, &streaming, ReceiverOptions::default());
+    receiving.wait_for("ServerPosition");
+    primary.psql("create table t as select generate_series(1, 10000)");
+    let finished = primary.switch_wal();
+    receiving.wait_for(&debug_name(&finished));
+
+    standby.promote();
+    receiving.wait_for("TimelineSwitch { from: TimelineId(1), to: TimelineId(2)");
+    standby.psql("create table u as select generate_series(1, 10000)");
+    let finished = standby.switch_wal();
+    assert!(finished.starts_with("00000002"));
+    receiving.wait_for(&debug_name(&finished));
+    standby.wait_until(&format!("select last_archived_wal >= '{finished}' from pg_stat_archiver"));
+    receiving.stop();
+
+    let received = std::fs::read(streaming.join("00000002.history")).unwrap();
+    assert!(received == std::fs::read(archive.join("00000002.history")).unwrap());
+    for segment in segments(&streaming).iter().filter(|name| name.starts_with("00000002")) {
+        let bytes = std::fs::read(streaming.join(segment)).unwrap();
+        assert!(bytes == std::fs::read(archive.join(segment)).unwrap(), "{segment} differs");
+    }
+    // Started again on the new timeline, it goes on there.
+    let receiving = Receiving::start(&standby, &streaming, ReceiverOptions::default());
+    let connected = receiving.wait_for("Connected");
+    assert!(connected.contains("timeline: TimelineId(2)"), "{connected}");
+    receiving.stop();
+}
+
+#[test]
+fn commits_that_wait_for_us_do_not_wait_long() {
+    let ground = Ground::new();
+    let mut synchronous = options();
+    synchronous.synchronous = true;
+    let receiving = Receiving::start(&ground.server, &ground.streaming, synchronous);
+    receiving.wait_for("Connected");
+    ground.server.psql("alter system set synchronous_standby_names = 'barman_receive_wal'; select pg_reload_conf()");
+    ground.server.wait_until("select sync_state = 'sync' from pg_stat_replication");
+    let begun = Instant::now();
+    ground.server.psql(&"create table t(i int); drop table t;".repeat(20));
+    assert!(begun.elapsed() < Duration::from_secs(10), "40 commits took {:?}", begun.elapsed());
+    receiving.stop();
+}
+
+#[test]
+fn a_server_that_shuts_down_waits_until_all_its_wal_is_safe() {
+    let mut ground = Ground::new();
+    let receiving = ground.receive();
+    receiving.wait_for("Connected");
+    ground.server.psql("create table t as select generate_series(1, 10000)");
+    ground.server.stop(StopMode::Fast);
+    assert!(receiving.failed().is_transient());
+    ground.server.start_again();
+    // The last record that it wrote is the shutdown checkpoint.
+    let checkpoint = "from pg_control_checkpoint()";
+    let segment = ground.server.psql(&format!("select pg_walfile_name(checkpoint_lsn) {checkpoint}"));
+    let offset =
+        ground.server.psql(&format!("select checkpoint_lsn - '0/0' {checkpoint}")).parse::<u64>().unwrap() % MIB;
+    let record = |file: PathBuf| std::fs::read(file).unwrap()[offset as usize..][..64].to_vec();
+    let written = record(ground.server.data_dir().join("pg_wal").join(&segment));
+    assert_eq!(record(ground.streaming.join(format!("{segment}.partial"))), written);
+}
+
+#[test]
+fn with_reconnecting_a_crash_of_the_server_leaves_no_gap() {
+    let mut ground = Ground::new();
+    let mut reconnecting = options();
+    let (first, longest) = (Duration::from_millis(100), Duration::from_millis(200));
+    reconnecting.reconnect = Some(Reconnect { first, longest });
+    let receiving = Receiving::start(&ground.server, &ground.streaming, reconnecting);
+    receiving.wait_for("Connected");
+    ground.server.psql("create table t as select generate_series(1, 30000)");
+    ground.server.stop(StopMode::Immediate);
+    receiving.wait_for("Reconnecting");
+    ground.server.start_again();
+    let last = ground.server.switch_wal();
+    receiving.wait_for(&debug_name(&last));
+    ground.wait_archived(&last);
+    receiving.stop();
+    let received = ground.segments();
+    let archived: Vec<_> = segments(&ground.archive).into_iter().skip_while(|name| *name < received[0]).collect();
+    assert_eq!(received, archived);
+    ground.assert_equal_to_archive();
+}
+
+#[test]
+fn it_starts_after_the_newest_archived_segment_where_nothing_is_streamed_yet() {
+    let ground = Ground::new();
+    let archived = ground.server.switch_wal();
+    ground.server.switch_wal();
+    let mut after = options();
+    after.newest_archived = Some(archived.parse().unwrap());
+    let receiving = Receiving::start(&ground.server, &ground.streaming, after);
+    receiving.wait_for("reason: Archive");
+    let next = receiving.wait_for("SegmentFinished");
+    receiving.stop();
+    let next_number = u32::from_str_radix(&archived[16..], 16).unwrap() + 1;
+    assert!(next.contains(&format!("segment: {next_number} ")), "{next} after {archived}");
+}
+
+#[test]
+fn another_cluster_is_refused_before_anything_is_written() {
+    let ground = Ground::new();
+    let mut foreign = options();
+    foreign.system = Some(SystemId::new(4711));
+    let error = Receiving::start(&ground.server, &ground.streaming, foreign).failed();
+    assert!(matches!(error, ReceiveError::ForeignSystem { expected, .. } if expected == SystemId::new(4711)));
+    assert_eq!(std::fs::read_dir(&ground.streaming).unwrap().count(), 0);
+}
+
+#[test]
+fn a_slot_that_is_missing_or_busy_is_named() {
+    let ground = Ground::new();
+    let mut missing = options();
+    missing.slot = Some("nobody".to_owned());
+    let error = Receiving::start(&ground.server, &ground.streaming, missing).failed();
+    assert!(matches!(&error, ReceiveError::SlotMissing { slot } if slot == "nobody"), "{error:?}");
+
+    let receiving = ground.receive();
+    receiving.wait_for("Connected");
+    ground.server.wait_until("select active from pg_replication_slots");
+    let other = ground._dir.path().join("other");
+    let error = Receiving::start(&ground.server, &other, options()).failed();
+    let ReceiveError::Connection(error) = error else { panic!("{error:?}") };
+    assert!(matches!(error.kind(), ErrorKind::SlotInUse { slot, .. } if slot == "barman"), "{error:?}");
+    receiving.stop();
+}
+
+#[test]
+fn wal_that_the_server_has_removed_is_named() {
+    let ground = Ground::new();
+    let oldest = ground.server.psql("select min(name) from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'");
+    ground.server.psql("select pg_drop_replication_slot('barman')");
+    for _ in 0..4 {
+        ground.server.switch_wal();
+    }
+    ground
+        .server
+        .psql("alter system set wal_keep_size = 0; alter system set min_wal_size = '2MB'; select pg_reload_conf()");
+    ground.wait_archived(&oldest);
+    ground.server.psql("checkpoint; select pg_switch_wal(); checkpoint");
+    let mut removed = ReceiverOptions::default();
+    removed.newest_archived = Some(oldest.parse().unwrap());
+    let error = Receiving::start(&ground.server, &ground.streaming, removed).failed();
+    let ReceiveError::Connection(error) = error else { panic!("{error:?}") };
+    assert!(matches!(error.kind(), ErrorKind::WalRemoved { .. }), "{error:?}");
+}
+
+/// How an event shows a segment.
+fn debug_name(segment: &str) -> String {
+    format!("{:?}", segment.parse::<wal_format::SegmentName>().unwrap())
+}
