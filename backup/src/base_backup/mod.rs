@@ -14,7 +14,7 @@ use std::pin::pin;
 
 use barman_catalog::BackupData;
 use barman_storage::{Cancel, Cancelled};
-use replication_client::{BackupEnd, BackupEvent, BackupStart, BaseBackup, Client, Tablespace};
+use replication_client::{BackupEnd, BackupEvent, BaseBackup, Client, Tablespace};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -87,10 +87,11 @@ pub async fn run(
 
     let (pieces, received) = mpsc::channel(CAPACITY);
     let (verified, is_verified) = oneshot::channel();
-    let (cancel_placement, sync_jobs) = (cancel.clone(), options.sync_jobs);
+    let (cancel_placement, sync_jobs, start_lsn) = (cancel.clone(), options.sync_jobs, start.start_lsn);
     let placing = tokio::task::spawn_blocking(move || {
         let data = create(&oids)?;
-        Placement { data: &data, cancel: &cancel_placement, sync_jobs }.run(PieceReader::new(received), verified)
+        let placement = Placement { data: &data, cancel: &cancel_placement, sync_jobs, start: start_lsn };
+        placement.run(PieceReader::new(received), verified)
     });
     let received = receive(stream, pieces, cancel, events).await;
     if let Ok(files) = is_verified.await {
@@ -101,7 +102,16 @@ pub async fn run(
     let (Some(end), placed) = (received?, placed?) else {
         unreachable!("the thread stops listening only to fail");
     };
-    finished(start, end, placed)
+    Ok(BaseBackupResult {
+        start: start.start_lsn,
+        end: end.end_lsn,
+        timeline: start.timeline,
+        tablespaces: start.tablespaces.into_iter().filter(|tablespace| tablespace.oid.is_some()).collect(),
+        label_text: placed.label_text,
+        label: placed.label,
+        size: placed.size,
+        files: placed.files,
+    })
 }
 
 /// Passes what the server sends on to the thread; returns how the backup ended, or `None` if the thread has given up.
@@ -156,21 +166,4 @@ async fn joined(placing: JoinHandle<Result<Placed, BaseBackupError>>) -> Result<
         Ok(placed) => placed,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
-}
-
-fn finished(start: BackupStart, end: BackupEnd, placed: Placed) -> Result<BaseBackupResult, BaseBackupError> {
-    let label = BackupLabel::parse(&placed.label).map_err(BaseBackupError::Label)?;
-    if label.start_lsn != start.start_lsn {
-        return Err(BaseBackupError::LabelStart { expected: start.start_lsn, found: label.start_lsn });
-    }
-    Ok(BaseBackupResult {
-        start: start.start_lsn,
-        end: end.end_lsn,
-        timeline: start.timeline,
-        tablespaces: start.tablespaces.into_iter().filter(|tablespace| tablespace.oid.is_some()).collect(),
-        label_text: placed.label,
-        label,
-        size: placed.size,
-        files: placed.files,
-    })
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use barman_catalog::BackupData;
 use barman_storage::{Cancel, Dir, OutFile, Published, RelativePath};
 use tokio::sync::oneshot;
+use wal_format::{BackupLabel, Lsn};
 
 use super::archive::{Unpacked, Unpacker};
 use super::error::{ArchiveName, BaseBackupError};
@@ -24,6 +25,8 @@ pub(super) struct Placement<'a> {
     pub(super) data: &'a BackupData,
     pub(super) cancel: &'a Cancel,
     pub(super) sync_jobs: NonZeroUsize,
+    /// Where the server said that the backup starts.
+    pub(super) start: Lsn,
 }
 
 /// What was put there.
@@ -34,7 +37,9 @@ pub(super) struct Placed {
     /// How many files the manifest names.
     pub(super) files: u64,
     /// The text of `backup_label`.
-    pub(super) label: String,
+    pub(super) label_text: String,
+    /// What it says.
+    pub(super) label: BackupLabel,
 }
 
 impl Placement<'_> {
@@ -52,9 +57,9 @@ impl Placement<'_> {
     ) -> Result<Placed, BaseBackupError> {
         let Unpacked { files, bytes, links } = self.unpack(&mut pieces)?;
         self.link_tablespaces(&links)?;
-        let label = self.label()?;
+        let (label_text, label) = self.label()?;
         let (files, manifest_size) = self.check_and_sync(pieces, files.into_index(), verified)?;
-        Ok(Placed { size: bytes + manifest_size, files, label })
+        Ok(Placed { size: bytes + manifest_size, files, label_text, label })
     }
 
     fn unpack(&self, pieces: &mut PieceReader) -> Result<Unpacked, BaseBackupError> {
@@ -90,9 +95,14 @@ impl Placement<'_> {
         Ok(())
     }
 
-    fn label(&self) -> Result<String, BaseBackupError> {
-        let label = self.data.data.read(&RelativePath::literal("backup_label"), MAX_LABEL)?;
-        label.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(BaseBackupError::LabelMissing)
+    fn label(&self) -> Result<(String, BackupLabel), BaseBackupError> {
+        let bytes = self.data.data.read(&RelativePath::literal("backup_label"), MAX_LABEL)?;
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(BaseBackupError::LabelMissing)?;
+        let label = BackupLabel::parse(&text).map_err(BaseBackupError::Label)?;
+        if label.start_lsn != self.start {
+            return Err(BaseBackupError::LabelStart { expected: self.start, found: label.start_lsn });
+        }
+        Ok((text, label))
     }
 
     /// Invariant 3: the manifest gets its name when everything that it names is durable.

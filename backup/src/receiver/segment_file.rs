@@ -130,8 +130,9 @@ impl SegmentFile {
         };
         let mut file = dir.create_file(&path, MODE)?;
         if let Err(error) = file.allocate(size.bytes()) {
-            // No room. A file of part of the size would keep pg_receivewal from taking over.
-            dir.remove_file(&path)?;
+            // A file of part of the size would keep pg_receivewal from taking over. Without this, Barman cuts it to
+            // nothing and we go on with it, so a failure to remove it is not worth hiding the first one.
+            let _ = dir.remove_file(&path);
             return Err(error.into());
         }
         Ok(Self { dir: dir.clone(), segment, file, entry })
@@ -162,7 +163,7 @@ fn put_in_place(dir: &Dir, segment: SegmentName) -> Result<(), ReceiveError> {
 fn refuse_foreign(dir: &Dir, path: &RelativePath, expected: SystemId) -> Result<(), ReceiveError> {
     let mut header = Vec::new();
     let read = dir.open_file(path)?.take(SegmentHeader::LEN as u64).read_to_end(&mut header);
-    read.map_err(|source| barman_storage::Error::new(Operation::Read, path.as_path(), source))?;
+    read.map_err(|source| barman_storage::Error::new(Operation::Read, dir.path().join(path), source))?;
     match SegmentHeader::parse(&header) {
         Ok(header) if header.system_id != expected => {
             Err(ReceiveError::ForeignSystem { expected: header.system_id, found: expected })

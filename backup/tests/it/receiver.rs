@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use barman_backup::{ReceiveError, ReceiverOptions, Reconnect};
+use barman_storage::testing::{Recorder, Recording};
 use replication_client::ErrorKind;
 use test_support::{OsUser, PgbenchLoad, Postgres, PostgresBuilder, StopMode, TempDir, pg_tool};
 use wal_format::{SystemId, WalFileName};
@@ -24,7 +25,7 @@ struct Ground {
     server: Postgres,
     archive: PathBuf,
     streaming: PathBuf,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Ground {
@@ -32,7 +33,7 @@ impl Ground {
         let (dir, archive) = archive();
         let server = archiving(&archive).start();
         server.psql("select pg_create_physical_replication_slot('barman', true)");
-        Self { server, archive, streaming: dir.path().join("streaming"), _dir: dir }
+        Self { server, archive, streaming: dir.path().join("streaming"), dir }
     }
 
     fn receive(&self) -> Receiving {
@@ -257,6 +258,37 @@ fn with_reconnecting_a_crash_of_the_server_leaves_no_gap() {
 }
 
 #[test]
+fn after_a_failed_sync_the_segment_is_received_again() {
+    let ground = Ground::new();
+    let recorder = Recorder::start(ground.dir.path());
+    let mut often = options();
+    often.status_interval = Duration::from_secs(1);
+    let receiving = Receiving::start(&ground.server, &ground.streaming, often);
+    receiving.wait_for("Connected");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let wait_for = |reached: &dyn Fn(&Recording) -> bool| {
+        while !reached(&recorder.recording()) {
+            assert!(Instant::now() < deadline, "{:?}", receiving.events());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    // Between two ticks, so that the change after the next write is the sync of the next tick.
+    let ends_with_sync = |recording: &Recording| recording.syncs().last() == Some(&recording.len().wrapping_sub(1));
+    ground.server.psql("create table t (i int)");
+    wait_for(&ends_with_sync);
+    ground.server.psql("insert into t values (1)");
+    wait_for(&|recording| !ends_with_sync(recording));
+    recorder.fail_at(recorder.position(), 5);
+    receiving.wait_for("SyncFailed");
+
+    let finished = ground.server.switch_wal();
+    receiving.wait_for(&debug_name(&finished));
+    ground.wait_archived(&finished);
+    receiving.stop();
+    ground.assert_equal_to_archive();
+}
+
+#[test]
 fn it_starts_after_the_newest_archived_segment_where_nothing_is_streamed_yet() {
     let ground = Ground::new();
     let archived = ground.server.switch_wal();
@@ -292,7 +324,7 @@ fn a_slot_that_is_missing_or_busy_is_named() {
     let receiving = ground.receive();
     receiving.wait_for("Connected");
     ground.server.wait_until("select active from pg_replication_slots");
-    let other = ground._dir.path().join("other");
+    let other = ground.dir.path().join("other");
     let error = Receiving::start(&ground.server, &other, options()).failed();
     let ReceiveError::Connection(error) = error else { panic!("{error:?}") };
     assert!(matches!(error.kind(), ErrorKind::SlotInUse { slot, .. } if slot == "barman"), "{error:?}");

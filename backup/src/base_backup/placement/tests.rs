@@ -13,7 +13,8 @@ const MAIN: Piece = Piece::Border(Border::Archive(ArchiveName::Main));
 const TABLESPACE: Piece = Piece::Border(Border::Archive(ArchiveName::Tablespace(16386)));
 const MANIFEST: Piece = Piece::Border(Border::Manifest);
 const END: Piece = Piece::Border(Border::End);
-const LABEL: (&str, &[u8]) = ("backup_label", b"START");
+const LABEL_TEXT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../wal-format/testdata/15/backup_label"));
+const LABEL: (&str, &[u8]) = ("backup_label", LABEL_TEXT.as_bytes());
 const FILE: (&str, &[u8]) = ("PG_VERSION", b"15\n");
 
 fn tar(files: &[(&str, &[u8])]) -> Piece {
@@ -60,14 +61,19 @@ fn manifest(files: &[(&str, &[u8])]) -> Piece {
 struct Ground {
     root: tempfile::TempDir,
     data: BackupData,
+    /// Where the server says that the backup starts.
+    start: Lsn,
 }
 
 impl Ground {
     fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
+        Self::below(tempfile::tempdir().unwrap())
+    }
+
+    fn below(root: tempfile::TempDir) -> Self {
         let dir = |name: &str| Dir::create(&root.path().join(name), 0o700).unwrap();
         let data = BackupData { data: dir("data"), tablespaces: BTreeMap::from([(16386, dir("16386"))]) };
-        Self { root, data }
+        Self { root, data, start: BackupLabel::parse(LABEL_TEXT).unwrap().start_lsn }
     }
 
     fn place(&self, pieces: Vec<Piece>) -> Result<Placed, BaseBackupError> {
@@ -77,7 +83,8 @@ impl Ground {
         }
         drop(sender);
         let (verified, _) = oneshot::channel();
-        let placement = Placement { data: &self.data, cancel: &Cancel::new(), sync_jobs: NonZeroUsize::MIN };
+        let (cancel, sync_jobs) = (Cancel::new(), NonZeroUsize::MIN);
+        let placement = Placement { data: &self.data, cancel: &cancel, sync_jobs, start: self.start };
         placement.run(PieceReader::new(receiver), verified)
     }
 
@@ -112,7 +119,7 @@ fn a_complete_backup_gets_its_links_and_last_its_manifest() {
         END,
     ];
     let placed = ground.place(pieces).unwrap();
-    assert_eq!((placed.files, placed.label.as_str()), (3, "START"));
+    assert_eq!((placed.files, placed.label_text.as_str()), (3, LABEL_TEXT));
     assert!(ground.has_manifest());
     assert_eq!(placed.size, ground.data.size().unwrap());
     let through_link = ground.root.path().join("data/pg_tblspc/16386/PG_15_1/5");
@@ -176,12 +183,25 @@ fn parts_in_a_wrong_order_are_refused() {
 }
 
 #[test]
+fn a_label_that_is_none_or_another_backup_s_is_refused() {
+    let none = ("backup_label", &b"START"[..]);
+    let error = Ground::fail(vec![MAIN, tar(&[none]), MANIFEST, manifest(&[none]), END]);
+    assert!(matches!(error, BaseBackupError::Label(_)), "{error:?}");
+
+    let found = Ground::new().start;
+    let ground = Ground { start: Lsn::new(7), ..Ground::new() };
+    let error = ground.place(vec![MAIN, tar(&[LABEL]), MANIFEST, manifest(&[LABEL]), END]).unwrap_err();
+    assert!(
+        matches!(error, BaseBackupError::LabelStart { expected, found: other } if (expected, other) == (Lsn::new(7), found))
+    );
+    assert!(!ground.has_manifest());
+}
+
+#[test]
 fn the_manifest_appears_only_after_everything_else_is_durable() {
     let root = tempfile::tempdir().unwrap();
     let recorder = barman_storage::testing::Recorder::start(root.path());
-    let dir = |name: &str| Dir::create(&root.path().join(name), 0o700).unwrap();
-    let data = BackupData { data: dir("data"), tablespaces: BTreeMap::from([(16386, dir("16386"))]) };
-    let ground = Ground { root, data };
+    let ground = Ground::below(root);
     let listed = [LABEL, FILE, ("base/1", b"one"), ("pg_tblspc/16386/5", b"table")];
     let main = tar(&[LABEL, FILE, ("base/", b""), ("base/1", b"one"), ("pg_tblspc/", b"")]);
     let table = tar(&[("5", b"table")]);
