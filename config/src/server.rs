@@ -188,6 +188,12 @@ impl BackupMethod {
         }
     }
 
+    /// Whether backups come over the replication protocol.
+    #[must_use]
+    pub const fn is_postgres(self) -> bool {
+        matches!(self, Self::Postgres)
+    }
+
     /// What it is called in configurations.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

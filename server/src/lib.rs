@@ -1,1 +1,47 @@
-//! One configured server: backup, archive, check, cron, restore
+//! One configured server: everything that needs its configuration, its catalog and its connections at once.
+//!
+//! The crates below each know one thing: how WAL is received, what the catalog holds, what a restore takes. A command
+//! needs several of them in the right order, under the right locks, with the options that the configuration gives. That
+//! is what a [`Server`] does; what it reports is values and events, which the command line renders.
+//!
+//! ```no_run
+//! use barman_config::{Configuration, OsFiles};
+//! use barman_catalog::LocalZone;
+//! use barman_server::Server;
+//! use replication_client::Environment;
+//! use wal_format::Timestamp;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let configuration = Configuration::load("/etc/barman.conf".as_ref(), &OsFiles)?;
+//! let config = configuration.servers.get("main").ok_or("no server main")?;
+//! let server = Server::assemble(&configuration.global, config, &Environment::default(), LocalZone::system());
+//! let now = Timestamp::from_unix_micros(1_795_193_433_000_000);
+//! for check in server.check(None, now).await.failed() {
+//!     println!("{}: {}", check.name, check.hint);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
+
+mod archive_wal;
+mod backup;
+mod check;
+mod cron;
+mod error;
+mod get_wal;
+pub mod human;
+mod listing;
+mod postgres;
+mod receive_wal;
+mod restore;
+mod server;
+
+pub use backup::{BackupEvent, BackupRequest, Events, Wait, WalPosition};
+pub use check::{CheckReport, CheckResult};
+pub use cron::Task;
+pub use error::{Error, one_line};
+pub use listing::{BackupDetail, BackupSummary};
+pub use postgres::WalSwitch;
+pub use server::Server;

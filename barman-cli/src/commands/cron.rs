@@ -1,0 +1,54 @@
+//! `cron`
+
+use crate::context::{Context, Disabled, Inactive};
+use crate::detached;
+use crate::error::CommandError;
+use barman_server::Task;
+use std::ffi::OsString;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Let the processes started here keep standard output and error
+    #[arg(long)]
+    keep_descriptors: bool,
+}
+
+pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
+    for config in context.select(&["all".to_owned()], Inactive::Skipped, Disabled::Skipped)? {
+        // One server's trouble must not keep the others from their maintenance.
+        if let Err(error) = maintain(context, &config.name, arguments) {
+            error.report(&context.output);
+        }
+    }
+    Ok(())
+}
+
+fn maintain(context: &Context, name: &str, arguments: &Arguments) -> Result<(), CommandError> {
+    let server = context.server(name)?;
+    for task in &server.maintenance()? {
+        announce(context, name, task);
+        let command = command_line(context, name, task);
+        detached::spawn(&command, arguments.keep_descriptors)
+            .map_err(|error| CommandError::new(format!("cannot start {}: {error}", task.command())))?;
+    }
+    Ok(server.refuse_unsupported(barman_config::Command::Cron)?)
+}
+
+fn announce(context: &Context, name: &str, task: &Task) {
+    match task {
+        Task::ArchiveWal => context.output.info(&format!("Starting WAL archiving for server {name}")),
+        Task::ReceiveWal => context.output.info(&format!("Starting streaming archiver for server {name}")),
+        Task::CheckBackup(id) => context.output.info(&format!("Starting check-backup for backup {id} of server {name}")),
+    }
+}
+
+/// Returns the arguments with which this program carries `task` out.
+fn command_line(context: &Context, server: &str, task: &Task) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec!["-c".into(), context.config_file.clone().into(), "-q".into()];
+    words.push(task.command().into());
+    words.push(server.into());
+    if let Task::CheckBackup(id) = task {
+        words.push(id.to_string().into());
+    }
+    words
+}

@@ -1,0 +1,80 @@
+//! One file a subcommand: its arguments, one call into the libraries, and what it says.
+
+mod archive_wal;
+mod backup;
+mod check;
+mod check_backup;
+mod cron;
+mod get_wal;
+mod list_backups;
+mod list_servers;
+mod receive_wal;
+mod restore;
+mod show_backup;
+mod switch_wal;
+mod unbuilt;
+
+use crate::context::Context;
+use crate::error::CommandError;
+use clap::Subcommand;
+use std::ffi::OsString;
+
+/// What `barman` can be told to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Archive the WAL files that have arrived
+    ArchiveWal(archive_wal::Arguments),
+    /// Take a base backup
+    Backup(backup::Arguments),
+    /// Check that everything a backup needs is in order
+    Check(check::Arguments),
+    /// Check that the WAL a backup needs has been archived, and update its status
+    CheckBackup(check_backup::Arguments),
+    /// Run the maintenance that is due: call this every minute
+    Cron(cron::Arguments),
+    /// Print a WAL file, decompressed
+    GetWal(get_wal::Arguments),
+    /// List the backups of a server
+    #[command(alias = "list-backup")]
+    ListBackups(list_backups::Arguments),
+    /// List the configured servers
+    #[command(alias = "list-server")]
+    ListServers(list_servers::Arguments),
+    /// Receive WAL through streaming replication
+    ReceiveWal(receive_wal::Arguments),
+    /// Restore a backup, up to a recovery target
+    #[command(alias = "recover")]
+    Restore(Box<restore::Arguments>),
+    /// Show one backup in detail
+    #[command(alias = "show-backups")]
+    ShowBackup(show_backup::Arguments),
+    /// Close the current WAL segment of a server
+    #[command(alias = "switch-xlog")]
+    SwitchWal(switch_wal::Arguments),
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
+}
+
+impl Command {
+    /// Carries the command out.
+    ///
+    /// # Errors
+    /// Why it ended early. What concerns only one of several servers is reported and does not end it.
+    pub(crate) fn run(&self, context: &Context) -> Result<(), CommandError> {
+        match self {
+            Self::ArchiveWal(arguments) => archive_wal::run(context, arguments),
+            Self::Backup(arguments) => backup::run(context, arguments),
+            Self::Check(arguments) => check::run(context, arguments),
+            Self::CheckBackup(arguments) => check_backup::run(context, arguments),
+            Self::Cron(arguments) => cron::run(context, arguments),
+            Self::GetWal(arguments) => get_wal::run(context, arguments),
+            Self::ListBackups(arguments) => list_backups::run(context, arguments),
+            Self::ListServers(arguments) => list_servers::run(context, arguments),
+            Self::ReceiveWal(arguments) => receive_wal::run(context, arguments),
+            Self::Restore(arguments) => restore::run(context, arguments),
+            Self::ShowBackup(arguments) => show_backup::run(context, arguments),
+            Self::SwitchWal(arguments) => switch_wal::run(context, arguments),
+            Self::Other(words) => unbuilt::run(words),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! `restore`
+
+mod report;
+mod target;
+
+use super::unbuilt::UnbuiltOptions;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::progress::Progress;
+use barman_pitr::{
+    BackupChoice, PlanWarning, Relocation, RestoreEvent, RestoreOptions, RestorePlan, RestoreRequest, WalSupply,
+};
+use barman_server::Server;
+use barman_storage::{Cancel, RelativePath};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Instant;
+
+#[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    target: target::Arguments,
+
+    /// Start as a standby server
+    #[arg(long)]
+    standby_mode: bool,
+
+    /// Put a tablespace elsewhere: NAME:LOCATION (repeatable)
+    #[arg(long, value_name = "NAME:LOCATION")]
+    tablespace: Vec<String>,
+
+    /// Put the WAL for recovery to a target here instead of DEST/barman_wal
+    #[arg(long, value_name = "DIR")]
+    staging_wal_directory: Option<PathBuf>,
+
+    /// Let the server fetch WAL from Barman
+    #[arg(long, overrides_with = "no_get_wal")]
+    get_wal: bool,
+
+    /// Copy WAL to the server
+    #[arg(long)]
+    no_get_wal: bool,
+
+    /// Copy unfinished segments, too
+    #[arg(long)]
+    partial_wal: bool,
+
+    /// The file that receives the recovery settings
+    #[arg(long, value_name = "FILE", default_value = RestoreRequest::RECOVERY_CONF_FILE)]
+    recovery_conf_filename: String,
+
+    /// How many files to copy at a time
+    #[arg(short, long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+
+    #[command(flatten)]
+    unbuilt: Unbuilt,
+
+    /// The server
+    server_name: String,
+
+    /// The backup: its id, its name, a word such as `latest`, or `auto` for the one that suits the target
+    backup_id: String,
+
+    /// The new data directory
+    destination_directory: PathBuf,
+}
+
+/// Options of Barman that are not built yet.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+#[allow(clippy::struct_excessive_bools)]
+struct Unbuilt {
+    #[arg(long, hide = true)]
+    remote_ssh_command: Option<String>,
+    #[arg(long, hide = true)]
+    bwlimit: Option<String>,
+    #[arg(long, hide = true)]
+    retry_times: Option<String>,
+    #[arg(long, hide = true)]
+    retry_sleep: Option<String>,
+    #[arg(long, hide = true)]
+    no_retry: bool,
+    #[arg(long, hide = true)]
+    jobs_start_batch_period: Option<String>,
+    #[arg(long, hide = true)]
+    jobs_start_batch_size: Option<String>,
+    #[arg(long, hide = true)]
+    network_compression: bool,
+    #[arg(long, hide = true)]
+    no_network_compression: bool,
+    #[arg(long, hide = true)]
+    recovery_staging_path: Option<String>,
+    #[arg(long, hide = true)]
+    local_staging_path: Option<String>,
+    #[arg(long, hide = true)]
+    staging_path: Option<String>,
+    #[arg(long, hide = true)]
+    staging_location: Option<String>,
+    #[arg(long, hide = true)]
+    combine_mode: Option<String>,
+    #[arg(long, hide = true)]
+    recovery_option_port: Option<String>,
+    #[arg(long, hide = true)]
+    restore_command: Option<String>,
+    #[arg(long, hide = true)]
+    delta_restore: bool,
+    #[arg(long, hide = true)]
+    no_delta_restore: bool,
+    #[arg(long, hide = true)]
+    snapshot_recovery_instance: Option<String>,
+    #[arg(long, hide = true)]
+    snapshot_recovery_zone: Option<String>,
+    #[arg(long, hide = true)]
+    gcp_zone: Option<String>,
+    #[arg(long, hide = true)]
+    azure_resource_group: Option<String>,
+    #[arg(long, hide = true)]
+    aws_region: Option<String>,
+}
+
+impl Unbuilt {
+    /// What turns something off that is not here anyway is accepted, as is what tunes rsync, which is not used.
+    fn refuse(&self) -> Result<(), CommandError> {
+        UnbuiltOptions::default()
+            .option("--remote-ssh-command", self.remote_ssh_command.is_some())
+            .option("--bwlimit", self.bwlimit.as_ref().is_some_and(|limit| limit != "0"))
+            .option("--network-compression", self.network_compression)
+            .option("--recovery-staging-path", self.recovery_staging_path.is_some())
+            .option("--local-staging-path", self.local_staging_path.is_some())
+            .option("--staging-path", self.staging_path.is_some())
+            .option("--staging-location", self.staging_location.is_some())
+            .option("--combine-mode", self.combine_mode.is_some())
+            .option("--recovery-option-port", self.recovery_option_port.is_some())
+            .option("--restore-command", self.restore_command.is_some())
+            .option("--delta-restore", self.delta_restore)
+            .option("--snapshot-recovery-instance", self.snapshot_recovery_instance.is_some())
+            .option("--snapshot-recovery-zone", self.snapshot_recovery_zone.is_some())
+            .option("--gcp-zone", self.gcp_zone.is_some())
+            .option("--azure-resource-group", self.azure_resource_group.is_some())
+            .option("--aws-region", self.aws_region.is_some())
+            .refuse()
+    }
+}
+
+pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
+    arguments.unbuilt.refuse()?;
+    let server = context.single_server(&arguments.server_name)?;
+    let request = request(context, &server, arguments)?;
+    let cancel = Cancel::new();
+    let started = (context.now(), Instant::now());
+    let plan = server.plan_restore(&request, context.now(), &cancel)?;
+    announce(context, &server, &plan);
+    let options = RestoreOptions { jobs: jobs(&server, arguments), cancel: cancel.clone() };
+    let narrator = Narrator { context, progress: Mutex::new(None) };
+    let restored = context.run_until_signal(&cancel, || server.restore(&plan, &options, &|event| narrator.event(event)))??;
+    report::show(context, &plan, &request, &restored, started);
+    Ok(())
+}
+
+fn request(context: &Context, server: &Server, arguments: &Arguments) -> Result<RestoreRequest, CommandError> {
+    let config = server.config();
+    let backup = match arguments.backup_id.as_str() {
+        "auto" => BackupChoice::Auto,
+        word => BackupChoice::Id(server.catalog().resolve(word)?.backup_id),
+    };
+    let uses_get_wal = arguments.get_wal || (config.get_wal && !arguments.no_get_wal);
+    let user = context.configuration.global.barman_user.clone();
+    let relocations = arguments.tablespace.iter().map(|rule| relocation(rule)).collect::<Result<_, _>>()?;
+    let recovery_conf_file = RelativePath::new(&arguments.recovery_conf_filename)
+        .map_err(|error| CommandError::from_error(&error).hinted("name a file below the data directory"))?;
+    Ok(RestoreRequest {
+        backup,
+        destination: std::path::absolute(&arguments.destination_directory)
+            .map_err(|error| CommandError::new(format!("the destination directory is unusable: {error}")))?,
+        target: arguments.target.parse()?,
+        standby_mode: arguments.standby_mode,
+        wal: match uses_get_wal {
+            true => WalSupply::GetWal { user },
+            false => WalSupply::Copy { staging: arguments.staging_wal_directory.clone(), partial: arguments.partial_wal },
+        },
+        relocations,
+        recovery_conf_file,
+    })
+}
+
+fn relocation(rule: &str) -> Result<Relocation, CommandError> {
+    rule.parse().map_err(|_| {
+        CommandError::new(format!("Invalid tablespace relocation rule '{rule}'"))
+            .hinted("The valid syntax for a relocation rule is NAME:LOCATION")
+    })
+}
+
+fn jobs(server: &Server, arguments: &Arguments) -> NonZeroUsize {
+    let configured = usize::try_from(server.config().parallel_jobs).ok().and_then(NonZeroUsize::new);
+    arguments.jobs.or(configured).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Says what is going to happen, before anything does.
+fn announce(context: &Context, server: &Server, plan: &RestorePlan) {
+    let output = &context.output;
+    for warning in &plan.warnings {
+        output.warning(&warning_text(warning));
+    }
+    let (name, id) = (server.name(), plan.backup.backup_id);
+    output.info(&format!("Starting local restore for server {name} using backup {id}"));
+    output.info(&format!("Destination directory: {}", plan.destination.display()));
+    if plan.target.is_pitr() {
+        output.info(&format!("Doing PITR. Recovery target {}", target::described(&plan.target)));
+    }
+}
+
+fn warning_text(warning: &PlanWarning) -> String {
+    match warning {
+        PlanWarning::ZoneAssumed => "No time zone has been specified through '--target-time' command-line option. \
+             Barman assumed the same time zone from the Barman host."
+            .to_owned(),
+        PlanWarning::MissingWal(missing) => {
+            format!("{} WAL segments are missing from {} on: recovery ends before them", missing.count, missing.first)
+        }
+        PlanWarning::WrongSize { name, expected, found } => {
+            format!("{name} has {found} bytes, expected {expected}: recovery ends before it")
+        }
+        PlanWarning::StandbyWithoutRestoreCommand => {
+            "the standby gets no restore_command: it ends at the WAL that is copied now (use --get-wal)".to_owned()
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// Says what a restore is doing.
+struct Narrator<'a> {
+    context: &'a Context,
+    /// The bar, and how many bytes it stands for by now.
+    progress: Mutex<Option<(Progress, u64)>>,
+}
+
+impl Narrator<'_> {
+    fn event(&self, event: RestoreEvent) {
+        let output = &self.context.output;
+        match event {
+            RestoreEvent::CopyingData { bytes } => self.begin("Copying the base backup.", bytes),
+            RestoreEvent::CopyingWal { bytes } => self.begin("Copying required WAL segments.", bytes),
+            RestoreEvent::Copied { bytes } => self.copied(bytes),
+            RestoreEvent::WritingArchiveStatus => output.info("Generating archive status files"),
+            RestoreEvent::WritingRecoverySettings => output.info("Generating recovery configuration"),
+            RestoreEvent::ReviewingConfiguration => {
+                output.info("Identify dangerous settings in destination directory.");
+            }
+            _ => self.end(),
+        }
+    }
+
+    fn begin(&self, line: &str, bytes: u64) {
+        self.end();
+        self.context.output.info(line);
+        *self.lock() = Some((Progress::start(&self.context.output, "Copying", bytes), 0));
+    }
+
+    fn copied(&self, bytes: u64) {
+        if let Some((progress, done)) = self.lock().as_mut() {
+            *done += bytes;
+            progress.set(*done);
+        }
+    }
+
+    fn end(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Progress, u64)>> {
+        // Only a panic while drawing could poison it, and the number is right all the same.
+        self.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,25 @@
+//! `show-backup`
+
+mod json;
+mod text;
+
+use crate::context::Context;
+use crate::error::CommandError;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The server
+    server_name: String,
+
+    /// The backup: its id, its name, or a word such as `latest`
+    backup_id: String,
+}
+
+pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
+    let name = &arguments.server_name;
+    let server = context.server(name)?;
+    let info = server.catalog().resolve(&arguments.backup_id)?;
+    let detail = server.show_backup(&info.backup_id, context.now())?;
+    context.output.result(name, || json::of(&detail), || text::of(&detail));
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! Errors of the libraries in Barman's words, where it has words for them, and advice where there is something to try.
+//!
+//! The libraries say what is wrong; sentences and hints stand here.
+
+mod plan;
+mod postgres;
+
+use crate::error::CommandError;
+use barman_catalog::ResolveError;
+use barman_server::Error;
+
+impl From<Error> for CommandError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Postgres(error) => postgres::explain(&error),
+            Error::Plan(error) => plan::explain(&error),
+            Error::Resolve(error) => error.into(),
+            Error::Catalog(error) => error.into(),
+            other => explain(&other),
+        }
+    }
+}
+
+fn explain(error: &Error) -> CommandError {
+    let plain = CommandError::from_error(error);
+    match error {
+        Error::NotReadyForBackup { server, failed } => CommandError::new(format!(
+            "Impossible to start the backup. Check the log for more details, or run 'barman check {server}'"
+        ))
+        .hinted(format!("these checks failed: {}", failed.join(", "))),
+        Error::UnsupportedOption { option, .. } => {
+            plain.hinted(format!("remove '{option}' from the configuration, or use Barman 3.19 on the same files"))
+        }
+        Error::ForeignSystem { .. } => plain.hinted("a new cluster needs a server section of its own"),
+        Error::Conninfo { option, .. } => plain.hinted(format!("expected key=value pairs or a postgresql:// URI in {option}")),
+        Error::SettingNotVisible { .. } => plain.hinted("grant pg_read_all_settings to the role"),
+        Error::UnknownServerVersion { .. } => plain.hinted("a newer version of this program may know it"),
+        Error::Busy { task: "receive-wal", server } => {
+            CommandError::new(format!("Another receive-wal process is already running for server {server}."))
+                .hinted(format!("`barman receive-wal --stop {server}` ends it"))
+        }
+        Error::Busy { task, server } => CommandError::new(format!("Another {task} process is already running"))
+            .hinted(format!("wait until it has finished its work on server '{server}'")),
+        Error::StreamingOff => CommandError::new(
+            "Unable to start receive-wal process: streaming_archiver option set to 'off' in barman configuration file",
+        )
+        .hinted("set streaming_archiver = on"),
+        Error::NoSlotName { .. } => plain.hinted("set slot_name in the server's section"),
+        Error::WalTimeout { name, seconds } => {
+            CommandError::new(format!("The WAL file {name} has not been received in {seconds} seconds"))
+                .hinted("see whether WAL arrives: `barman check` names what is in its way")
+        }
+        Error::WalNotFound { name, server } => {
+            CommandError::new(format!("WAL file '{name}' not found in server '{server}'{}", ssh_client()))
+                .hinted("`barman get-wal --peek` lists what is there")
+        }
+        Error::EncodedWal { .. } => plain.hinted("`get-wal` of Barman 3.19 can read it"),
+        Error::CheckBackup(barman_catalog::CheckBackupError::Failed { .. }) => {
+            CommandError::new("The validity of a failed backup cannot be checked").hinted("take another backup")
+        }
+        Error::BaseBackup(barman_backup::BaseBackupError::Connection(error)) => postgres::explain(error),
+        Error::Receiver(barman_backup::ReceiveError::Connection(error)) => postgres::explain(error),
+        _ => plain,
+    }
+}
+
+/// Barman names the host that asks when it is called through ssh, which helps to find it in the log.
+fn ssh_client() -> String {
+    let connection = std::env::var("SSH_CONNECTION").unwrap_or_default();
+    connection.split_whitespace().next().map(|client| format!(" (SSH host: {client})")).unwrap_or_default()
+}
+
+impl From<ResolveError> for CommandError {
+    fn from(error: ResolveError) -> Self {
+        match &error {
+            ResolveError::Unknown { word, server } => {
+                Self::new(format!("Unknown backup '{word}' for server '{server}'"))
+                    .hinted(format!("`barman list-backups {server}` lists them"))
+            }
+            ResolveError::Ambiguous { word, ids, .. } => {
+                let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                let message = format!("Multiple backups found matching name '{word}' (try using backup ID instead)");
+                Self::new(format!("{message}: {}", ids.join(" "))).hinted("name the backup by one of these ids")
+            }
+            _ => Self::from_error(&error),
+        }
+    }
+}
+
+impl From<barman_catalog::Error> for CommandError {
+    fn from(error: barman_catalog::Error) -> Self {
+        Self::from_error(&error)
+    }
+}
+
+impl From<barman_config::Error> for CommandError {
+    fn from(error: barman_config::Error) -> Self {
+        use barman_config::Error;
+        match &error {
+            Error::Missing { path } => {
+                Self::new(format!("Configuration file '{}' does not exist", path.display()))
+                    .hinted("name another one with -c")
+            }
+            Error::NotFound { .. } => Self::from_error(&error).hinted("name the configuration file with -c"),
+            _ => Self::from_error(&error).hinted("correct the file; every command reads all of it"),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The `barman` command against real PostgreSQL servers and beside the real Barman.
+
+// A test's own throwaway files are not part of a catalog.
+#![allow(clippy::disallowed_methods)]
+
+mod crash;
+mod errors;
+mod output;
+mod recovery;
+mod reference_barman;
+mod scene;

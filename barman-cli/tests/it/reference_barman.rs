@@ -1,0 +1,85 @@
+//! The real Barman 3.19.1 and this program on one home: each works with what the other made.
+
+use crate::scene::Scene;
+use std::path::Path;
+use test_support::{Barman, Postgres};
+
+#[test]
+fn barman_lists_shows_checks_and_restores_a_backup_of_ours() {
+    let scene = Scene::streaming();
+    let barman = Barman::reference();
+    scene.server.psql("create table t as select generate_series(1, 1000) as row");
+    scene.succeed(&["backup", "--wait", "--name", "ours", "main"]);
+    scene.server.psql("insert into t values (1001)");
+    scene.archive_everything();
+
+    for command in [
+        &["list-backups", "main"][..],
+        &["show-backup", "main", "latest"],
+        &["list-backups", "--minimal", "main"],
+        &["check-backup", "main", "ours"],
+        &["list-servers"],
+    ] {
+        assert_eq!(barman.succeed(&scene.home, command), scene.succeed(command), "{command:?}");
+        let json: Vec<&str> = [&["-f", "json"], command].concat();
+        assert_eq!(barman.succeed(&scene.home, &json), scene.succeed(&json), "{json:?}");
+    }
+    let theirs = barman.run(&scene.home, &["check", "main"]);
+    assert_eq!((theirs.code, failed_checks(&theirs.stdout)), (Some(0), Vec::new()), "{theirs:?}");
+
+    let data = scene.destination();
+    barman.succeed(&scene.home, &["restore", "main", "latest", text(&data)]);
+    assert_eq!(row_count(&data), "1001");
+}
+
+#[test]
+fn we_list_show_check_and_restore_a_backup_of_barmans() {
+    let scene = Scene::of(Postgres::builder());
+    let barman = Barman::reference();
+    barman.succeed(&scene.home, &["receive-wal", "--create-slot", "main"]);
+    barman.succeed(&scene.home, &["cron"]);
+    scene.wait_until_streaming();
+    scene.server.psql("create table t as select generate_series(1, 1000) as row");
+    barman.succeed(&scene.home, &["backup", "--wait", "--name", "theirs", "main"]);
+    barman.succeed(&scene.home, &["receive-wal", "--stop", "main"]);
+
+    // Our receiver goes on where Barman's pg_receivewal stopped.
+    scene.succeed(&["cron"]);
+    scene.wait_until_streaming();
+    scene.server.psql("insert into t values (1001)");
+    scene.archive_everything();
+
+    assert!(scene.succeed(&["list-backups", "main"]).contains("'theirs' - F - "));
+    assert!(scene.succeed(&["show-backup", "main", "theirs"]).contains("Status                 : DONE"));
+    scene.succeed(&["check", "main"]);
+    let data = scene.restore("theirs", &[]);
+    assert_eq!(row_count(&data), "1001");
+}
+
+#[test]
+fn both_print_the_same_report_of_checks() {
+    let scene = Scene::streaming();
+    scene.server.psql("create table t ()");
+    scene.succeed(&["backup", "--wait", "main"]);
+    let ours = scene.succeed(&["check", "main"]);
+    let theirs = Barman::reference().succeed(&scene.home, &["check", "main"]);
+    assert_eq!(check_names(&ours), check_names(&theirs));
+}
+
+fn check_names(report: &str) -> Vec<&str> {
+    report.lines().filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name).collect()
+}
+
+fn failed_checks(report: &str) -> Vec<&str> {
+    report.lines().filter(|line| line.contains("FAILED")).collect()
+}
+
+fn row_count(data: &Path) -> String {
+    let mut server = Postgres::builder().start_existing(data);
+    server.wait_until_recovered();
+    server.psql("select count(*) from t")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("the path is text")
+}

@@ -1,0 +1,188 @@
+//! What can go wrong between a command and the crates that carry it out.
+
+/// Why an operation on a server failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A connection, or a command on it, failed.
+    #[error(transparent)]
+    Postgres(#[from] replication_client::Error),
+    /// A connection string cannot be understood.
+    #[error("{option} of server '{server}' is not a valid connection string")]
+    Conninfo {
+        /// The option that holds it.
+        option: &'static str,
+        /// The server.
+        server: String,
+        /// What is wrong with it, and where.
+        source: replication_client::ConninfoError,
+    },
+    /// The server's version is newer or older than those this program knows.
+    #[error("server_version_num is {version_num}, expected PostgreSQL 13 to 19")]
+    UnknownServerVersion {
+        /// What the server says.
+        version_num: u32,
+    },
+    /// A setting is hidden from the role, or unknown to the server.
+    #[error("setting {name} is not visible to the role")]
+    SettingNotVisible {
+        /// The setting.
+        name: &'static str,
+    },
+    /// A query gave what it cannot give.
+    #[error("expected {expected} from the server, found '{found}'")]
+    UnexpectedAnswer {
+        /// What was asked for.
+        expected: &'static str,
+        /// What came.
+        found: String,
+    },
+    /// The connections of one server reach different clusters, or another one than the catalog holds.
+    #[error("server '{server}' is cluster {found}, expected cluster {expected}")]
+    ForeignSystem {
+        /// The server.
+        server: String,
+        /// The cluster whose backups are in the catalog.
+        expected: wal_format::SystemId,
+        /// The cluster that answered.
+        found: wal_format::SystemId,
+    },
+    /// An option is set that this operation would have to obey and that is not built.
+    #[error("option '{option}' of server '{server}' is not built yet (its value is '{value}')")]
+    UnsupportedOption {
+        /// The server.
+        server: String,
+        /// The option.
+        option: String,
+        /// What it is set to.
+        value: String,
+    },
+    /// The catalog could not be read or written.
+    #[error(transparent)]
+    Catalog(#[from] barman_catalog::Error),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Storage(#[from] barman_storage::Error),
+    /// Taking the base backup failed.
+    #[error(transparent)]
+    BaseBackup(#[from] barman_backup::BaseBackupError),
+    /// Receiving WAL failed.
+    #[error(transparent)]
+    Receiver(#[from] barman_backup::ReceiveError),
+    /// A restore is impossible as asked for.
+    #[error(transparent)]
+    Plan(#[from] barman_pitr::PlanError),
+    /// A restore failed while it was carried out.
+    #[error(transparent)]
+    Restore(#[from] barman_pitr::RestoreError),
+    /// Checks that a backup depends on failed.
+    #[error("impossible to start the backup of server '{server}': {}", failed.join(", "))]
+    NotReadyForBackup {
+        /// The server.
+        server: String,
+        /// The names of the checks.
+        failed: Vec<String>,
+    },
+    /// The lock says that another process does this already.
+    #[error("another {task} process is already running on server '{server}'")]
+    Busy {
+        /// What it does.
+        task: &'static str,
+        /// The server.
+        server: String,
+    },
+    /// The option is off that the command needs.
+    #[error("unable to start receive-wal process: streaming_archiver option set to 'off' in the configuration file")]
+    StreamingOff,
+    /// The option that names the replication slot is not set.
+    #[error("slot_name is not set for server '{server}'")]
+    NoSlotName {
+        /// The server.
+        server: String,
+    },
+    /// No process holds the lock.
+    #[error("no {task} process is running for server '{server}'")]
+    NotRunning {
+        /// What it would do.
+        task: &'static str,
+        /// The server.
+        server: String,
+    },
+    /// A process that was asked to end goes on.
+    #[error("process {pid} ({task}) does not end")]
+    DoesNotStop {
+        /// What it does.
+        task: &'static str,
+        /// The process.
+        pid: u32,
+    },
+    /// A process may not be signalled.
+    #[error("cannot signal process {pid}")]
+    Signal {
+        /// The process.
+        pid: u32,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A WAL file is neither archived nor on its way.
+    #[error("WAL file '{name}' not found in server '{server}'")]
+    WalNotFound {
+        /// The file.
+        name: String,
+        /// The server.
+        server: String,
+    },
+    /// A WAL file did not arrive in time.
+    #[error("the WAL file {name} has not been received in {seconds} seconds")]
+    WalTimeout {
+        /// The file.
+        name: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A backup's status could not be brought up to date.
+    #[error(transparent)]
+    CheckBackup(#[from] barman_catalog::CheckBackupError),
+    /// A name means no backup, or several.
+    #[error(transparent)]
+    Resolve(#[from] barman_catalog::ResolveError),
+    /// A WAL file is stored in a form that cannot be read yet.
+    #[error("WAL file '{name}' is stored in a form that is not built yet: {}", encoding.compression().unwrap_or("gpg"))]
+    EncodedWal {
+        /// The file.
+        name: String,
+        /// How it is wrapped.
+        encoding: barman_catalog::Encoding,
+    },
+    /// The operation was cancelled.
+    #[error("interrupted")]
+    Cancelled(#[from] barman_storage::Cancelled),
+}
+
+impl Error {
+    /// Returns whether the same call can succeed later without anybody changing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Postgres(error) => error.is_transient(),
+            Self::BaseBackup(error) => error.is_transient(),
+            _ => false,
+        }
+    }
+}
+
+/// Returns an error and all its causes in one line.
+#[must_use]
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        // Transparent wrappers repeat the message of what they wrap.
+        if !text.ends_with(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    text.replace('\n', " ")
+}

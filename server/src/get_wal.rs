@@ -1,0 +1,33 @@
+//! Finding a WAL file for a server that recovers.
+
+use crate::{Error, Server};
+use barman_catalog::{ArchivedSegment, Encoding, Partial};
+use barman_config::Command;
+use wal_format::{SegmentSize, WalFileName};
+
+impl Server {
+    /// Finds a WAL file: archived, delivered, or being streamed; `partial` says whether an unfinished one will do.
+    ///
+    /// # Errors
+    /// It is nowhere, or stored in a form that cannot be read yet.
+    pub fn get_wal(&self, name: &WalFileName, partial: Partial) -> Result<ArchivedSegment, Error> {
+        self.refuse_unsupported(Command::GetWal)?;
+        let found = self.catalog().find_wal(name, partial)?;
+        let found = found.ok_or_else(|| Error::WalNotFound { name: name.to_string(), server: self.name().to_owned() })?;
+        match found.encoding {
+            Encoding::Plain => Ok(found),
+            encoding => Err(Error::EncodedWal { name: name.to_string(), encoding }),
+        }
+    }
+
+    /// Returns the names of up to `limit` files that can be had: `name` itself, and if that is a segment those which
+    /// follow it without a gap.
+    ///
+    /// # Errors
+    /// The catalog cannot be read.
+    pub fn peek_wal(&self, name: &WalFileName, limit: usize, partial: Partial) -> Result<Vec<WalFileName>, Error> {
+        let newest = self.catalog().backups()?.pop();
+        let size = newest.map_or(SegmentSize::DEFAULT, |info| info.xlog_segment_size);
+        Ok(self.catalog().peek_wal(name, limit, partial, size)?)
+    }
+}

@@ -1,0 +1,189 @@
+//! What `list-backups` and `show-backup` tell: records, WAL numbers and verdicts put together.
+
+use crate::{Error, Server};
+use barman_catalog::{BackupId, BackupInfo, CopyStats, Keep, Status, WalStats, next_backup, previous_backup};
+use barman_retention::{Candidate, State, Status as Verdict, verdicts};
+use std::collections::BTreeMap;
+use wal_format::{SegmentName, TimelineId, Timestamp};
+
+/// One backup in a list.
+#[derive(Clone, Debug)]
+pub struct BackupSummary {
+    /// Its record.
+    pub info: BackupInfo,
+    /// The WAL that belongs to it.
+    pub wal: WalStats,
+    /// What the retention policy says of it; `None` where there is no policy.
+    pub retention: Option<Verdict>,
+}
+
+impl BackupSummary {
+    /// Returns its size and that of the WAL that it needs, in bytes.
+    #[must_use]
+    pub fn size_with_wal(&self) -> u64 {
+        self.info.size.unwrap_or(0) + self.wal.wal_size
+    }
+
+    /// Returns the verdict where a list mentions it: that a backup is valid goes without saying.
+    #[must_use]
+    pub fn noteworthy_retention(&self) -> Option<&'static str> {
+        self.retention.filter(|verdict| !matches!(verdict, Verdict::Valid | Verdict::None)).map(Verdict::as_str)
+    }
+}
+
+/// Everything about one backup.
+#[derive(Clone, Debug)]
+pub struct BackupDetail {
+    /// What a list says of it.
+    pub summary: BackupSummary,
+    /// Later timelines that a recovery from it can follow.
+    pub reachable_timelines: Vec<TimelineId>,
+    /// The one before it whose data is complete.
+    pub previous: Option<BackupId>,
+    /// The one after it whose data is complete.
+    pub next: Option<BackupId>,
+}
+
+impl BackupDetail {
+    /// Returns its record.
+    #[must_use]
+    pub fn info(&self) -> &BackupInfo {
+        &self.summary.info
+    }
+
+    /// Returns how many workers copied it.
+    #[must_use]
+    pub fn workers(&self) -> u32 {
+        self.info().copy_stats.as_ref().and_then(CopyStats::number_of_workers).unwrap_or(1)
+    }
+
+    /// Returns the rate of the copy in bytes per second.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a rate need not be exact")]
+    pub fn throughput(&self) -> Option<f64> {
+        let seconds = self.info().copy_stats.as_ref()?.copy_seconds().filter(|seconds| *seconds > 0.0)?;
+        let bytes = self.info().deduplicated_size.or(self.info().size)?;
+        Some(bytes as f64 / seconds)
+    }
+
+    /// Returns how many bytes it shares with other backups, and what part of its size that is in percent.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a percentage need not be exact")]
+    pub fn resources_saved(&self) -> Option<(u64, f64)> {
+        let (size, own) = (self.info().size?, self.info().deduplicated_size?);
+        let saved = size.checked_sub(own).filter(|saved| *saved > 0)?;
+        Some((saved, saved as f64 / size as f64 * 100.0))
+    }
+
+    /// Returns what part of the WAL that it needs compression saved, 0.0 to 1.0; `None` where it saved nothing.
+    #[must_use]
+    pub fn wal_compression_ratio(&self) -> Option<f64> {
+        let ratio = self.summary.wal.compression_ratio(self.info().xlog_segment_size);
+        (ratio != 0.0).then_some(ratio)
+    }
+
+    /// Returns the same for the WAL after it.
+    #[must_use]
+    pub fn later_wal_compression_ratio(&self) -> Option<f64> {
+        let ratio = self.summary.wal.until_next_compression_ratio(self.info().xlog_segment_size);
+        (ratio != 0.0).then_some(ratio)
+    }
+
+    /// Returns the last segment that belongs to it, or after it to no other.
+    #[must_use]
+    pub fn last_wal(&self) -> Option<SegmentName> {
+        self.summary.wal.last
+    }
+
+    /// Returns the verdict in words.
+    #[must_use]
+    pub fn retention_text(&self) -> &'static str {
+        self.summary.retention.map_or("not enforced", Verdict::as_str)
+    }
+}
+
+impl Server {
+    /// Returns every backup, the newest first.
+    ///
+    /// # Errors
+    /// The catalog cannot be read, or an option asks for another way to read it.
+    pub fn list_backups(&self, now: Timestamp) -> Result<Vec<BackupSummary>, Error> {
+        let backups = self.catalog().backups()?;
+        let mut wal = self.catalog().wal_stats(&backups)?;
+        let retention = self.retention(&backups, now)?;
+        let summary = |info: BackupInfo| BackupSummary {
+            wal: wal.remove(&info.backup_id).unwrap_or_default(),
+            retention: retention.get(&info.backup_id).copied(),
+            info,
+        };
+        Ok(backups.into_iter().rev().map(summary).collect())
+    }
+
+    /// Returns everything about one backup.
+    ///
+    /// # Errors
+    /// There is no such backup, or the catalog cannot be read.
+    pub fn show_backup(&self, id: &BackupId, now: Timestamp) -> Result<BackupDetail, Error> {
+        let backups = self.catalog().backups()?;
+        let info = self.catalog().backup(id)?;
+        let mut wal = self.catalog().wal_stats(&backups)?;
+        let retention = self.retention(&backups, now)?;
+        Ok(BackupDetail {
+            reachable_timelines: self.catalog().reachable_timelines(&info)?,
+            previous: previous_backup(&backups, id).map(|info| info.backup_id),
+            next: next_backup(&backups, id).map(|info| info.backup_id),
+            summary: BackupSummary {
+                wal: wal.remove(id).unwrap_or_default(),
+                retention: retention.get(id).copied(),
+                info,
+            },
+        })
+    }
+
+    /// Returns the newest backup whose data is complete, and the numbers of its WAL.
+    ///
+    /// # Errors
+    /// The catalog cannot be read.
+    pub fn newest_backup(&self) -> Result<Option<(BackupInfo, WalStats)>, Error> {
+        let backups = self.catalog().backups()?;
+        let Some(newest) = backups.iter().rev().find(|info| info.status.is_copied()) else {
+            return Ok(None);
+        };
+        let stats = self.catalog().wal_stats(&backups)?.remove(&newest.backup_id);
+        Ok(Some((newest.clone(), stats.unwrap_or_default())))
+    }
+
+    fn retention(&self, backups: &[BackupInfo], now: Timestamp) -> Result<BTreeMap<BackupId, Verdict>, Error> {
+        let Some(policy) = self.config().retention_policy.policy() else {
+            return Ok(BTreeMap::new());
+        };
+        let candidates = backups.iter().filter(|info| info.status != Status::Empty).map(|info| self.candidate(info, backups));
+        let candidates = candidates.collect::<Result<Vec<_>, Error>>()?;
+        let verdicts = verdicts(policy, &candidates, self.config().minimum_redundancy, now);
+        Ok(verdicts.into_iter().map(|verdict| (verdict.id, verdict.status)).collect())
+    }
+
+    fn candidate(&self, info: &BackupInfo, backups: &[BackupInfo]) -> Result<Candidate<BackupId>, Error> {
+        let keep = self.catalog().keep(&info.backup_id)?.map(|keep| match keep {
+            Keep::Full => barman_retention::Keep::Full,
+            Keep::Standalone => barman_retention::Keep::Standalone,
+        });
+        let state = match (info.status, info.end_time) {
+            (Status::Done, Some(end)) => State::Done { end_time: end.instant() },
+            _ => State::Other,
+        };
+        Ok(Candidate { id: info.backup_id, state, keep, root: root(info, backups) })
+    }
+}
+
+/// Returns the full backup that an incremental one builds on, through however many others.
+fn root(info: &BackupInfo, backups: &[BackupInfo]) -> Option<BackupId> {
+    let mut root = info.parent_backup_id?;
+    // A parent is older than its child, so this ends; a record that says otherwise is not followed.
+    while let Some(parent) = backups.iter().find(|other| other.backup_id == root).and_then(|info| info.parent_backup_id)
+        && parent < root
+    {
+        root = parent;
+    }
+    Some(root)
+}

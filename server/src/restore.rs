@@ -1,0 +1,41 @@
+//! Restoring: what has arrived is archived first, then the plan is made, then it is carried out.
+
+use crate::{Error, Server, one_line};
+use barman_config::Command;
+use barman_pitr::{RestoreEvent, RestoreOptions, RestorePlan, RestoreReport, RestoreRequest};
+use barman_storage::Cancel;
+use wal_format::Timestamp;
+
+impl Server {
+    /// Plans a restore. WAL that has arrived but is not archived yet is archived before, so that the plan can count on
+    /// it; nothing else is changed.
+    ///
+    /// # Errors
+    /// An option is set that is not built, or the restore cannot be done as it was asked for.
+    pub fn plan_restore(
+        &self,
+        request: &RestoreRequest,
+        now: Timestamp,
+        cancel: &Cancel,
+    ) -> Result<RestorePlan, Error> {
+        self.refuse_unsupported(Command::Restore)?;
+        // The archive may be complete without it, so this alone is no reason to refuse a restore.
+        if let Err(error) = self.archive_wal_unless_busy(now, cancel, &mut |_| {}) {
+            tracing::warn!(target: "barman.server", "no WAL archived before the restore: {}", one_line(&error));
+        }
+        Ok(barman_pitr::plan(self.catalog(), request)?)
+    }
+
+    /// Carries a plan out.
+    ///
+    /// # Errors
+    /// As [`barman_pitr::restore`].
+    pub fn restore(
+        &self,
+        plan: &RestorePlan,
+        options: &RestoreOptions,
+        events: &(dyn Fn(RestoreEvent) + Sync),
+    ) -> Result<RestoreReport, Error> {
+        Ok(barman_pitr::restore(self.catalog(), plan, options, events)?)
+    }
+}
