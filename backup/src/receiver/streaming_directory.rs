@@ -56,3 +56,59 @@ fn wal_files(dir: &Dir) -> Result<impl Iterator<Item = WalFileName>, ReceiveErro
     let files = dir.entries()?.into_iter().filter(|entry| entry.kind == Kind::File);
     Ok(files.filter_map(|entry| entry.name.to_str()?.parse().ok()))
 }
+
+#[cfg(test)]
+mod tests {
+    use barman_storage::RelativePath;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Where a directory with these files, the complete segments of their full size, ends.
+    fn end_of(names: &[&str]) -> Option<(u32, u64)> {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Dir::open(root.path()).unwrap();
+        for name in names {
+            let mut file = dir.create_file(&RelativePath::new(name).unwrap(), 0o600).unwrap();
+            file.truncate(MIB).unwrap();
+        }
+        let end = end(&dir, SegmentSize::new(MIB).unwrap()).unwrap();
+        end.map(|(timeline, lsn)| (timeline.get(), lsn.as_u64() / MIB))
+    }
+
+    #[test]
+    fn it_ends_after_the_furthest_segment_or_at_the_beginning_of_its_partial_file() {
+        for (names, expected) in [
+            (&[][..], None),
+            (&["00000002.history", "backup_label", "000000010000000000000009.partial.tmp"], None),
+            (&["000000010000000000000002"], Some((1, 3))),
+            (&["000000010000000000000002.partial"], Some((1, 2))),
+            (&["000000010000000000000002", "000000010000000000000003.partial"], Some((1, 3))),
+            // Both: the complete one counts.
+            (&["000000010000000000000002", "000000010000000000000002.partial"], Some((1, 3))),
+            // The newest timeline of the furthest segment, wherever it sorts.
+            (&["000000010000000000000007.partial", "000000020000000000000007.partial"], Some((2, 7))),
+            (&["000000010000000000000008.partial", "000000020000000000000007.partial"], Some((1, 8))),
+            (&["000000010000000000000FFF"], Some((1, 4096))),
+        ] {
+            assert_eq!(end_of(names), expected, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn a_segment_of_another_length_is_received_again() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Dir::open(root.path()).unwrap();
+        dir.create_file(&RelativePath::literal("000000010000000000000002"), 0o600).unwrap();
+        assert_eq!(end(&dir, SegmentSize::new(MIB).unwrap()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_name_that_the_segment_size_rules_out_is_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Dir::open(root.path()).unwrap();
+        dir.create_file(&RelativePath::literal("000000010000000000000FFF.partial"), 0o600).unwrap();
+        assert!(matches!(end(&dir, SegmentSize::DEFAULT), Err(ReceiveError::SegmentName(_))));
+    }
+}
