@@ -135,6 +135,11 @@ pub enum PlanWarning {
     ZoneAssumed,
     /// The archive has a hole; recovery ends in front of it.
     MissingWal(MissingWal),
+    /// A file is in the index of the archive, but not in the archive.
+    LostWal {
+        /// The file.
+        name: WalFileName,
+    },
     /// A segment has not the length that PostgreSQL insists on; it is left out, and recovery ends in front of it.
     WrongSize {
         /// The file.

@@ -182,11 +182,11 @@ pub enum PlanError {
         /// The compression or encryption.
         encoding: String,
     },
-    /// A WAL file is in the index of the archive, but not in the archive.
-    #[error("WAL file {name} is listed in the archive but not there")]
-    LostWal {
-        /// The file.
-        name: WalFileName,
+    /// A history file is in the index of the archive, but not in the archive.
+    #[error("the history file of timeline {timeline} is listed in the archive but not there")]
+    LostHistory {
+        /// The timeline.
+        timeline: TimelineId,
     },
 
     /// The manifest of the backup cannot be trusted.

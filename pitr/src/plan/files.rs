@@ -34,6 +34,7 @@ pub(super) struct Files {
 pub(super) fn plan(catalog: &Catalog, info: &BackupInfo, places: &Places) -> Result<Files, PlanError> {
     let id = info.backup_id;
     let backup = catalog.backup_data(info)?;
+    places.check_staging(&backup.data)?;
     let mut expected = Expected::read(id, &backup)?;
     let selection = Selection { id, staging: places.staging_in_data.as_ref() };
     let mut data = selection.data(&backup, &mut expected)?;

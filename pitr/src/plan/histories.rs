@@ -37,7 +37,7 @@ impl<'a> ArchivedHistories<'a> {
             let first = timeline == TimelineId::FIRST;
             return Ok(first.then(|| TimelineHistory::without_ancestors(timeline)));
         }
-        let text = read_history(self.catalog, WalFileName::History(timeline))?;
+        let text = read_history(self.catalog, timeline)?;
         let history = TimelineHistory::parse(timeline, &text);
         history.map(Some).map_err(|source| PlanError::History { timeline, source })
     }

@@ -14,6 +14,7 @@ const STAGING: &str = "barman_wal";
 
 /// The directories that a restore fills.
 pub(super) struct Places {
+    destination: PathBuf,
     /// The tablespaces' own, in the order of the backup's record.
     pub(super) tablespaces: Vec<(Tablespace, PathBuf)>,
     /// Where WAL is copied to: `pg_wal`, or what the recovering server is told to read.
@@ -35,23 +36,39 @@ impl Places {
         let tablespaces = tablespaces(request, info)?;
         let staging = staging(request);
         let places = Self {
+            destination: destination.clone(),
             staging_in_data: staging.as_deref().and_then(|staging| below(staging, destination)),
             wal: staging.clone().unwrap_or_else(|| destination.join("pg_wal")),
             tablespaces,
         };
-        places.check_overlap(destination, staging.as_deref())?;
+        places.check_overlap(staging.as_deref())?;
         match staging {
             Some(path) if !is_free(&path)? => Err(PlanError::StagingNotEmpty { path }),
             _ => Ok(places),
         }
     }
 
+    /// The directory for WAL in the data directory, which the end of recovery removes, may have no name that the backup uses.
+    /// The usual one is an exception: what a backup has there was left by an earlier restore.
+    pub(super) fn check_staging(&self, data: &Dir) -> Result<(), PlanError> {
+        let Some(staging) = self.staging_in_data.as_ref().filter(|path| path.as_path() != Path::new(STAGING)) else {
+            return Ok(());
+        };
+        match data.entries()?.iter().find(|entry| staging.as_path().starts_with(&entry.name)) {
+            Some(entry) => {
+                let second = self.destination.join(&entry.name);
+                Err(PlanError::Overlap { first: self.wal.clone(), second })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// No directory may lie in another one, with one exception: that for WAL in the data directory, under a name of its
     /// own. The end of recovery removes it with all that is in it.
-    fn check_overlap(&self, destination: &Path, staging: Option<&Path>) -> Result<(), PlanError> {
+    fn check_overlap(&self, staging: Option<&Path>) -> Result<(), PlanError> {
         let outside = staging.filter(|_| self.staging_in_data.is_none());
         let locations = self.tablespaces.iter().map(|(_, location)| location.as_path());
-        let places: Vec<&Path> = std::iter::once(destination).chain(locations).chain(outside).collect();
+        let places: Vec<&Path> = std::iter::once(self.destination.as_path()).chain(locations).chain(outside).collect();
         for (index, first) in places.iter().enumerate() {
             let mut others = places.iter().skip(index + 1);
             if let Some(second) = others.find(|second| first.starts_with(second) || second.starts_with(first)) {

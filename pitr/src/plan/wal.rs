@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use barman_catalog::{ArchivedSegment, Catalog, Encoding, Partial};
 use barman_storage::{Dir, Operation, RelativePath};
-use wal_format::{SegmentNumber, SegmentSize, WalFileName};
+use wal_format::{SegmentNumber, SegmentSize, TimelineId, WalFileName};
 
 use super::PlanWarning;
 use super::backup::Chosen;
@@ -70,8 +70,11 @@ pub(super) fn plan(
     let mut search = Search { catalog, size, sources: Vec::new(), warnings: Vec::new() };
     let mut selected = Vec::new();
     for wal in range.select(&names, request.partial) {
-        let stored = catalog.find_archived(&wal.archived)?.ok_or(PlanError::LostWal { name: wal.archived })?;
-        selected.extend(search.take(wal, &stored)?);
+        match catalog.find_archived(&wal.archived)? {
+            Some(stored) => selected.extend(search.take(wal, &stored)?),
+            // Where recovery cannot do without it, that is found below.
+            None => search.warnings.push(PlanWarning::LostWal { name: wal.archived }),
+        }
     }
     if request.partial {
         selected.extend(search.next_segment(&range, &selected)?);
@@ -161,8 +164,9 @@ pub(super) fn archived_names(
 }
 
 /// Reads a history file of the archive.
-pub(super) fn read_history(catalog: &Catalog, name: WalFileName) -> Result<Vec<u8>, PlanError> {
-    let stored = catalog.find_archived(&name)?.ok_or(PlanError::LostWal { name })?;
+pub(super) fn read_history(catalog: &Catalog, timeline: TimelineId) -> Result<Vec<u8>, PlanError> {
+    let stored = catalog.find_archived(&WalFileName::History(timeline))?;
+    let stored = stored.ok_or(PlanError::LostHistory { timeline })?;
     check_encoding(&stored)?;
     let mut text = Vec::new();
     let unreadable = |source| barman_storage::Error::new(Operation::Read, stored.display_path(), source);

@@ -1,0 +1,11 @@
+//! Restores from catalogs made by hand, and from backups of real servers.
+
+// The tests make and break files as users and disks do.
+#![allow(clippy::disallowed_methods)]
+
+mod crash;
+mod fixture;
+mod plan;
+mod restore;
+mod server;
+mod timelines;
