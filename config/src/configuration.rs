@@ -14,7 +14,6 @@ use crate::paths::{PathConflict, conflicts};
 use crate::resolution::remark_invalid;
 use crate::sections::{Merged, Sections};
 use crate::server::{ServerConfig, UnsupportedOption};
-use crate::value::boolean;
 use crate::warning::{Warning, WarningKind};
 
 /// What `barman.conf` and the files that it includes say.
@@ -185,15 +184,7 @@ fn unknown_options(section: &Merged, known: fn(&str) -> bool, warnings: &mut Vec
 
 /// Whether a section describes a model instead of a server.
 fn is_model(section: &Merged) -> Result<bool, Error> {
-    let Some(setting) = section.get("model") else { return Ok(false) };
-    let model = boolean(&setting.text).ok_or_else(|| Error::InvalidValue {
-        path: setting.path.to_path_buf(),
-        line: setting.line,
-        section: section.name.clone(),
-        option: setting.option.clone(),
-        expected: "true or false",
-        found: setting.text.clone(),
-    })?;
+    let model = section.boolean("model")?.unwrap_or(false);
     if model && section.get("cluster").is_none() {
         return Err(Error::RequiredInModel { section: section.name.clone(), option: "cluster" });
     }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::sections::Merged;
-use crate::value::boolean;
 
 /// The options of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +38,7 @@ impl GlobalConfig {
         Ok(Self {
             barman_user: text("barman_user").unwrap_or_else(|| "barman".to_owned()),
             lock_directory: text("barman_lock_directory").unwrap_or_else(|| home.clone()).into(),
-            lock_directory_cleanup: lock_directory_cleanup(section)?,
+            lock_directory_cleanup: section.boolean("lock_directory_cleanup")?.unwrap_or(true),
             config_changes_queue: queue.into(),
             configuration_files_directory: text("configuration_files_directory").map(PathBuf::from),
             log_file: text("log_file").map(PathBuf::from),
@@ -47,17 +46,4 @@ impl GlobalConfig {
             barman_home: home.into(),
         })
     }
-}
-
-/// Barman gives up on a value that is neither yes nor no.
-fn lock_directory_cleanup(section: &Merged) -> Result<bool, Error> {
-    let Some(setting) = section.get("lock_directory_cleanup") else { return Ok(true) };
-    boolean(&setting.text).ok_or_else(|| Error::InvalidValue {
-        path: setting.path.to_path_buf(),
-        line: setting.line,
-        section: section.name.clone(),
-        option: setting.option.clone(),
-        expected: "true or false",
-        found: setting.text.clone(),
-    })
 }

@@ -43,6 +43,7 @@ mod files;
 mod global;
 mod ini;
 mod interpolation;
+mod interpretation;
 mod location;
 mod options;
 mod paths;

@@ -66,13 +66,13 @@ impl Choice {
 
 /// What an option is when no file sets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Default {
+pub(crate) enum DefaultValue {
     Unset,
     /// Parsed like a value from a file.
     Is(&'static str),
     /// The name of the server.
     ServerName,
-    /// Follows from other options, by rules of its own in `server.rs`.
+    /// Follows from other options, by rules of its own in `assembly.rs`.
     Derived,
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct OptionSpec {
     /// May also stand in `[barman]`, for all servers.
     pub(crate) inherited: bool,
     pub(crate) kind: Kind,
-    pub(crate) default: Default,
+    pub(crate) default: DefaultValue,
     pub(crate) support: Support,
 }
 
@@ -184,7 +184,7 @@ pub(crate) const SERVER: &[OptionSpec] = &[
     option("custom_compression_magic", Kind::Text).detail(),
     option("custom_decompression_filter", Kind::Text).detail(),
     option("description", Kind::Text).own(),
-    option("encryption", Kind::Choice(ENCRYPTION)).missing_when(is_encrypted, ARCHIVING),
+    option("encryption", Kind::Choice(ENCRYPTION)).missing(ARCHIVING),
     option("encryption_key_id", Kind::Text).detail(),
     option("encryption_passphrase_command", Kind::Text).detail(),
     option("errors_directory", Kind::Directory).own().derived(),
@@ -315,7 +315,7 @@ const STAGING_LOCATION: Choice =
 
 /// A row for the most common case: inheritable, unset by default, built.
 const fn option(name: &'static str, kind: Kind) -> OptionSpec {
-    OptionSpec { name, inherited: true, kind, default: Default::Unset, support: Support::Built }
+    OptionSpec { name, inherited: true, kind, default: DefaultValue::Unset, support: Support::Built }
 }
 
 impl OptionSpec {
@@ -329,15 +329,15 @@ impl OptionSpec {
     }
 
     const fn default(self, text: &'static str) -> Self {
-        Self { default: Default::Is(text), ..self }
+        Self { default: DefaultValue::Is(text), ..self }
     }
 
     const fn default_server_name(self) -> Self {
-        Self { default: Default::ServerName, ..self }
+        Self { default: DefaultValue::ServerName, ..self }
     }
 
     const fn derived(self) -> Self {
-        Self { default: Default::Derived, ..self }
+        Self { default: DefaultValue::Derived, ..self }
     }
 
     const fn detail(self) -> Self {
@@ -359,10 +359,6 @@ fn is_set(value: &Value) -> bool {
 
 fn is_other_method(value: &Value) -> bool {
     !matches!(value, Value::Text(method) if method == "postgres")
-}
-
-fn is_encrypted(value: &Value) -> bool {
-    matches!(value, Value::Text(encryption) if encryption != "none")
 }
 
 /// A text that is no policy enforces nothing.

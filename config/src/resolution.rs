@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use crate::options::{Default, Kind, OptionSpec, SERVER, is_model_option};
+use crate::options::{DefaultValue, Kind, OptionSpec, SERVER, is_model_option};
 use crate::sections::Merged;
 use crate::value::{Parsed, Place, Value, parse};
 use crate::warning::{Warning, WarningKind};
@@ -134,10 +134,10 @@ fn given(option: &OptionSpec, section: &Merged, warnings: &mut Vec<Warning>) -> 
 fn default(option: &OptionSpec, server: &str) -> Option<Value> {
     let place = Place { section: server, option: option.name };
     match option.default {
-        Default::Unset => Some(Value::Unset),
-        Default::Derived => None,
-        Default::ServerName => Some(Value::Text(server.to_owned())),
-        Default::Is(text) => default_value(option.kind, text, place),
+        DefaultValue::Unset => Some(Value::Unset),
+        DefaultValue::Derived => None,
+        DefaultValue::ServerName => Some(Value::Text(server.to_owned())),
+        DefaultValue::Is(text) => default_value(option.kind, text, place),
     }
 }
 
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn every_default_of_the_table_is_a_valid_value() {
         for option in SERVER {
-            if let Default::Is(text) = option.default {
+            if let DefaultValue::Is(text) = option.default {
                 let place = Place { section: "s", option: option.name };
                 assert!(default_value(option.kind, text, place).is_some(), "{}", option.name);
             }

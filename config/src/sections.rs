@@ -7,6 +7,7 @@ use crate::error::{Error, InterpolationError};
 use crate::ini::{Document, Entry, Section};
 use crate::interpolation::{check_second_pass, interpolate};
 use crate::options::GLOBAL_SECTION;
+use crate::value::boolean;
 
 /// Every section, in the order of first appearance.
 #[derive(Debug, Default)]
@@ -97,6 +98,12 @@ impl Merged {
         self.options.iter().find(|setting| setting.option == option)
     }
 
+    /// A yes or no without which nothing can be done.
+    pub(crate) fn boolean(&self, option: &str) -> Result<Option<bool>, Error> {
+        let Some(setting) = self.get(option) else { return Ok(None) };
+        boolean(&setting.text).map(Some).ok_or_else(|| setting.refused(&self.name, "true or false"))
+    }
+
     fn set(&mut self, setting: Setting) {
         match self.options.iter_mut().find(|known| known.option == setting.option) {
             Some(known) => *known = setting,
@@ -108,6 +115,18 @@ impl Merged {
 impl Setting {
     fn clean(&mut self) {
         self.text = clean(&self.text).to_owned();
+    }
+
+    /// An error that names the place of the option and its value: not for values that may hold passwords.
+    pub(crate) fn refused(&self, section: &str, expected: &'static str) -> Error {
+        Error::InvalidValue {
+            path: self.path.to_path_buf(),
+            line: self.line,
+            section: section.to_owned(),
+            option: self.option.clone(),
+            expected,
+            found: self.text.clone(),
+        }
     }
 
     fn unresolved(&self, section: &str, source: InterpolationError) -> Error {
