@@ -71,7 +71,7 @@ impl Catalog {
     /// # Errors
     /// One of them cannot be opened. Which ones there are is what the record says.
     pub fn backup_data(&self, info: &BackupInfo) -> Result<BackupData, Error> {
-        let backup = self.backups_dir()?.subdir(&layout::backup(&info.backup_id))?;
+        let backup = Dir::open(&self.layout().basebackups_directory)?.subdir(&layout::backup(&info.backup_id))?;
         let old = backup.stat(&layout::old_data())?.is_some();
         let data = if old { layout::old_data() } else { layout::data() };
         let place = if old { layout::old_tablespace } else { layout::tablespace };

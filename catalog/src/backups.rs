@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use barman_storage::{Dir, RelativePath};
 use wal_format::Timestamp;
 
-use crate::catalog::{FILE_MODE, read_text};
+use crate::catalog::{FILE_MODE, existing, read_text};
 use crate::resolve::{Found, find};
 use crate::{BackupId, BackupInfo, Catalog, Error, ResolveError, layout};
 
@@ -25,8 +25,12 @@ impl Catalog {
     /// The record cannot be read or understood.
     pub fn find_backup(&self, id: &BackupId) -> Result<Option<BackupInfo>, Error> {
         // The record in `meta/` wins: when one is saved there, the old one stays as it was.
-        let places = [(self.meta_dir()?, layout::backup_info(id)), (self.backups_dir()?, layout::old_backup_info(id))];
-        for (dir, path) in places {
+        let places = [
+            (self.layout().meta_directory(), layout::backup_info(id)),
+            (self.layout().basebackups_directory.clone(), layout::old_backup_info(id)),
+        ];
+        for (directory, path) in places {
+            let Some(dir) = existing(&directory)? else { continue };
             if let Some(text) = read_text(&dir, &path)? {
                 return self.parse_info(id, &text, &dir, &path).map(Some);
             }
@@ -89,14 +93,17 @@ impl Catalog {
 
     /// The ids of all backups that have a record.
     fn backup_ids(&self) -> Result<BTreeSet<BackupId>, Error> {
-        let records = self.meta_dir()?.entries()?;
-        let mut ids: BTreeSet<_> =
-            records.iter().filter_map(|entry| layout::backup_of_info(entry.name.to_str()?)).collect();
-        let backups = self.backups_dir()?;
-        for entry in backups.entries()? {
-            let Some(id) = entry.name.to_str().and_then(|name| name.parse().ok()) else { continue };
-            if !ids.contains(&id) && backups.stat(&layout::old_backup_info(&id))?.is_some() {
-                ids.insert(id);
+        let mut ids = BTreeSet::new();
+        if let Some(meta) = existing(&self.layout().meta_directory())? {
+            let entries = meta.entries()?;
+            ids.extend(entries.iter().filter_map(|entry| layout::backup_of_info(entry.name.to_str()?)));
+        }
+        if let Some(backups) = existing(&self.layout().basebackups_directory)? {
+            for entry in backups.entries()? {
+                let Some(id) = entry.name.to_str().and_then(|name| name.parse().ok()) else { continue };
+                if !ids.contains(&id) && backups.stat(&layout::old_backup_info(&id))?.is_some() {
+                    ids.insert(id);
+                }
             }
         }
         Ok(ids)

@@ -1,6 +1,6 @@
 //! The handle on everything one server has in the repository.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use barman_storage::{Dir, RelativePath};
@@ -73,10 +73,6 @@ impl Catalog {
         Ok(Dir::create(&self.layout().streaming_wals_directory, DIRECTORY_MODE)?)
     }
 
-    pub(crate) fn incoming_dir(&self) -> Result<Dir, Error> {
-        Ok(Dir::create(&self.layout().incoming_wals_directory, DIRECTORY_MODE)?)
-    }
-
     pub(crate) fn errors_dir(&self) -> Result<Dir, Error> {
         Ok(Dir::create(&self.layout().errors_directory, DIRECTORY_MODE)?)
     }
@@ -95,6 +91,14 @@ impl Catalog {
 
     pub(crate) fn backup_dir(&self) -> Result<Dir, Error> {
         Ok(Dir::create(&self.layout().backup_directory, DIRECTORY_MODE)?)
+    }
+}
+
+/// Opens a directory for reading; `None` if it is not there. Looking at a repository leaves it as it is.
+pub(crate) fn existing(path: &Path) -> Result<Option<Dir>, Error> {
+    match Dir::open(path) {
+        Err(error) if error.is_not_found() => Ok(None),
+        opened => Ok(Some(opened?)),
     }
 }
 

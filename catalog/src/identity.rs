@@ -4,7 +4,7 @@ use barman_storage::OutFile;
 use serde::Deserialize;
 use wal_format::SystemId;
 
-use crate::catalog::{FILE_MODE, read_text};
+use crate::catalog::{FILE_MODE, existing, read_text};
 use crate::{Catalog, Error, layout};
 
 /// What `identity.json` says of the cluster.
@@ -29,7 +29,7 @@ impl Catalog {
     /// # Errors
     /// The file cannot be read or understood.
     pub fn identity(&self) -> Result<Option<Identity>, Error> {
-        let dir = self.backup_dir()?;
+        let Some(dir) = existing(&self.layout().backup_directory)? else { return Ok(None) };
         let path = layout::identity();
         let Some(text) = read_text(&dir, &path)? else { return Ok(None) };
         let invalid = |source| Error::Identity { path: layout::shown(&dir, &path), source };

@@ -1,6 +1,6 @@
 //! Backups that no retention policy removes.
 
-use crate::catalog::read_text;
+use crate::catalog::{existing, read_text};
 use crate::{BackupId, Catalog, Error, layout};
 
 /// For what a backup is kept beyond the retention policy.
@@ -30,8 +30,12 @@ impl Catalog {
     /// # Errors
     /// The annotation cannot be read, or says something else. Taking that for "not kept" could cost a backup.
     pub fn keep(&self, id: &BackupId) -> Result<Option<Keep>, Error> {
-        let places = [(self.meta_dir()?, layout::keep(id)), (self.backups_dir()?, layout::old_keep(id))];
-        for (dir, path) in places {
+        let places = [
+            (self.layout().meta_directory(), layout::keep(id)),
+            (self.layout().basebackups_directory.clone(), layout::old_keep(id)),
+        ];
+        for (directory, path) in places {
+            let Some(dir) = existing(&directory)? else { continue };
             if let Some(text) = read_text(&dir, &path)? {
                 let invalid =
                     || Error::Keep { path: layout::shown(&dir, &path), found: text.chars().take(40).collect() };

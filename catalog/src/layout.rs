@@ -1,9 +1,10 @@
 //! Where everything lies: the only code that joins paths of a repository.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use barman_storage::{Dir, RelativePath};
-use wal_format::WalFileName;
+use wal_format::{SegmentName, TimelineId, WalFileName};
 
 use crate::{BackupId, Error, Lock};
 
@@ -179,6 +180,12 @@ pub(crate) fn archived(name: &WalFileName) -> RelativePath {
 /// The directory of an archived file, below `wals_directory`; history files lie in `wals_directory` itself.
 pub(crate) fn hash_directory(name: &WalFileName) -> Option<RelativePath> {
     name.hash_directory().map(own)
+}
+
+/// The timeline of the files in a directory of this name, if it is a hash directory.
+pub(crate) fn timeline_of_hash_directory(name: &OsStr) -> Option<TimelineId> {
+    let first: SegmentName = format!("{}00000000", name.to_str()?).parse().ok()?;
+    Some(first.timeline)
 }
 
 /// A WAL file in `incoming/`, `streaming/` or its hash directory.

@@ -1,4 +1,47 @@
 //! What exists: backups, the WAL archive, their records and locks.
+//!
+//! When a database is gone, the repository is all that is left, and nobody may have looked at it for a year. So whatever is
+//! in it must be whole, whatever its records say must be true, and no crash, full disk or second process may change that.
+//! The files are Barman's own (3.19), and so are the locks: Barman can take over the repository at any time, and give it
+//! back.
+//!
+//! ```
+//! use barman_catalog::{Catalog, IngestOptions, LocalZone, Lock, NoHooks, Partial, ServerLayout, WalSource};
+//! use barman_storage::Cancel;
+//! use wal_format::Timestamp;
+//!
+//! # let root = tempfile::tempdir()?;
+//! # let barman_home = root.path();
+//! let catalog = Catalog::open(ServerLayout::below(barman_home, "main"), LocalZone::UTC);
+//! catalog.create_directories()?;
+//!
+//! // PostgreSQL delivers a file, and a run of the archiver files it away.
+//! let history = barman_home.join("main/incoming/00000002.history");
+//! std::fs::write(&history, "1\t0/3000000\tno recovery target specified\n")?;
+//! let _lock = catalog.lock(Lock::ArchiveWal)?;
+//! let now = Timestamp::from_unix_micros(1_795_193_057_000_000);
+//! let options = IngestOptions { batch_size: None, system_id: None, now, hooks: &NoHooks, cancel: &Cancel::new() };
+//! let summary = catalog.ingest(WalSource::Incoming, &options, &mut |event| println!("{event:?}"))?;
+//! assert_eq!(summary.archived, 1);
+//! assert!(!history.exists());
+//!
+//! // A recovering server asks for it.
+//! let found = catalog.find_wal(&"00000002.history".parse()?, Partial::Exclude)?.expect("it was just archived");
+//! assert_eq!(found.size, 41);
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Catalog`] is the handle on everything one server has; [`ServerLayout`] says where that is, and is the only place that
+//! knows. What is in it:
+//!
+//! - **Backups.** [`BackupInfo`] is the record that makes a backup visible; [`Catalog::resolve`] turns a user's word into
+//!   one, [`BackupData`] opens its files, [`Catalog::check_backup`] finds out whether it can be restored.
+//! - **The WAL archive.** [`Catalog::ingest`] fills it, [`Catalog::find_wal`] searches it, [`Catalog::plan_purge`] says what
+//!   of it nobody needs, and [`XlogDb`] is its index.
+//! - **Locks.** [`Lock`] lists who excludes whom, [`Catalog::lease`] keeps a backup from being deleted.
+//!
+//! Results are data and events; what users read is made elsewhere. Nothing here connects to a server, reads the clock or
+//! knows the environment.
 
 #![cfg_attr(
     not(test),

@@ -6,7 +6,8 @@ use std::io::Read as _;
 use barman_storage::{Kind, Operation};
 use wal_format::{SegmentName, TimelineHistory, TimelineId, WalFileName};
 
-use crate::{BackupInfo, Catalog, Encoding, Error, Partial};
+use crate::catalog::existing;
+use crate::{BackupInfo, Catalog, Encoding, Error, Partial, layout};
 
 impl Catalog {
     /// Returns the timelines of which at least one segment is archived.
@@ -14,10 +15,10 @@ impl Catalog {
     /// # Errors
     /// The archive cannot be read.
     pub fn archived_timelines(&self) -> Result<BTreeSet<TimelineId>, Error> {
-        let wals = self.wals_dir()?;
         let mut timelines = BTreeSet::new();
+        let Some(wals) = existing(&self.layout().wals_directory)? else { return Ok(timelines) };
         for entry in wals.entries()?.into_iter().filter(|entry| entry.kind == Kind::Directory) {
-            let Some(timeline) = entry.name.to_str().and_then(timeline_of_directory) else { continue };
+            let Some(timeline) = layout::timeline_of_hash_directory(&entry.name) else { continue };
             if !timelines.contains(&timeline) {
                 let is_segment = |name: &str| name.parse::<SegmentName>().is_ok();
                 let files = wals.subdir(&entry.path())?.entries()?;
@@ -68,10 +69,4 @@ impl Catalog {
         }
         Ok(reachable)
     }
-}
-
-/// The timeline of a hash directory: the first half of its name.
-fn timeline_of_directory(name: &str) -> Option<TimelineId> {
-    let segment: SegmentName = format!("{name}00000000").parse().ok()?;
-    Some(segment.timeline)
 }

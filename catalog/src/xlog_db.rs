@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use barman_storage::{Dir, LockFile, Operation, RelativePath};
 use wal_format::WalFileName;
 
-use crate::catalog::{DIRECTORY_MODE, FILE_MODE};
+use crate::catalog::{DIRECTORY_MODE, FILE_MODE, existing};
 use crate::{Catalog, Error, layout};
 
 pub use line::{XlogEntry, XlogLine};
@@ -40,7 +40,10 @@ impl Catalog {
     /// The lock, the index, or for a rebuild the archive, cannot be read or written.
     pub fn xlog_db(&self) -> Result<XlogDb, Error> {
         let lock = self.lock_xlog_db()?;
-        let dir = Dir::create(&self.layout().xlogdb_directory, DIRECTORY_MODE)?;
+        let dir = match existing(&self.layout().xlogdb_directory)? {
+            Some(dir) => dir,
+            None => Dir::create(&self.layout().xlogdb_directory, DIRECTORY_MODE)?,
+        };
         let mut db = XlogDb { dir, path: self.layout().xlog_db()?, _lock: lock };
         if db.dir.stat(&db.path)?.is_none() {
             self.rebuild_xlog_db(&mut db)?;

@@ -1,5 +1,14 @@
 //! How a stored file is wrapped, told by how it begins.
 
+use std::io::Read as _;
+
+use barman_storage::{Dir, Operation, RelativePath};
+
+use crate::layout;
+
+/// More than [`Encoding::detect`] looks at.
+const HEAD_BYTES: u64 = 32;
+
 /// What has to be undone before a file is what PostgreSQL wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Encoding {
@@ -22,9 +31,6 @@ const COMPRESSIONS: [(&[u8], &str); 6] = [
 ];
 
 impl Encoding {
-    /// How many bytes of a file [`Encoding::detect`] looks at.
-    pub(crate) const HEAD: u64 = 32;
-
     /// Tells by the first bytes of a file how it is wrapped.
     ///
     /// No segment, history file or backup label begins like any of these: a segment begins with the magic number of its
@@ -36,6 +42,14 @@ impl Encoding {
             None if is_pgp_message(head) => Self::Encrypted,
             None => Self::Plain,
         }
+    }
+
+    /// Tells how a file is wrapped.
+    pub(crate) fn of_file(dir: &Dir, path: &RelativePath) -> Result<Self, barman_storage::Error> {
+        let mut head = Vec::new();
+        let unreadable = |source| barman_storage::Error::new(Operation::Read, layout::shown(dir, path), source);
+        dir.open_file(path)?.take(HEAD_BYTES).read_to_end(&mut head).map_err(unreadable)?;
+        Ok(Self::detect(&head))
     }
 
     /// Returns Barman's name of the compression.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use barman_storage::{Dir, RelativePath};
 use wal_format::Timestamp;
 
-use crate::catalog::FILE_MODE;
+use crate::catalog::{FILE_MODE, existing};
 use crate::{Catalog, Error, LocalZone};
 
 /// Why a file lies in `errors/`, as its name there ends.
@@ -56,7 +56,8 @@ impl Catalog {
     /// The directory cannot be read.
     pub fn error_files(&self) -> Result<ErrorFiles, Error> {
         let mut files = ErrorFiles::default();
-        for entry in self.errors_dir()?.entries()? {
+        let Some(errors) = existing(&self.layout().errors_directory)? else { return Ok(files) };
+        for entry in errors.entries()? {
             let suffix = entry.name.as_bytes().rsplit(|byte| *byte == b'.').next();
             let counter = match suffix {
                 Some(b"reason") => continue,

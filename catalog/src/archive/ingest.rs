@@ -10,7 +10,8 @@
 //! | record | its line is added to the index, durably |
 //! | remove | it vanishes from where it arrived, which tells its sender that the archive has it (invariant 1) |
 //!
-//! From publish on, Barman's lock on the index is held. Whatever reads the records of a file belongs between check and publish: observers first, then compression.
+//! From publish on, Barman's lock on the index is held. Whatever reads the records of a file belongs between check and
+//! publish: observers first, then compression.
 //!
 //! # When it is interrupted
 //! The order of the last three stages is what makes every moment safe (invariant 7). A file that is published and not
@@ -30,6 +31,7 @@ use wal_format::{SystemId, WalFileName};
 
 use crate::archive::errors::{Kind, move_to_errors};
 use crate::archive::source::{Batch, Candidate};
+use crate::catalog::DIRECTORY_MODE;
 use crate::{ArchivedFile, Catalog, Error, HookDecision, WalSource, layout};
 
 use check::Finding;
@@ -50,10 +52,9 @@ impl Catalog {
         options: &IngestOptions<'_>,
         events: &mut dyn FnMut(IngestEvent<'_>),
     ) -> Result<IngestSummary, Error> {
-        let dir = source.dir(self)?;
-        let batch = Batch::collect(source, &dir, options.batch_size)?;
-        events(IngestEvent::Started { source, files: batch.files.len(), candidates: batch.candidates });
         let mut run = Run::new(self, source, options, events)?;
+        let batch = Batch::collect(source, &run.dir, options.batch_size)?;
+        (run.events)(IngestEvent::Started { source, files: batch.files.len(), candidates: batch.candidates });
         run.archive_all(&batch.files)?;
         run.clear_away(&batch.unknown)?;
         Ok(run.summary)
@@ -89,6 +90,7 @@ struct Run<'a> {
     catalog: &'a Catalog,
     source: WalSource,
     dir: Dir,
+    wals: Dir,
     options: &'a IngestOptions<'a>,
     events: &'a mut dyn FnMut(IngestEvent<'_>),
     /// The cluster that WAL must be of; without any other knowledge, that of the first segment.
@@ -104,8 +106,9 @@ impl<'a> Run<'a> {
         events: &'a mut dyn FnMut(IngestEvent<'_>),
     ) -> Result<Self, Error> {
         let system_id = catalog.system_id()?.or(options.system_id);
-        let dir = source.dir(catalog)?;
-        Ok(Self { catalog, source, dir, options, events, system_id, summary: IngestSummary::default() })
+        let dir = Dir::create(source.directory(catalog.layout()), DIRECTORY_MODE)?;
+        let wals = catalog.wals_dir()?;
+        Ok(Self { catalog, source, dir, wals, options, events, system_id, summary: IngestSummary::default() })
     }
 
     fn archive_all(&mut self, files: &[Candidate]) -> Result<(), Error> {
@@ -134,20 +137,21 @@ impl<'a> Run<'a> {
             Finding::Unverified(reason) => (self.events)(IngestEvent::Unverified(name, &reason)),
             Finding::Sound(system_id) => self.system_id = self.system_id.or(system_id),
         }
-        match publish::publish(self.catalog, &self.dir, &mut file, self.options.cancel)? {
+        match publish::publish(self.catalog, &self.wals, &self.dir, &mut file, self.options.cancel)? {
             Outcome::Archived => {
                 self.summary.archived += 1;
                 (self.events)(IngestEvent::Archived(&file.entry));
-                self.after(&file, None)
+                self.after(&file, None);
             }
             Outcome::AlreadyArchived => {
                 self.summary.already_archived += 1;
                 (self.events)(IngestEvent::AlreadyArchived(name));
-                self.after(&file, None)
+                self.after(&file, None);
             }
-            Outcome::Changed => Ok(()),
-            Outcome::Differs(stored) => self.refuse(&file, &Refusal::Duplicate { name, stored }),
+            Outcome::Changed => {}
+            Outcome::Differs(stored) => self.refuse(&file, &Refusal::Duplicate { name, stored })?,
         }
+        Ok(())
     }
 
     fn refuse(&mut self, file: &Detected, refusal: &Refusal) -> Result<(), Error> {
@@ -165,7 +169,8 @@ impl<'a> Run<'a> {
             _ => self.summary.refused += 1,
         }
         (self.events)(IngestEvent::Refused { name: file.entry.name, moved_to: &moved_to, reason: refusal });
-        self.after(file, Some(&refusal.to_string()))
+        self.after(file, Some(&refusal.to_string()));
+        Ok(())
     }
 
     /// Moves what is not WAL out of the way.
@@ -190,9 +195,8 @@ impl<'a> Run<'a> {
         self.options.hooks.before_archive(ArchivedFile { path: &path, entry: &file.entry, error: None })
     }
 
-    fn after(&self, file: &Detected, error: Option<&str>) -> Result<(), Error> {
-        let path = layout::shown(&self.catalog.wals_dir()?, &layout::archived(&file.entry.name));
+    fn after(&self, file: &Detected, error: Option<&str>) {
+        let path = layout::shown(&self.wals, &layout::archived(&file.entry.name));
         self.options.hooks.after_archive(ArchivedFile { path: &path, entry: &file.entry, error });
-        Ok(())
     }
 }

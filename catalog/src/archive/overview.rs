@@ -1,12 +1,14 @@
 //! What the archive has, and what waits to get there, in few words.
 
-use wal_format::{SegmentName, TimelineId, WalFileName};
+use barman_storage::{Dir, Kind};
+use wal_format::{SegmentName, WalFileName};
 
-use super::source::Batch;
-use super::{WalSource, for_each_archived};
-use crate::{Catalog, Error};
+use crate::archive::WalSource;
+use crate::archive::source::Batch;
+use crate::catalog::existing;
+use crate::{Catalog, Error, layout};
 
-/// How many files wait to be archived.
+/// How many files wait to be archived. Files that are still being delivered do not count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WaitingWal {
     /// In `incoming/`.
@@ -21,8 +23,10 @@ impl Catalog {
     /// # Errors
     /// A directory cannot be read.
     pub fn waiting_wal(&self) -> Result<WaitingWal, Error> {
-        let count =
-            |source: WalSource| Ok::<_, Error>(Batch::collect(source, &source.dir(self)?, None)?.candidates as u64);
+        let count = |source: WalSource| match existing(source.directory(self.layout()))? {
+            Some(dir) => Ok::<_, Error>(Batch::waiting(&dir)? as u64),
+            None => Ok(0),
+        };
         Ok(WaitingWal { incoming: count(WalSource::Incoming)?, streaming: count(WalSource::Streaming)? })
     }
 
@@ -31,16 +35,24 @@ impl Catalog {
     /// # Errors
     /// The archive cannot be read.
     pub fn newest_archived_segment(&self) -> Result<Option<SegmentName>, Error> {
-        let newest: Option<TimelineId> = self.archived_timelines()?.into_iter().next_back();
-        let mut found = None;
-        for_each_archived(&self.wals_dir()?, |file| {
-            if let WalFileName::Segment(name) = file.name
-                && Some(name.timeline) == newest
-            {
-                found = found.max(Some(name));
+        let Some(wals) = existing(&self.layout().wals_directory)? else { return Ok(None) };
+        // By name the newest directory is the last, and empty or without a segment only when a purge was interrupted.
+        for entry in wals.entries()?.into_iter().rev() {
+            if entry.kind == Kind::Directory && layout::timeline_of_hash_directory(&entry.name).is_some() {
+                if let Some(newest) = newest_segment(&wals.subdir(&entry.path())?)? {
+                    return Ok(Some(newest));
+                }
             }
-            Ok::<_, Error>(())
-        })?;
-        Ok(found)
+        }
+        Ok(None)
     }
+}
+
+fn newest_segment(dir: &Dir) -> Result<Option<SegmentName>, Error> {
+    let segment = |name: &str| match name.parse() {
+        Ok(WalFileName::Segment(segment)) => Some(segment),
+        _ => None,
+    };
+    let names = dir.entries()?;
+    Ok(names.iter().rev().find_map(|entry| segment(entry.name.to_str()?)))
 }

@@ -1,12 +1,12 @@
 //! Finding WAL, wherever it is.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::path::PathBuf;
 
-use barman_storage::{Dir, Operation, RelativePath};
+use barman_storage::{Dir, RelativePath};
 use wal_format::{SegmentName, SegmentSize, WalFileName};
 
+use crate::catalog::existing;
 use crate::{Catalog, Encoding, Error, WalSource, layout};
 
 /// Whether a segment will do that PostgreSQL has not finished.
@@ -119,20 +119,18 @@ impl Catalog {
     }
 
     fn find_in(&self, place: Place, name: &WalFileName) -> Result<Option<ArchivedSegment>, Error> {
-        let (dir, path) = match place {
-            Place::Archive => (self.wals_dir()?, layout::archived(name)),
-            Place::Source(source) => (source.dir(self)?, layout::wal_file(name)),
+        let (directory, path) = match place {
+            Place::Archive => (self.layout().wals_directory.as_path(), layout::archived(name)),
+            Place::Source(source) => (source.directory(self.layout()), layout::wal_file(name)),
         };
-        let file = match dir.open_file(&path) {
-            Ok(file) => file,
+        let Some(dir) = existing(directory)? else { return Ok(None) };
+        let Some(stat) = dir.stat(&path)? else { return Ok(None) };
+        let encoding = match Encoding::of_file(&dir, &path) {
+            // Archived since, and so no longer here.
             Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) => return Err(error.into()),
+            told => told?,
         };
-        let unreadable = |source| barman_storage::Error::new(Operation::Read, layout::shown(&dir, &path), source);
-        let size = file.metadata().map_err(unreadable)?.len();
-        let mut head = Vec::new();
-        file.take(Encoding::HEAD).read_to_end(&mut head).map_err(unreadable)?;
-        Ok(Some(ArchivedSegment { name: *name, place, size, encoding: Encoding::detect(&head), dir, path }))
+        Ok(Some(ArchivedSegment { name: *name, place, size: stat.size, encoding, dir, path }))
     }
 }
 

@@ -4,11 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use barman_storage::{Dir, Entry, Kind, RelativePath};
 use wal_format::WalFileName;
 
-use crate::{Catalog, Error};
+use crate::{Error, ServerLayout};
 
 /// Where WAL arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,10 +21,11 @@ pub enum WalSource {
 }
 
 impl WalSource {
-    pub(crate) fn dir(self, catalog: &Catalog) -> Result<Dir, Error> {
+    /// Its directory, which need not exist.
+    pub(crate) fn directory(self, layout: &ServerLayout) -> &Path {
         match self {
-            Self::Streaming => catalog.streaming_dir(),
-            Self::Incoming => catalog.incoming_dir(),
+            Self::Streaming => &layout.streaming_wals_directory,
+            Self::Incoming => &layout.incoming_wals_directory,
         }
     }
 }
@@ -58,6 +60,12 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// Counts what is there, temporary files aside.
+    pub(crate) fn waiting(dir: &Dir) -> Result<usize, Error> {
+        let entries = dir.entries()?;
+        Ok(entries.iter().filter(|entry| !is_hidden(&entry.name) && !is_temporary(&entry.name)).count())
+    }
+
     /// Looks through a directory.
     pub(crate) fn collect(source: WalSource, dir: &Dir, limit: Option<NonZeroUsize>) -> Result<Self, Error> {
         Ok(Self::of(source, dir.entries()?, limit))

@@ -1,8 +1,6 @@
 //! Entries made from the archived files themselves.
 
-use std::io::Read as _;
-
-use barman_storage::{Dir, Kind, Operation, RelativePath, Stat};
+use barman_storage::{Dir, Kind, RelativePath, Stat};
 use wal_format::WalFileName;
 
 use crate::archive::{Encoding, for_each_archived};
@@ -27,10 +25,7 @@ pub(crate) fn entry(wals: &Dir, name: &WalFileName) -> Result<Option<XlogEntry>,
 
 fn describe(dir: &Dir, path: &RelativePath, name: WalFileName) -> Result<Option<XlogEntry>, Error> {
     let Some(stat) = dir.stat(path)?.filter(|stat| stat.kind == Kind::File) else { return Ok(None) };
-    let mut head = Vec::new();
-    let unreadable = |source| barman_storage::Error::new(Operation::Read, layout::shown(dir, path), source);
-    dir.open_file(path)?.take(Encoding::HEAD).read_to_end(&mut head).map_err(unreadable)?;
-    Ok(Some(described(name, &stat, Encoding::detect(&head))))
+    Ok(Some(described(name, &stat, Encoding::of_file(dir, path)?)))
 }
 
 /// The entry of a file that is stored like this.

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use barman_catalog::{Encoding, Partial, Place, WalSource};
+use barman_catalog::{Encoding, Partial, Place, WaitingWal, WalSource};
 
 use crate::repository::{Repository, name, segment_size};
 
@@ -69,4 +69,45 @@ fn peeking_stops_at_the_first_gap() {
     assert_eq!(peek(0xFFE, 10), [name(0xFFE), name(0xFFF), name(0x1000)]);
     assert_eq!(peek(0xFFE, 2), [name(0xFFE), name(0xFFF)]);
     assert_eq!(peek(0x1001, 10), Vec::<String>::new());
+}
+
+#[test]
+fn the_newest_segment_is_that_of_the_newest_timeline() {
+    let repository = Repository::new();
+    let newest = || repository.catalog.newest_archived_segment().expect("readable").map(|name| name.to_string());
+    assert_eq!(newest(), None);
+    for path in [
+        "0000000100000005/000000010000000500000001",
+        "0000000200000000/000000020000000000000002",
+        "0000000200000000/000000020000000000000002.00000028.backup",
+        "0000000200000000/000000020000000000000003.partial",
+        "0000000300000000/000000030000000000000004.partial",
+        "junk/000000040000000000000001",
+        "00000009.history",
+    ] {
+        repository.write(&format!("wals/{path}"), "wal");
+    }
+    assert_eq!(newest().as_deref(), Some("000000020000000000000002"));
+}
+
+#[test]
+fn what_waits_is_counted() {
+    let repository = Repository::new();
+    for file in ["incoming/junk", "incoming/x.tmp", "incoming/.y", "streaming/000000010000000000000001.partial"] {
+        repository.write(file, "x");
+    }
+    assert_eq!(repository.catalog.waiting_wal().expect("readable"), WaitingWal { incoming: 1, streaming: 1 });
+}
+
+#[test]
+fn looking_makes_nothing() {
+    let nowhere = tempfile::tempdir().expect("temporary directory");
+    let repository = Repository::at(&nowhere.path().join("home"));
+    assert_eq!(found(&repository, &name(1), Partial::Include), None);
+    assert!(repository.catalog.backups().expect("none").is_empty());
+    assert_eq!(repository.catalog.identity().expect("none"), None);
+    assert!(repository.catalog.archived_timelines().expect("none").is_empty());
+    assert_eq!(repository.catalog.waiting_wal().expect("none"), WaitingWal::default());
+    assert_eq!(repository.catalog.error_files().expect("none").unknown, 0);
+    assert!(!repository.home.exists());
 }

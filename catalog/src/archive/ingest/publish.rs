@@ -9,7 +9,7 @@ use crate::{Catalog, Encoding, Error, XlogDb, layout};
 use super::detect::Detected;
 
 /// What became of a file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Outcome {
     Archived,
     /// The archive had it, with the same contents.
@@ -22,18 +22,23 @@ pub(super) enum Outcome {
 
 /// Archives a file, records it, and removes it from `source`.
 ///
-/// Barman's lock on the index is held from before the first stage to after the last, so that of two runs one finds the
-/// work of the other either not begun or done.
-pub(super) fn publish(catalog: &Catalog, source: &Dir, file: &mut Detected, cancel: &Cancel) -> Result<Outcome, Error> {
+/// Barman's lock on the index is held throughout, so that of two runs one finds the work of the other either not begun or
+/// done.
+pub(super) fn publish(
+    catalog: &Catalog,
+    wals: &Dir,
+    source: &Dir,
+    file: &mut Detected,
+    cancel: &Cancel,
+) -> Result<Outcome, Error> {
     let mut db = catalog.xlog_db()?;
-    let wals = catalog.wals_dir()?;
     let path = layout::archived(&file.entry.name);
     if !file.is_unchanged()? {
         return Ok(Outcome::Changed);
     }
     if wals.stat(&path)?.is_some() {
-        record_stored(&wals, &mut db, file)?;
-        return settle(catalog, source, file);
+        record_stored(wals, &mut db, file)?;
+        return settle(wals, source, file);
     }
     if let Some(directory) = layout::hash_directory(&file.entry.name) {
         wals.create_subdir(&directory, DIRECTORY_MODE)?;
@@ -77,15 +82,12 @@ fn record_stored(wals: &Dir, db: &mut XlogDb, file: &Detected) -> Result<(), Err
 }
 
 /// Removes a file whose contents are archived already, or says that they differ.
-fn settle(catalog: &Catalog, source: &Dir, file: &Detected) -> Result<Outcome, Error> {
+fn settle(wals: &Dir, source: &Dir, file: &Detected) -> Result<Outcome, Error> {
     let name = &file.entry.name;
-    match source.rename_new(&file.path, &catalog.wals_dir()?, &layout::archived(name)) {
+    match source.rename_new(&file.path, wals, &layout::archived(name)) {
         Ok(Published::AlreadyThere(())) => Ok(Outcome::AlreadyArchived),
         Ok(Published::Created(())) => Ok(Outcome::Archived),
-        Err(PublishError::Conflict { .. }) => {
-            let stored = catalog.find_archived(name)?;
-            Ok(Outcome::Differs(stored.map_or(Encoding::Plain, |stored| stored.encoding)))
-        }
+        Err(PublishError::Conflict { .. }) => Ok(Outcome::Differs(Encoding::of_file(wals, &layout::archived(name))?)),
         Err(error) => Err(error.into()),
     }
 }
