@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
 
     fn archive(&mut self, mut file: Detected) -> Result<(), Error> {
         let name = file.entry.name;
-        match check::check(&mut file, self.system_id, self.options.now)? {
+        match check::check(&file, self.system_id, self.options.now) {
             Finding::Refused(refusal) => return self.refuse(&file, &refusal),
             Finding::Unfinished => {
                 (self.events)(IngestEvent::Unfinished(name));

@@ -38,10 +38,11 @@ impl Catalog {
         let Some(wals) = existing(&self.layout().wals_directory)? else { return Ok(None) };
         // By name the newest directory is the last, and empty or without a segment only when a purge was interrupted.
         for entry in wals.entries()?.into_iter().rev() {
-            if entry.kind == Kind::Directory && layout::timeline_of_hash_directory(&entry.name).is_some() {
-                if let Some(newest) = newest_segment(&wals.subdir(&entry.path())?)? {
-                    return Ok(Some(newest));
-                }
+            if entry.kind == Kind::Directory
+                && layout::timeline_of_hash_directory(&entry.name).is_some()
+                && let Some(newest) = newest_segment(&wals.subdir(&entry.path())?)?
+            {
+                return Ok(Some(newest));
             }
         }
         Ok(None)

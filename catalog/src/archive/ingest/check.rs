@@ -5,7 +5,7 @@ use wal_format::{
     PageHeaderError, SegmentHeader, SegmentHeaderError, SegmentMismatch, SegmentName, SystemId, Timestamp, WalFileName,
 };
 
-use crate::{Encoding, Error};
+use crate::Encoding;
 
 use super::detect::Detected;
 
@@ -87,23 +87,23 @@ pub(super) enum Finding {
 }
 
 /// Checks the header of a segment (invariant 5). Other files have nothing that says where they belong.
-pub(super) fn check(file: &mut Detected, system: Option<SystemId>, now: Timestamp) -> Result<Finding, Error> {
+pub(super) fn check(file: &Detected, system: Option<SystemId>, now: Timestamp) -> Finding {
     let (name, whole) = match file.entry.name {
         WalFileName::Segment(name) => (name, true),
         WalFileName::Partial(name) => (name, false),
-        WalFileName::BackupLabel { .. } | WalFileName::History(_) => return Ok(Finding::Sound(None)),
+        WalFileName::BackupLabel { .. } | WalFileName::History(_) => return Finding::Sound(None),
     };
     if file.encoding != Encoding::Plain {
-        return Ok(Finding::Unverified(Unverified::Encoded(file.encoding)));
+        return Finding::Unverified(Unverified::Encoded(file.encoding));
     }
-    Ok(match SegmentHeader::parse(&file.head) {
+    match SegmentHeader::parse(&file.head) {
         Ok(header) if whole => check_whole(name, &header, &file.stat, system, now),
         Ok(header) => check_header(name, &header, system),
         // The receiver makes the file first and writes to it then.
         Err(_) if !whole && file.head.iter().all(|byte| *byte == 0) => Finding::Sound(None),
         Err(_) if whole && is_growing(&file.stat, SegmentHeader::LEN as u64, now) => Finding::Unfinished,
         Err(error) => unreadable(name, error),
-    })
+    }
 }
 
 fn check_whole(
