@@ -4,16 +4,19 @@ use std::fmt;
 
 use wal_format::{SystemId, TimelineId};
 
+use crate::activity::Activity;
 use crate::base_backup::{BaseBackup, BaseBackupOptions};
 use crate::command;
 use crate::config::Config;
 use crate::connect;
 use crate::connection::Connection;
-use crate::error::{Activity, Error, ErrorKind, ProtocolError};
+use crate::error::{Error, ErrorKind};
 use crate::inbox::BackendMessage;
+use crate::protocol_error::ProtocolError;
 use crate::query::{Response, Rows};
 use crate::result_set::ResultSet;
 use crate::server_error::{Notice, SqlState};
+use crate::server_version;
 use crate::slot::SlotPosition;
 use crate::system_identity::{HistoryFile, SystemIdentity};
 use crate::wal_stream::{StartReplication, WalStream};
@@ -74,7 +77,7 @@ impl Client {
     /// Returns the server's version as `server_version_num` spells it: 150018 is 15.18. 0 if it did not say.
     #[must_use]
     pub fn server_version_num(&self) -> u32 {
-        self.parameter("server_version").and_then(version_num).unwrap_or_default()
+        self.parameter("server_version").and_then(server_version::parse).unwrap_or_default()
     }
 
     /// Returns a setting that the server reports by itself, for example `server_version` or `in_hot_standby`.
@@ -193,7 +196,7 @@ impl Client {
             let rows = self.run_one(&SlotPosition::query(slot), "restart_lsn").await?;
             return Ok(rows.iter().next().map(|row| SlotPosition::decode_view(&row)).transpose()?);
         }
-        self.need_version(command::PARENTHESES)?;
+        self.need_version(server_version::V15)?;
         let rows = self.run_one(&format!("READ_REPLICATION_SLOT \"{slot}\""), "slot_type").await;
         let rows = rows.map_err(|kind| of_slot(slot, kind))?;
         Ok(SlotPosition::decode_command(&rows.first("slot_type")?)?)
@@ -202,9 +205,9 @@ impl Client {
     /// Starts to stream WAL (`START_REPLICATION`).
     ///
     /// # Errors
-    /// The slot is missing or in use, the server's history does not lead through the position
-    /// ([`ErrorKind::NotInHistory`]), or the connection breaks. WAL that is missing on the server is reported by the
-    /// stream ([`ErrorKind::WalRemoved`]).
+    /// The slot is missing or in use, the timeline is not in the server's history ([`ErrorKind::NotInHistory`]), or
+    /// the connection breaks. WAL that the server no longer has ([`ErrorKind::WalRemoved`]) or does not have yet
+    /// (`NotInHistory` again) is reported by the stream, because the server notices only then.
     pub async fn start_replication(mut self, start: StartReplication) -> Result<WalStream, Error> {
         let activity = || Activity::Stream { timeline: start.timeline, at: start.start };
         let prepared = self.prepare_replication(&start).await;
@@ -312,15 +315,6 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Reads `server_version` as `PQserverVersion` does: `15.18 (Debian)`, `18beta2`, `19devel`.
-fn version_num(text: &str) -> Option<u32> {
-    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-    let (major, rest) = text.split_at(digits(text));
-    let minor = rest.strip_prefix('.').map_or("", |rest| rest.split_at(digits(rest)).0);
-    let minor = if minor.is_empty() { "0" } else { minor };
-    major.parse::<u32>().ok()?.checked_mul(10_000)?.checked_add(minor.parse().ok()?)
-}
-
 fn of_slot(slot: &str, kind: ErrorKind) -> ErrorKind {
     match kind {
         ErrorKind::Server(server) => ErrorKind::of_slot(slot, server),
@@ -334,27 +328,5 @@ fn history_missing(timeline: TimelineId, kind: ErrorKind) -> ErrorKind {
             ErrorKind::HistoryMissing { timeline, server }
         }
         kind => kind,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_read_as_libpq_reads_them() {
-        for (text, expected) in [
-            ("15.18", Some(150_018)),
-            ("15.18 (Debian 15.18-0+deb12u1)", Some(150_018)),
-            ("13.0", Some(130_000)),
-            ("18beta2", Some(180_000)),
-            ("19devel", Some(190_000)),
-            ("devel", None),
-            ("", None),
-            ("99999999999", None),
-            ("429497.1", None),
-        ] {
-            assert_eq!(version_num(text), expected, "{text}");
-        }
     }
 }

@@ -1,15 +1,11 @@
 //! The text of replication commands (`repl_gram.y`), and what may stand in it.
 
-use std::fmt::Write as _;
-
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 use wal_format::{Lsn, TimelineId};
 
 use crate::error::ErrorKind;
-
-/// The first version whose replication commands take options in parentheses.
-pub(crate) const PARENTHESES: u32 = 150_000;
+use crate::server_version;
 
 /// The longest name of a replication slot: `NAMEDATALEN` without the final NUL.
 const LONGEST_SLOT_NAME: usize = 63;
@@ -41,8 +37,8 @@ pub(crate) fn show(name: &str) -> Result<String, ErrorKind> {
     Ok(format!("SHOW {name}"))
 }
 
-pub(crate) fn create_physical_slot(slot: &str, reserve_wal: bool, server_version: u32) -> String {
-    let reserve = match (reserve_wal, server_version >= PARENTHESES) {
+pub(crate) fn create_physical_slot(slot: &str, reserve_wal: bool, version: u32) -> String {
+    let reserve = match (reserve_wal, version >= server_version::V15) {
         (false, _) => "",
         (true, true) => " (RESERVE_WAL)",
         (true, false) => " RESERVE_WAL",
@@ -62,10 +58,7 @@ pub(crate) fn start_replication(slot: Option<&str>, start: Lsn, timeline: Timeli
 
 /// Quotes a text for a replication command, whose grammar knows no backslash escapes.
 pub(crate) fn literal(text: &str) -> String {
-    let mut literal = String::with_capacity(text.len() + 2);
-    // Writing to a string cannot fail.
-    let _ = write!(literal, "'{}'", text.replace('\'', "''"));
-    literal
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]

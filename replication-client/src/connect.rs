@@ -2,11 +2,12 @@
 
 use tokio::time::timeout;
 
+use crate::activity::Activity;
 use crate::client::Mode;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::endpoint::{self, Endpoint};
-use crate::error::{Activity, Error, ErrorKind, UnsupportedOption};
+use crate::error::{Error, ErrorKind, UnsupportedOption};
 use crate::passfile::{self, Account, PassfileProblem};
 use crate::password::Password;
 use crate::startup::{Credentials, Progress, Startup};

@@ -1,13 +1,14 @@
 //! What can go wrong, in cases that a caller branches on.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use wal_format::{Lsn, SegmentName, SystemId, TimelineId};
 
+use crate::activity::Activity;
 use crate::passfile::PassfileProblem;
+use crate::protocol_error::ProtocolError;
 use crate::server_error::{ServerError, SqlState};
 
 /// A failure: what was being done, with which server, and why it did not work.
@@ -47,13 +48,13 @@ impl Error {
 
     /// Returns whether the same call can succeed later without anybody changing anything.
     ///
-    /// True for refused and broken connections, timeouts, a server that starts or stops, exhausted resources, and a
-    /// replication slot that is still held by a connection of the past.
+    /// True for names that do not resolve, refused and broken connections, timeouts, a server that starts or stops,
+    /// exhausted resources, and a replication slot that is still held by a connection of the past.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind() {
+            ErrorKind::Connect(source) => source.kind() != io::ErrorKind::PermissionDenied,
             ErrorKind::Resolve(_)
-            | ErrorKind::Connect(_)
             | ErrorKind::ConnectTimeout { .. }
             | ErrorKind::ConnectionLost(_)
             | ErrorKind::ConnectionClosed
@@ -295,149 +296,6 @@ pub struct UnsupportedOption {
     pub option: &'static str,
     /// The value, or `***` where it is a secret.
     pub value: String,
-}
-
-/// What was being done when an [`Error`] occurred. It displays as an infinitive: `stream WAL of timeline 1`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Activity {
-    /// Reaching the server, authenticating, and waiting until the session is ready.
-    Connect,
-    /// A query in SQL.
-    Query,
-    /// `SHOW` of the setting.
-    Show(String),
-    /// `IDENTIFY_SYSTEM`.
-    IdentifySystem,
-    /// `TIMELINE_HISTORY` of the timeline.
-    TimelineHistory(TimelineId),
-    /// `CREATE_REPLICATION_SLOT`.
-    CreateSlot(String),
-    /// `READ_REPLICATION_SLOT`.
-    ReadSlot(String),
-    /// `DROP_REPLICATION_SLOT`.
-    DropSlot(String),
-    /// `START_REPLICATION`, and the stream that follows.
-    Stream {
-        /// The timeline that is streamed.
-        timeline: TimelineId,
-        /// The end of the WAL received so far.
-        at: Lsn,
-    },
-    /// `BASE_BACKUP`, and the stream that follows.
-    BaseBackup,
-}
-
-impl fmt::Display for Activity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connect => f.write_str("connect"),
-            Self::Query => f.write_str("run a query"),
-            Self::Show(name) => write!(f, "show {name}"),
-            Self::IdentifySystem => f.write_str("identify the system"),
-            Self::TimelineHistory(timeline) => write!(f, "fetch the history of timeline {timeline}"),
-            Self::CreateSlot(slot) => write!(f, "create replication slot {slot:?}"),
-            Self::ReadSlot(slot) => write!(f, "read replication slot {slot:?}"),
-            Self::DropSlot(slot) => write!(f, "drop replication slot {slot:?}"),
-            Self::Stream { timeline, at } => write!(f, "stream WAL of timeline {timeline} at {at}"),
-            Self::BaseBackup => f.write_str("take a base backup"),
-        }
-    }
-}
-
-/// A message that is not what PostgreSQL sends there.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProtocolError {
-    /// A message longer than any of its kind can be; nothing was allocated for it.
-    #[error("message {tag:?} has {length} bytes, more than the limit of {limit}")]
-    TooLong {
-        /// The type of the message.
-        tag: char,
-        /// Its length as announced.
-        length: u64,
-        /// The longest that is accepted.
-        limit: usize,
-    },
-    /// A message that cannot be decoded.
-    #[error("message {tag:?} is malformed")]
-    Malformed {
-        /// The type of the message.
-        tag: char,
-        /// What is wrong with it.
-        #[source]
-        source: io::Error,
-    },
-    /// A message that has no place at this point of the conversation.
-    #[error("unexpected {message} while {during}")]
-    Unexpected {
-        /// The name of the message.
-        message: &'static str,
-        /// What was waited for.
-        during: &'static str,
-    },
-    /// The server cannot speak version 3.0 of the protocol, or refuses an option of it.
-    #[error("the server does not speak protocol version 3.0 (it offers 3.{minor})")]
-    Version {
-        /// The newest minor version it offers.
-        minor: u32,
-    },
-    /// A result that lacks a row or a column.
-    #[error("the result has no value for {field}")]
-    MissingField {
-        /// The name of the column.
-        field: &'static str,
-    },
-    /// A result with a value that cannot be one of its kind.
-    #[error("the value of {field} is {found:?}")]
-    InvalidField {
-        /// The name of the column.
-        field: &'static str,
-        /// What stood there.
-        found: String,
-    },
-    /// A value that is not UTF-8, although the session's encoding is.
-    #[error("a value of column {column:?} is not UTF-8")]
-    NotUtf8 {
-        /// The name of the column.
-        column: String,
-    },
-    /// A result that is larger than any we ask for.
-    #[error("the server sent more than {limit} {what}")]
-    TooMuch {
-        /// What there is too much of.
-        what: &'static str,
-        /// The most that is accepted.
-        limit: usize,
-    },
-    /// A message of the stream inside CopyData that is unknown or too short.
-    #[error("stream message {kind:?} of {length} bytes is malformed")]
-    StreamMessage {
-        /// Its first byte.
-        kind: char,
-        /// Its length.
-        length: usize,
-    },
-    /// WAL that does not continue where the last ended.
-    #[error("WAL continues at {found}, expected {expected}")]
-    NotContiguous {
-        /// The end of the WAL received so far.
-        expected: Lsn,
-        /// Where the new piece starts.
-        found: Lsn,
-    },
-    /// An archive of a base backup that was not announced, or that comes twice.
-    #[error("the base backup contains archive {name:?}, which was not announced or comes twice")]
-    UnexpectedArchive {
-        /// Its name.
-        name: String,
-    },
-    /// A base backup that ended before everything came.
-    #[error("the base backup ended without {missing}")]
-    IncompleteBackup {
-        /// What is missing.
-        missing: &'static str,
-    },
 }
 
 #[cfg(test)]

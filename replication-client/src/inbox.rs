@@ -6,7 +6,7 @@ use std::io;
 use bytes::{Buf, BytesMut};
 use postgres_protocol::message::backend::{CopyDataBody, DataRowBody, Header, Message, RowDescriptionBody};
 
-use crate::error::ProtocolError;
+use crate::protocol_error::ProtocolError;
 use crate::server_error::{Notice, ServerError};
 
 /// The longest CopyData, DataRow or RowDescription.

@@ -37,13 +37,14 @@
 //! anything is allocated, WAL for gaps, archives against the list of them.
 //!
 //! Not built yet, and refused by name when a connection asks for it: TLS, several hosts, service files, GSSAPI, OAuth,
-//! `require_auth`, `requirepeer`.
+//! `require_auth`, `requirepeer`. Until there is TLS, `sslmode=prefer` (the default) and `allow` mean clear text.
 
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)
 )]
 
+mod activity;
 #[cfg(test)]
 mod backend_bytes;
 mod base_backup;
@@ -60,23 +61,27 @@ mod error;
 mod inbox;
 mod passfile;
 mod password;
+mod protocol_error;
 mod query;
 mod result_set;
 mod server_error;
+mod server_version;
 mod slot;
 mod startup;
 mod system_identity;
 mod wal_stream;
 mod wire;
 
+pub use activity::Activity;
 pub use base_backup::{BackupEnd, BackupEvent, BackupStart, BaseBackup, BaseBackupOptions, Tablespace};
 pub use client::{Client, Mode};
 pub use config::Config;
 pub use conninfo::{ConninfoError, ConninfoProblem};
 pub use durable::Durable;
 pub use environment::Environment;
-pub use error::{Activity, Error, ErrorKind, ProtocolError, UnsupportedOption};
+pub use error::{Error, ErrorKind, UnsupportedOption};
 pub use passfile::PassfileProblem;
+pub use protocol_error::ProtocolError;
 pub use result_set::ResultSet;
 pub use server_error::{Notice, ServerError, SqlState};
 pub use slot::SlotPosition;

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::{DataRowBody, RowDescriptionBody};
 
-use crate::error::{ErrorKind, ProtocolError};
+use crate::error::ErrorKind;
 use crate::inbox::BackendMessage;
+use crate::protocol_error::ProtocolError;
 use crate::result_set::ResultSet;
 use crate::server_error::ServerError;
 
@@ -143,5 +144,104 @@ impl Response {
     /// why before it closes.
     pub(crate) fn cut_short(self, failure: ErrorKind) -> ErrorKind {
         self.error.map_or(failure, ErrorKind::Server)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend_bytes::{BackendBytes, feed};
+    use crate::wire::Wire;
+
+    fn response(bytes: &BackendBytes) -> Result<Response, ProtocolError> {
+        let mut wire = Wire::default();
+        wire.inbox.trust();
+        let mut response = Response::default();
+        let (_, error) = feed(&mut wire, bytes.bytes(), &[7], |wire| {
+            wire.inbox.poll()?.map(|message| response.handle(message)).transpose()
+        });
+        error.map_or(Ok(response), Err)
+    }
+
+    fn rows(bytes: &BackendBytes) -> Rows {
+        response(bytes).unwrap().finish().unwrap().remove(0)
+    }
+
+    fn server() -> BackendBytes {
+        BackendBytes::new()
+    }
+
+    #[test]
+    fn values_are_found_by_the_names_of_their_columns() {
+        let rows = rows(&server().result(&["a", "b"], &[&[Some("1"), None]]).ready());
+        let row = rows.first("a").unwrap();
+        assert_eq!(row.required("a", |text| text.parse::<u32>().ok()).unwrap(), 1);
+        assert_eq!(row.optional("b", |text| text.parse::<u32>().ok()).unwrap(), None);
+        let missing = row.required("b", |_| Some(())).unwrap_err();
+        assert!(matches!(missing, ProtocolError::MissingField { field: "b" }), "{missing}");
+        let unknown = row.bytes("c").unwrap_err();
+        assert!(matches!(unknown, ProtocolError::MissingField { field: "c" }), "{unknown}");
+        let invalid = row.required("a", |_| None::<u32>).unwrap_err();
+        assert!(matches!(&invalid, ProtocolError::InvalidField { field: "a", found } if found == "1"), "{invalid}");
+    }
+
+    #[test]
+    fn a_result_without_rows_has_no_first() {
+        let rows = rows(&server().result(&["a"], &[]).ready());
+        assert!(matches!(rows.first("a"), Err(ProtocolError::MissingField { field: "a" })));
+    }
+
+    #[test]
+    fn a_row_with_more_values_than_columns_does_no_harm() {
+        let rows = rows(&server().row_description(&["a"]).data_row(&[Some("1"), Some("2")]).command_complete());
+        assert_eq!(rows.into_text().unwrap().rows, [[Some("1".to_owned()), Some("2".to_owned())]]);
+    }
+
+    #[test]
+    fn text_that_is_not_utf_8_is_named() {
+        let row = [&1_u16.to_be_bytes()[..], &1_u32.to_be_bytes(), b"\xff"].concat();
+        let rows = rows(&server().row_description(&["a"]).message(b'D', &row).command_complete().ready());
+        let error = rows.into_text().unwrap_err();
+        assert!(matches!(&error, ProtocolError::NotUtf8 { column } if column == "a"), "{error}");
+    }
+
+    #[test]
+    fn a_result_without_end_is_given_up() {
+        let mut rows = Rows::default();
+        let value = "x".repeat(1 << 20);
+        let bytes = server().data_row(&[Some(&value)]);
+        let push = |rows: &mut Rows| {
+            let mut wire = Wire::default();
+            wire.inbox.trust();
+            wire.inbox.buffer().extend_from_slice(bytes.bytes());
+            match wire.inbox.poll() {
+                Ok(Some(BackendMessage::DataRow(body))) => rows.push(&body),
+                _ => panic!("no row"),
+            }
+        };
+        let error = (0..100).find_map(|_| push(&mut rows).err()).unwrap();
+        assert!(matches!(error, ProtocolError::TooMuch { limit: LARGEST_RESULT, .. }), "{error}");
+        assert!(rows.iter().count() < 65);
+    }
+
+    #[test]
+    fn an_error_counts_whatever_came_before_it() {
+        let failed = response(&server().result(&["a"], &[]).error("22012", "division by zero").ready()).unwrap();
+        assert_eq!(failed.finish().unwrap_err().message(), "division by zero");
+    }
+
+    #[test]
+    fn a_servers_last_words_explain_the_end_of_the_connection() {
+        let fatal = response(&server().error("57P01", "terminating connection")).unwrap();
+        assert!(matches!(fatal.cut_short(ErrorKind::ConnectionClosed), ErrorKind::Server(_)));
+        assert!(matches!(Response::default().cut_short(ErrorKind::ConnectionClosed), ErrorKind::ConnectionClosed));
+    }
+
+    #[test]
+    fn messages_out_of_place_are_errors() {
+        for bytes in [server().data_row(&[]), server().copy_both(), server().row_description(&[]).row_description(&[])]
+        {
+            assert!(matches!(response(&bytes), Err(ProtocolError::Unexpected { .. })));
+        }
     }
 }

@@ -161,3 +161,55 @@ impl fmt::Debug for ServerError {
 }
 
 impl std::error::Error for ServerError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend_bytes::BackendBytes;
+    use crate::inbox::BackendMessage;
+    use crate::wire::Wire;
+
+    /// What the client makes of an ErrorResponse with these fields, each of which begins with its type.
+    fn received(fields: &[&[u8]]) -> ServerError {
+        let body = [&fields.join(&0)[..], &[0, 0]].concat();
+        let mut wire = Wire::default();
+        wire.inbox.buffer().extend_from_slice(BackendBytes::new().message(b'E', &body).bytes());
+        match wire.inbox.poll() {
+            Ok(Some(BackendMessage::Error(error))) => error,
+            other => panic!("{:?}", other.map(|message| message.map(|message| message.name()))),
+        }
+    }
+
+    #[test]
+    fn every_field_of_interest_is_kept() {
+        let error = received(&[b"SFEHLER", b"VERROR", b"C42704", b"Mno slot", b"Dgone", b"Hmake one", b"Fslot.c"]);
+        assert_eq!(error.to_string(), "ERROR: no slot (42704); gone");
+        assert_eq!(error.sqlstate(), Some(SqlState::UNDEFINED_OBJECT));
+        assert_eq!((error.severity(), error.message()), ("ERROR", "no slot"));
+        assert_eq!((error.detail(), error.hint()), (Some("gone"), Some("make one")));
+    }
+
+    #[test]
+    fn what_is_missing_or_odd_does_no_harm() {
+        let error = received(&[b"SFATAL", b"C4270", b"Mnot \xff UTF-8"]);
+        assert_eq!(error.to_string(), "FATAL: not \u{fffd} UTF-8");
+        assert_eq!(error.sqlstate(), None);
+    }
+
+    #[test]
+    fn states_are_five_letters_and_digits() {
+        assert_eq!(SqlState::new("57P01"), Some(SqlState::ADMIN_SHUTDOWN));
+        for bad in ["", "57P0", "57P011", "57P0-", "57Pä"] {
+            assert_eq!(SqlState::new(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_transient() {
+        for (state, expected) in
+            [("08006", true), ("53300", true), ("57P03", true), ("55006", true), ("28P01", false), ("42704", false)]
+        {
+            assert_eq!(SqlState::new(state).map(|state| state.is_transient()), Some(expected), "{state}");
+        }
+    }
+}

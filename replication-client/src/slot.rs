@@ -2,7 +2,7 @@
 
 use wal_format::{Lsn, TimelineId};
 
-use crate::error::ProtocolError;
+use crate::protocol_error::ProtocolError;
 use crate::query::Row;
 
 /// Where a physical replication slot stands.

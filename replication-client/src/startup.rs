@@ -11,10 +11,11 @@ use postgres_protocol::message::frontend;
 
 use fallible_iterator::FallibleIterator;
 
-use crate::error::{ErrorKind, ProtocolError};
+use crate::error::ErrorKind;
 use crate::inbox::BackendMessage;
 use crate::passfile::PassfileProblem;
 use crate::password::Password;
+use crate::protocol_error::ProtocolError;
 use crate::server_error::ServerError;
 
 /// The most SCRAM iterations that postgres-protocol computes: PostgreSQL's default is 4096, and a hostile server could

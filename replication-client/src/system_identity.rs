@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use wal_format::{Lsn, SystemId, TimelineId};
 
-use crate::error::ProtocolError;
+use crate::protocol_error::ProtocolError;
 use crate::query::Row;
 
 /// Which cluster a server runs, and how far it is.

@@ -1,7 +1,7 @@
 //! [`Archives`]: which archives a base backup must consist of, and which of them have come.
 
 use super::event::Tablespace;
-use crate::error::ProtocolError;
+use crate::protocol_error::ProtocolError;
 
 /// The archives that were announced and, of each, whether it has begun; and the same of the manifest.
 #[derive(Debug)]

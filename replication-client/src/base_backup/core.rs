@@ -8,10 +8,11 @@ use postgres_protocol::message::backend::RowDescriptionBody;
 
 use super::archives::Archives;
 use super::event::{BackupEnd, BackupEvent, BackupStart, Tablespace};
-use crate::command;
-use crate::error::{ErrorKind, ProtocolError};
+use crate::error::ErrorKind;
 use crate::inbox::BackendMessage;
+use crate::protocol_error::ProtocolError;
 use crate::query::Rows;
+use crate::server_version;
 use crate::wire::Wire;
 
 /// One base backup, from its command to the ReadyForQuery behind it.
@@ -47,10 +48,10 @@ enum Phase {
 }
 
 impl Core {
-    /// `server_version` is a `server_version_num`; `manifest` tells whether one was asked for.
-    pub(super) fn new(server_version: u32, manifest: bool) -> Self {
+    /// `version` is a `server_version_num`; `manifest` tells whether one was asked for.
+    pub(super) fn new(version: u32, manifest: bool) -> Self {
         Self {
-            layout: if server_version >= command::PARENTHESES { Layout::OneCopy } else { Layout::CopyPerArchive },
+            layout: if version >= server_version::V15 { Layout::OneCopy } else { Layout::CopyPerArchive },
             phase: Phase::Between,
             rows: None,
             start: None,

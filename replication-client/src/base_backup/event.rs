@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use wal_format::{Lsn, TimelineId};
 
-use crate::error::ProtocolError;
+use crate::protocol_error::ProtocolError;
 use crate::query::{Row, Rows};
 use crate::server_error::Notice;
 

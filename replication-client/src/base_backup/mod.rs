@@ -12,10 +12,11 @@ use wal_format::SystemId;
 use self::core::Core;
 pub use self::event::{BackupEnd, BackupEvent, BackupStart, Tablespace};
 pub use self::options::BaseBackupOptions;
+use crate::activity::Activity;
 use crate::client::{Client, Mode};
 use crate::command;
 use crate::connection::Connection;
-use crate::error::{Activity, Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 
 /// A base backup under way: a sequence of tar archives, then the manifest.
 ///

@@ -3,6 +3,7 @@
 use wal_format::ChecksumAlgorithm;
 
 use crate::command;
+use crate::server_version;
 
 /// What to ask of `BASE_BACKUP`.
 ///
@@ -69,8 +70,8 @@ impl BaseBackupOptions {
 
 impl BaseBackupOptions {
     /// Returns the command in the words of a server of this version (a `server_version_num`).
-    pub(crate) fn command(&self, server_version: u32) -> String {
-        let is_new = server_version >= command::PARENTHESES;
+    pub(crate) fn command(&self, version: u32) -> String {
+        let is_new = version >= server_version::V15;
         let either = |new: &str, old: &str| if is_new { new.to_owned() } else { old.to_owned() };
         let options = [
             Some(format!("LABEL {}", command::literal(&self.label))),

@@ -115,6 +115,26 @@ fn errors_of_uris_have_positions() {
     assert_eq!(parse("postgresql://h?hots=a"), Err(unknown));
 }
 
+/// Undoes the escapes of `testdata/libpq-conninfo.txt`.
+fn unescaped(field: &str) -> String {
+    let undo = |part: &str| part.replace("\\t", "\t").replace("\\n", "\n");
+    field.split("\\\\").map(undo).collect::<Vec<_>>().join("\\")
+}
+
+#[test]
+fn libpq_understands_the_same() {
+    for line in include_str!("../../testdata/libpq-conninfo.txt").lines() {
+        let mut fields = line.split('\t').map(unescaped);
+        let text = fields.next().unwrap();
+        let expected: Vec<String> = fields.collect();
+        let found = match parse(&text) {
+            Ok(settings) => settings.iter().map(|(keyword, value)| format!("{keyword}={value}")).collect(),
+            Err(_) => vec!["invalid".to_owned()],
+        };
+        assert_eq!(found, expected, "{text:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn quoting_any_value_and_parsing_gives_it_back(value in "[^\0]*", other in "[^\0]*") {

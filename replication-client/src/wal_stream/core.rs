@@ -14,9 +14,11 @@ use super::message::{ServerMessage, StandbyStatus};
 use super::refusal::Request;
 use super::timers::{Due, Timers};
 use crate::command;
-use crate::error::{ErrorKind, ProtocolError};
+use crate::error::ErrorKind;
 use crate::inbox::BackendMessage;
+use crate::protocol_error::ProtocolError;
 use crate::query::Rows;
+use crate::server_error::ServerError;
 use crate::wire::Wire;
 
 /// The moment at which something is handled, on both of the clocks that matter.
@@ -108,8 +110,7 @@ impl Core {
         out: &mut BytesMut,
     ) -> Result<Option<StreamEvent>, ErrorKind> {
         match (message, &mut self.phase) {
-            (BackendMessage::Error(server), Phase::Starting) => return Err(self.request.refused(server)),
-            (BackendMessage::Error(server), _) => return Err(self.request.interrupted(server)),
+            (BackendMessage::Error(server), _) => return Err(self.sort(server)),
             (BackendMessage::CopyBoth, Phase::Starting) => self.phase = Phase::Streaming,
             (BackendMessage::CopyData(body), Phase::Streaming) => return self.stream(body.into_bytes(), now, out),
             (BackendMessage::CopyData(_), Phase::Stopping) => {}
@@ -131,6 +132,11 @@ impl Core {
             (message, _) => return Err(message.unexpected("streaming WAL").into()),
         }
         Ok(None)
+    }
+
+    fn sort(&self, server: ServerError) -> ErrorKind {
+        let is_first = self.received == self.request.start();
+        if is_first { self.request.refused(server) } else { self.request.interrupted(server) }
     }
 
     fn describe(&mut self, body: &RowDescriptionBody) -> Result<(), ProtocolError> {

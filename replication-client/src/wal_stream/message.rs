@@ -5,7 +5,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use wal_format::{Lsn, Timestamp};
 
-use crate::error::ProtocolError;
+use crate::protocol_error::ProtocolError;
 
 /// What the server sends while it streams.
 #[derive(Debug, PartialEq, Eq)]

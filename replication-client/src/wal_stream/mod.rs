@@ -14,9 +14,10 @@ use wal_format::{Lsn, SystemId, TimelineId, Timestamp};
 
 use self::core::{Core, Now};
 pub use self::event::{StartReplication, StatusUpdate, StreamEvent};
+use crate::activity::Activity;
 use crate::client::{Client, Mode};
 use crate::connection::Connection;
-use crate::error::{Activity, Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 use crate::server_error::Notice;
 
 /// WAL of one timeline, as the server sends it.

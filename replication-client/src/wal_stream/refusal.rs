@@ -18,10 +18,11 @@ impl Request {
         self.0.start
     }
 
-    /// Sorts an error that came in place of a stream.
+    /// Sorts an error that came in place of the first WAL.
     ///
-    /// A start that is ahead of the server's WAL, or not in its history, has no SQLSTATE of its own: `StartReplication`
-    /// in `walsender.c` leaves it at internal_error, and uses that for nothing else.
+    /// A timeline that is not in the server's history is refused in place of the stream, and a position ahead of its
+    /// WAL right behind the stream's begin. Neither has an SQLSTATE of its own: `StartReplication` in `walsender.c`
+    /// leaves both at internal_error.
     pub(super) fn refused(&self, server: ServerError) -> ErrorKind {
         if server.sqlstate() == Some(SqlState::INTERNAL_ERROR) {
             return ErrorKind::NotInHistory { timeline: self.timeline(), start: self.start(), server };

@@ -1,1 +1,37 @@
-//! Against real PostgreSQL servers.
+//! Against real PostgreSQL servers: 15, and every other version whose programs `PG_BINDIR_<major>` names.
+
+#![allow(clippy::disallowed_methods, reason = "tests write files of their own")]
+
+mod base_backup;
+mod commands;
+mod connect;
+mod wal_stream;
+
+use replication_client::{Client, Config, Environment, Mode};
+use test_support::{Postgres, PostgresBuilder};
+
+/// The versions to test with.
+fn majors() -> impl Iterator<Item = u32> {
+    (13..=19).filter(|major| *major == 15 || std::env::var_os(format!("PG_BINDIR_{major}")).is_some())
+}
+
+/// A cluster with small segments, so that WAL is cheap to make.
+fn small_segments(major: u32) -> PostgresBuilder {
+    Postgres::builder()
+        .major(major)
+        .initdb_option("--wal-segsize=1")
+        .setting("max_wal_size", "2MB")
+        .setting("min_wal_size", "2MB")
+}
+
+fn config(conninfo: &str) -> Config {
+    Config::from_conninfo(conninfo, &Environment::default()).unwrap()
+}
+
+async fn sql(server: &Postgres) -> Client {
+    Client::connect(&config(&server.conninfo()), Mode::Sql).await.unwrap()
+}
+
+async fn replication(server: &Postgres) -> Client {
+    Client::connect(&config(&server.conninfo()), Mode::PhysicalReplication).await.unwrap()
+}

@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods, reason = "what is durable is up to each test")]
+
 use proptest::prelude::*;
 
 use super::*;
@@ -244,6 +246,11 @@ fn refusals_are_sorted() {
     assert!(matches!(refused(None, "42704", "?"), ErrorKind::Server(_)));
     assert!(matches!(refused(None, "XX000", "ahead"), ErrorKind::NotInHistory { .. }));
     assert!(matches!(refused(slot, "53300", "full"), ErrorKind::Server(_)));
+
+    let ahead = Stream::flowing().error(&server().error("XX000", "ahead"));
+    assert!(matches!(ahead, ErrorKind::NotInHistory { .. }), "{ahead}");
+    let later = Stream::flowing().error(&server().wal(START, b"abc").error("XX000", "something else"));
+    assert!(matches!(later, ErrorKind::Server(_)), "{later}");
 }
 
 #[test]
