@@ -86,7 +86,7 @@ impl Configuration {
         for section in &sections {
             configuration.section(section, global, &mut models)?;
         }
-        configuration.apply_models(&models, files);
+        configuration.apply_models(&models, files)?;
         configuration.apply_conflicts(files);
         Ok(configuration)
     }
@@ -115,10 +115,9 @@ impl Configuration {
 
     /// Refuses what an active model would change. Its name is kept in a file, so it survives a restart of the host and
     /// must not be forgotten here either.
-    fn apply_models(&mut self, models: &BTreeSet<&str>, files: &impl Files) {
+    fn apply_models(&mut self, models: &BTreeSet<&str>, files: &impl Files) -> Result<(), Error> {
         for server in self.servers.values_mut() {
-            let Ok(name) = files.read(&server.backup_directory.join(ACTIVE_MODEL_FILE)) else { continue };
-            let model = String::from_utf8_lossy(&name).trim().to_owned();
+            let Some(model) = active_model(&server.backup_directory, files)? else { continue };
             if models.contains(model.as_str()) {
                 server.unsupported.push(UnsupportedOption { option: "model", value: model, affects: Command::ALL });
             } else {
@@ -126,6 +125,7 @@ impl Configuration {
                 server.disabled.push(reason.to_string());
             }
         }
+        Ok(())
     }
 
     /// Sorts conflicts within a server, which disable it, from those between servers, which concern everything.
@@ -140,6 +140,15 @@ impl Configuration {
             }
         }
     }
+}
+
+fn active_model(backup_directory: &Path, files: &impl Files) -> Result<Option<String>, Error> {
+    let path = backup_directory.join(ACTIVE_MODEL_FILE);
+    if !files.exists(&path) {
+        return Ok(None);
+    }
+    let model = read(&path, files)?.trim().to_owned();
+    Ok(Some(model).filter(|model| !model.is_empty()))
 }
 
 fn read(path: &Path, files: &impl Files) -> Result<String, Error> {

@@ -100,6 +100,9 @@ impl Files for OsFiles {
     }
 
     fn real_path(&self, path: &Path) -> PathBuf {
+        if let Ok(real) = std::fs::canonicalize(path) {
+            return real;
+        }
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         absolute.components().fold(PathBuf::new(), |real, component| match component {
             Component::ParentDir => real.parent().map(Path::to_owned).unwrap_or(real),

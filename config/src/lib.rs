@@ -34,6 +34,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 
 mod assembly;
+mod choices;
 mod command;
 mod configuration;
 mod conninfo;

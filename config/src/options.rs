@@ -4,6 +4,10 @@
 
 use barman_retention::Policy;
 
+use crate::choices::{
+    AWS_ENCRYPTION, BACKUP_COMPRESSION, BACKUP_COMPRESSION_FORMAT, BACKUP_COMPRESSION_LOCATION, BACKUP_METHOD,
+    COMBINE_MODE, COMPRESSION, CREATE_SLOT, Choice, ENCRYPTION, REUSE_BACKUP, STAGING_LOCATION,
+};
 use crate::command::Command;
 use crate::value::{Value, is_object_store};
 
@@ -31,37 +35,6 @@ pub(crate) enum Kind {
     /// A directory, or the URL of an object store.
     Location,
     CompressionLevel,
-}
-
-/// One of a few words. Case does not matter unless said so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Choice {
-    pub(crate) words: &'static [&'static str],
-    /// Barman's explanation of a wrong value; `{}` stands for the word that was compared, `{raw}` for the value.
-    pub(crate) refusal: &'static str,
-    pub(crate) exact_case: bool,
-    /// An empty value means unset, instead of being wrong.
-    pub(crate) empty_unsets: bool,
-    /// The word that says nothing: the value of `[barman]` applies.
-    pub(crate) inherits: Option<&'static str>,
-}
-
-impl Choice {
-    const fn new(words: &'static [&'static str], refusal: &'static str) -> Self {
-        Self { words, refusal, exact_case: false, empty_unsets: false, inherits: None }
-    }
-
-    const fn exact_case(self) -> Self {
-        Self { exact_case: true, ..self }
-    }
-
-    const fn empty_unsets(self) -> Self {
-        Self { empty_unsets: true, ..self }
-    }
-
-    const fn inherits(self, word: &'static str) -> Self {
-        Self { inherits: Some(word), ..self }
-    }
 }
 
 /// What an option is when no file sets it.
@@ -146,8 +119,8 @@ pub(crate) const SERVER: &[OptionSpec] = &[
     option("aws_profile", Kind::Text).detail(),
     option("aws_read_timeout", Kind::Integer).detail(),
     option("aws_region", Kind::Text).detail(),
-    option("aws_snapshot_lock_cool_off_period", Kind::Text).detail(),
-    option("aws_snapshot_lock_duration", Kind::Text).detail(),
+    option("aws_snapshot_lock_cool_off_period", Kind::Integer).detail(),
+    option("aws_snapshot_lock_duration", Kind::Integer).detail(),
     option("aws_snapshot_lock_expiration_date", Kind::Text).detail(),
     option("aws_snapshot_lock_mode", Kind::Text).detail(),
     option("aws_sse_kms_key_id", Kind::Text).detail(),
@@ -239,7 +212,7 @@ pub(crate) const SERVER: &[OptionSpec] = &[
     option("reuse_backup", Kind::Choice(REUSE_BACKUP)).detail(),
     option("slot_name", Kind::SlotName),
     option("snapshot_disks", Kind::List).own().detail(),
-    option("snapshot_gcp_project", Kind::Text).own().detail(),
+    option("snapshot_gcp_project", Kind::Text).detail(),
     option("snapshot_instance", Kind::Text).own().detail(),
     option("snapshot_provider", Kind::Text).detail(),
     option("snapshot_zone", Kind::Text).own().detail(),
@@ -271,47 +244,6 @@ const WAL_DELETION: &[Command] = &[Command::Backup, Command::Delete];
 const BACKUP_OPTIONS: &[&str] = &["concurrent_backup", "exclusive_backup", "external_configuration"];
 
 const RECOVERY_OPTIONS: &[&str] = &["get-wal", "delta-restore"];
-
-const AWS_ENCRYPTION: Choice =
-    Choice::new(&["AES256", "aws:kms"], "Invalid value '{}' (must be one in: ['AES256', 'aws:kms'])").exact_case();
-
-const BACKUP_COMPRESSION: Choice = Choice::new(
-    &["gzip", "lz4", "zstd", "none"],
-    "Invalid value '{raw}'(must be one in: ['gzip', 'lz4', 'zstd', 'none'])",
-);
-
-const BACKUP_COMPRESSION_FORMAT: Choice =
-    Choice::new(&["plain", "tar"], "Invalid value (must be either `plain` or `tar`)");
-
-const BACKUP_COMPRESSION_LOCATION: Choice =
-    Choice::new(&["client", "server"], "Invalid value (must be either `client` or `server`)");
-
-const BACKUP_METHOD: Choice = Choice::new(
-    &["rsync", "postgres", "local-rsync", "snapshot", "local-to-cloud"],
-    "Invalid value (must be one in: 'rsync', 'postgres', 'local-rsync', 'snapshot', 'local-to-cloud')",
-);
-
-const COMPRESSION: Choice = Choice::new(
-    &["gzip", "bzip2", "pygzip", "pybzip2", "pigz", "xz", "zstd", "lz4", "snappy", "custom"],
-    "Invalid value: '{}' (must be one in: \
-              gzip, bzip2, pygzip, pybzip2, pigz, xz, zstd, lz4, snappy, custom)",
-)
-.empty_unsets();
-
-const ENCRYPTION: Choice =
-    Choice::new(&["none", "gpg"], "Invalid encryption value '{}'. Allowed values are: none, gpg.").inherits("none");
-
-const COMBINE_MODE: Choice = Choice::new(
-    &["copy", "link", "clone", "copy-file-range"],
-    "Invalid value: {} (options are: copy, link, clone, copy-file-range)",
-);
-
-const CREATE_SLOT: Choice = Choice::new(&["manual", "auto"], "Invalid value (use 'manual' or 'auto')");
-
-const REUSE_BACKUP: Choice = Choice::new(&["copy", "link", "off"], "Invalid value (use 'copy', 'link' or 'off')");
-
-const STAGING_LOCATION: Choice =
-    Choice::new(&["local", "remote"], "Invalid value: {} (options are: local, remote)").exact_case();
 
 /// A row for the most common case: inheritable, unset by default, built.
 const fn option(name: &'static str, kind: Kind) -> OptionSpec {

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use crate::choices::Choice;
 use crate::ini::{is_space, strip};
-use crate::options::{Choice, Kind};
+use crate::options::Kind;
 
 /// A value that fits its option.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -246,9 +247,10 @@ fn location(text: &str) -> Result<String, String> {
 pub(crate) fn is_object_store(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once("://") else { return false };
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    matches!(scheme, "s3" | "gs")
+    let bucket = matches!(scheme.to_lowercase().as_str(), "s3" | "gs") && !host.is_empty();
+    bucket
         || text.starts_with("https://console.cloud.google.com/storage/browser/")
-        || host.ends_with("blob.core.windows.net")
+        || host.ends_with(".blob.core.windows.net")
 }
 
 fn compression_level(text: &str) -> Result<Value, String> {
@@ -262,4 +264,71 @@ fn compression_level(text: &str) -> Result<Value, String> {
     integer(&level).map(Value::Integer).ok_or_else(|| {
         format!("Invalid value: '{level}' (must be one in [low, medium, high] or an acceptable integer)")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn booleans_are_ten_words() {
+        for (text, value) in [("True", Some(true)), ("ON", Some(true)), ("1", Some(true)), ("f", Some(false))] {
+            assert_eq!(boolean(text), value, "{text}");
+        }
+        assert_eq!((boolean("off"), boolean("y"), boolean(" on"), boolean("")), (Some(false), None, None, None));
+    }
+
+    #[test]
+    fn integers_are_pythons() {
+        for (text, value) in [("7", 7), (" +7 ", 7), ("-0_7", -7), ("9223372036854775807", i64::MAX)] {
+            assert_eq!(integer(text), Some(value), "{text}");
+        }
+        for text in ["", "_7", "7_", "1__0", "+ 7", "--7", "1.0", "0x7", "9223372036854775808"] {
+            assert_eq!(integer(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn intervals_need_a_blank_before_the_unit() {
+        for (text, hours) in [("7 days", 168), (" 1  Hour ", 1), ("2\tweekS", 336), ("1 month", 744), ("0 day", 0)] {
+            assert_eq!(interval(text), Some(Duration::from_secs(hours * 3600)), "{text}");
+        }
+        for text in ["7days", "days", "7", "-1 day", "7 dayss", "7 d", "7 years", "18446744073709551615 days"] {
+            assert_eq!(interval(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_decimal_or_binary_and_case_counts() {
+        for (text, bytes) in [("1", 1), ("1k", 1000), ("1 Ki", 1024), ("3Mi ", 3 << 20), ("2T", 2_000_000_000_000)] {
+            assert_eq!(size(text), Some(bytes), "{text}");
+        }
+        for text in ["", "k", "1K", "1KB", "1ki", " 1", "-1", "1.5G", "99999999999999Ti"] {
+            assert_eq!(size(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn locations_are_directories_or_known_object_stores() {
+        for text in ["/a", "a/b", "s3:/b", "S3://b/p", "gs://b", "https://x.blob.core.windows.net/c/p"] {
+            assert!(location(text).is_ok(), "{text}");
+        }
+        for text in [
+            "ftp://x",
+            "s3://",
+            "https://blob.core.windows.net/c",
+            "https://example.com/blob.core.windows.net",
+            "S3://b",
+            "https://console.cloud.google.com/b",
+        ] {
+            assert!(location(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_are_quoted_as_python_quotes_them() {
+        for (text, quoted) in [("x", "'x'"), ("it's", "\"it's\""), ("'\"", r#"'\'"'"#), ("a\n\\", r"'a\n\\'")] {
+            assert_eq!(python_repr(text), quoted);
+        }
+    }
 }

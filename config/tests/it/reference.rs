@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use barman_config::{Channel, Configuration, OsFiles, ServerConfig, Value};
+use barman_config::{Channel, Configuration, OsFiles, ServerConfig, TextFiles, Value};
 use serde_json::Value as Json;
 use test_support::{Barman, BarmanHome, OsUser};
 
@@ -137,6 +137,24 @@ fn options_of_the_barman_section_reach_servers_that_do_not_set_them() {
         ]
         .concat(),
     );
+}
+
+/// Every option that a server can have, set to `1`: a valid number, yes, size, text and path, an invalid anything else.
+fn all_ones() -> String {
+    let plain = "[barman]\nbarman_home = /b\n[s]";
+    let plain = Configuration::load(Path::new("/c"), &TextFiles::from([("/c", plain)])).unwrap();
+    let options = plain.servers["s"].options().map(|(option, _)| option);
+    options.filter(|option| *option != "primary_ssh_command").map(|option| format!("{option} = 1\n")).collect()
+}
+
+#[test]
+fn every_option_is_inherited_only_where_barman_inherits_it() {
+    check(&all_ones(), &format!("[s]\n{}", &usable("t", "")));
+}
+
+#[test]
+fn every_option_is_understood_as_barman_understands_it() {
+    check("", &format!("[s]\n{}", all_ones()));
 }
 
 #[test]
@@ -344,6 +362,13 @@ fn interpolation_and_quotes() {
 #[test]
 fn unknown_options_are_remarked() {
     check("nonsense = 1", &[usable("z", "zz = 1\nAA = 1\nmodel = off"), usable("a", "log_file = x")].concat());
+}
+
+#[test]
+fn models_are_not_servers() {
+    let model = "[m]\nmodel = yes\ncluster = s\nconninfo = host=m\npre_backup_script = x\nwals_directory = /x\n\
+                 nonsense = 1\nparallel_jobs = x\ndisabled = 1\nlog_file = x\ncloud_staging_directory = /x\n";
+    check("model = 1\ndisabled = 1", &[model, &usable("s", "")].concat());
 }
 
 #[test]
