@@ -68,5 +68,5 @@ pub use target::{
     RestorePointName, StopPoint, TargetAction, TargetXid, TimelineChoice,
 };
 pub use target_time::{ParseTargetTimeError, TargetTime, TargetTimeReason};
-pub use timeline_path::{Leg, TimelinePath, UnreachableReason, UnreachableTimeline};
+pub use timeline_path::{Leg, TimelinePath, UnreachableReason};
 pub use wal_selection::MissingWal;

@@ -153,7 +153,7 @@ pub enum PlanWarning {
     StandbyWithoutRestoreCommand,
 }
 
-/// Plans a restore. Only reads; creates nothing.
+/// Plans a restore. Creates nothing: it reads the catalog, the backup, and whether the places to restore into are free.
 ///
 /// # Errors
 /// The restore cannot be done as it was asked for; see [`PlanError`] for the reasons.

@@ -7,7 +7,7 @@ use barman_storage::Kind;
 use wal_format::{Lsn, ManifestError, SyntaxError, TimelineId, UnsupportedVersion, WalFileName};
 
 use crate::target_time::TargetTime;
-use crate::timeline_path::UnreachableTimeline;
+use crate::timeline_path::UnreachableReason;
 use crate::wal_selection::MissingWal;
 
 /// Why a restore cannot be done as it was asked for. Nothing was created.
@@ -140,15 +140,17 @@ pub enum PlanError {
         end: Lsn,
     },
     /// The timeline to recover along does not lead on from the backup.
-    #[error("backup {id} cannot be recovered along timeline {}", source.to)]
+    #[error("backup {id} cannot be recovered along timeline {timeline}")]
     UnreachableTimeline {
         /// The backup.
         id: BackupId,
+        /// The timeline.
+        timeline: TimelineId,
         /// Whether the timeline was asked for; if not, it is PostgreSQL's choice.
         requested: bool,
         /// What is in the way.
         #[source]
-        source: UnreachableTimeline,
+        reason: UnreachableReason,
     },
     /// A history file of the archive cannot be understood.
     #[error("the history file of timeline {timeline} is damaged")]

@@ -10,7 +10,7 @@ use barman_storage::{
 use serde::Serialize;
 
 use crate::mangle::{DangerousSetting, SettingChange};
-use crate::plan::{PlannedTree, RestorePlan};
+use crate::plan::{PlannedFile, PlannedTree, RestorePlan};
 
 mod configuration;
 mod manifest_check;
@@ -152,7 +152,9 @@ pub fn restore(
     check_backup(catalog, plan)?;
     let restore = Restore { plan, options, events };
     let data = create_empty(&plan.destination)?;
-    let tablespaces = restore.copy_backup(&data)?;
+    let locations = plan.tablespaces.iter().map(|tablespace| create_empty(&tablespace.location));
+    let tablespaces: Vec<Dir> = locations.collect::<Result<_, _>>()?;
+    restore.copy_backup(&data, &tablespaces)?;
     let staging = restore.copy_wal(&data)?;
     let report = restore.configure(&data)?;
 
@@ -199,19 +201,16 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    /// Copies everything but the control file; returns the tablespaces.
-    fn copy_backup(&self, data: &Dir) -> Result<Vec<Dir>, RestoreError> {
+    /// Copies everything but the control file.
+    fn copy_backup(&self, data: &Dir, tablespaces: &[Dir]) -> Result<(), RestoreError> {
         (self.events)(RestoreEvent::CopyingData { bytes: self.plan.data_bytes() });
         self.copy_tree(&self.plan.data, data)?;
         let links = data.create_subdir(&RelativePath::literal("pg_tblspc"), DIRECTORY_MODE)?;
-        let mut tablespaces = Vec::new();
-        for tablespace in &self.plan.tablespaces {
-            let dir = create_empty(&tablespace.location)?;
-            self.copy_tree(&tablespace.tree, &dir)?;
+        for (tablespace, dir) in self.plan.tablespaces.iter().zip(tablespaces) {
+            self.copy_tree(&tablespace.tree, dir)?;
             links.symlink(&tablespace.location, &plain_name(tablespace.oid))?;
-            tablespaces.push(dir);
         }
-        Ok(tablespaces)
+        Ok(())
     }
 
     fn copy_tree(&self, tree: &PlannedTree, to: &Dir) -> Result<(), RestoreError> {
@@ -219,7 +218,7 @@ impl Restore<'_> {
             self.options.cancel.check()?;
             to.create_subdir(directory, DIRECTORY_MODE)?;
         }
-        let item = |file: &crate::plan::PlannedFile| CopyItem {
+        let item = |file: &PlannedFile| CopyItem {
             from: file.from.clone(),
             to: file.to.clone(),
             size: file.size,

@@ -36,12 +36,11 @@ impl TimelinePath {
         from: TimelineId,
         backup_end: Lsn,
         history: &TimelineHistory,
-    ) -> Result<Self, UnreachableTimeline> {
+    ) -> Result<Self, UnreachableReason> {
         let to = history.timeline;
         if from == to {
             return Ok(Self::staying_on(to));
         }
-        let unreachable = |reason| UnreachableTimeline { from, to, reason };
         let ancestors = history.entries.iter().skip_while(|entry| entry.parent != from);
         let mut legs: Vec<Leg> = Vec::new();
         for entry in ancestors {
@@ -49,10 +48,10 @@ impl TimelinePath {
             legs.push(Leg { timeline: entry.parent, start, end: Some(entry.switch_lsn) });
         }
         let switch_lsn = legs.first().and_then(|leg| leg.end);
-        let switch_lsn = switch_lsn.ok_or_else(|| unreachable(UnreachableReason::NotAnAncestor))?;
+        let switch_lsn = switch_lsn.ok_or(UnreachableReason::NotAnAncestor)?;
         // Before its end a backup is not consistent, and past the switchpoint this timeline's WAL is not replayed.
         if switch_lsn < backup_end {
-            return Err(unreachable(UnreachableReason::LeftBeforeBackupEnd { switch_lsn, backup_end }));
+            return Err(UnreachableReason::LeftBeforeBackupEnd { switch_lsn, backup_end });
         }
         let start = legs.last().and_then(|leg| leg.end);
         legs.push(Leg { timeline: to, start, end: None });
@@ -99,28 +98,15 @@ pub(crate) fn newest_timeline(from: TimelineId, history_files: &BTreeSet<Timelin
     following.take_while(|timeline| history_files.contains(timeline)).last().unwrap_or(from)
 }
 
-/// PostgreSQL could not recover a backup along the target timeline.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("timeline {to} cannot be reached from the backup on timeline {from}")]
-pub struct UnreachableTimeline {
-    /// The timeline of the backup.
-    pub from: TimelineId,
-    /// The timeline to recover along.
-    pub to: TimelineId,
-    /// What is in the way.
-    #[source]
-    pub reason: UnreachableReason,
-}
-
-/// What keeps a backup and a timeline apart.
+/// Why PostgreSQL could not recover a backup along a timeline.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnreachableReason {
     /// Nothing says where the target timeline came from.
-    #[error("the history file of timeline {timeline} is not in the archive", timeline = .0)]
-    NoHistoryFile(TimelineId),
+    #[error("its history file is not in the archive")]
+    NoHistoryFile,
     /// The timeline of the backup is not among the ancestors of the target timeline.
-    #[error("it did not branch off the backup's timeline")]
+    #[error("it does not descend from the timeline of the backup")]
     NotAnAncestor,
     /// The target timeline branched off while the backup was being taken, or before.
     #[error("it branched off at {switch_lsn}, before the end of the backup at {backup_end}")]
@@ -151,14 +137,12 @@ mod tests {
         TimelineHistory::parse(timeline(number), text.as_bytes()).unwrap()
     }
 
-    fn path(from: u32, backup_end: u64, to: u32) -> Result<TimelinePath, UnreachableTimeline> {
+    fn path(from: u32, backup_end: u64, to: u32) -> Result<TimelinePath, UnreachableReason> {
         TimelinePath::find(timeline(from), Lsn::new(backup_end), &history(to))
     }
 
     fn find(from: u32, backup_end: u64, to: u32) -> Result<Vec<(u32, Option<Lsn>)>, UnreachableReason> {
-        path(from, backup_end, to)
-            .map(|path| path.legs().iter().map(|leg| (leg.timeline.get(), leg.end)).collect())
-            .map_err(|error| error.reason)
+        path(from, backup_end, to).map(|path| path.legs().iter().map(|leg| (leg.timeline.get(), leg.end)).collect())
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::histories::ArchivedHistories;
 use crate::plan_error::{PlanError, UnsupportedBackup};
 use crate::request::{BackupChoice, RestoreRequest, WalSupply};
 use crate::target::{RecoveryTarget, StopPoint, TimelineChoice};
-use crate::timeline_path::{TimelinePath, UnreachableReason, UnreachableTimeline};
+use crate::timeline_path::{TimelinePath, UnreachableReason};
 
 /// A backup that leads to the target.
 pub(super) struct Chosen {
@@ -130,13 +130,13 @@ fn lead(info: BackupInfo, request: &RestoreRequest, histories: &ArchivedHistorie
     } else {
         match histories.read(to)? {
             Some(history) => TimelinePath::find(from, extent.end, &history),
-            None => Err(UnreachableTimeline { from, to, reason: UnreachableReason::NoHistoryFile(to) }),
+            None => Err(UnreachableReason::NoHistoryFile),
         }
     };
     let requested = matches!(request.target.timeline, Some(TimelineChoice::Number(_)));
     match path {
         Ok(path) => Ok(Chosen { info, extent, path }),
-        Err(source) => Err(PlanError::UnreachableTimeline { id: info.backup_id, requested, source }),
+        Err(reason) => Err(PlanError::UnreachableTimeline { id: info.backup_id, timeline: to, requested, reason }),
     }
 }
 

@@ -35,6 +35,7 @@ impl Places {
         }
         let tablespaces = tablespaces(request, info)?;
         let staging = staging(request);
+        staging.as_deref().map_or(Ok(()), check_path)?;
         let places = Self {
             destination: destination.clone(),
             staging_in_data: staging.as_deref().and_then(|staging| below(staging, destination)),

@@ -37,17 +37,17 @@ fn is_whole_or_does_not_start(survivors: &Survivors, finished: &BTreeMap<PathBuf
 
 fn check(request: impl FnOnce(&Fixture) -> RestoreRequest) {
     let fixture = Fixture::new();
-    let location = fixture.root().join("restored-tbs1");
+    let location = fixture.target().join("restored-tbs1");
     fixture.add_backup(BACKUP, |info| info.tablespaces = Some(vec![tablespace(&location)]));
     fixture.add_wal(1, 4..=5);
     let request = request(&fixture);
     let plan = fixture.plan(&request).expect("a plan");
-    let recorder = Recorder::start(fixture.root());
+    let recorder = Recorder::start(&fixture.target());
     fixture.restore(&plan).expect("a restore");
     let recording = recorder.recording();
 
-    let mut expected = finished(fixture.root(), "restored");
-    expected.extend(finished(fixture.root(), "restored-tbs1"));
+    let mut expected = finished(&fixture.target(), "restored");
+    expected.extend(finished(&fixture.target(), "restored-tbs1"));
     assert!(expected.contains_key(Path::new("restored/global/pg_control")));
     let is_safe = |_: usize, survivors: &Survivors| is_whole_or_does_not_start(survivors, &expected);
     assert_eq!(recording.find_crash(3, is_safe), None);
@@ -76,10 +76,10 @@ fn the_syncs_before_the_control_file_are_needed() {
     let fixture = Fixture::with_backup();
     let wal = WalSupply::GetWal { user: "barman".to_owned() };
     let plan = fixture.plan(&RestoreRequest { wal, ..fixture.request() }).expect("a plan");
-    let recorder = Recorder::start(fixture.root());
+    let recorder = Recorder::start(&fixture.target());
     fixture.restore(&plan).expect("a restore");
     let recording = recorder.recording();
-    let expected = finished(fixture.root(), "restored");
+    let expected = finished(&fixture.target(), "restored");
     let is_safe = |_: usize, survivors: &Survivors| is_whole_or_does_not_start(survivors, &expected);
     assert_eq!(recording.find_crash(50, is_safe), None);
     let unsynced = recording.syncs().into_iter().fold(recording.clone(), |kept, sync| kept.without_sync(sync));

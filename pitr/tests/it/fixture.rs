@@ -27,6 +27,9 @@ pub(crate) fn timeline(number: u32) -> TimelineId {
     TimelineId::new(number).expect("not zero")
 }
 
+/// Where databases are restored, apart from the home.
+const TARGET: &str = "target";
+
 /// The start of a segment.
 pub(crate) fn segment_start(number: u64) -> Lsn {
     Lsn::new(number * SIZE_BYTES)
@@ -43,6 +46,7 @@ impl Fixture {
         let root = tempfile::tempdir().expect("temporary directory");
         let catalog = Catalog::open(ServerLayout::below(&root.path().join("home"), "main"), LocalZone::UTC);
         catalog.create_directories().expect("directories");
+        std::fs::create_dir(root.path().join(TARGET)).expect("directory");
         Self { root, catalog }
     }
 
@@ -126,8 +130,13 @@ impl Fixture {
         let _ = std::fs::remove_file(self.catalog.layout().xlogdb_directory.join("main-xlog.db"));
     }
 
+    /// Returns the directory in which databases are restored.
+    pub(crate) fn target(&self) -> PathBuf {
+        self.root().join(TARGET)
+    }
+
     pub(crate) fn destination(&self) -> PathBuf {
-        self.root().join("restored")
+        self.target().join("restored")
     }
 
     /// A plain restore of the backup, which tests change.

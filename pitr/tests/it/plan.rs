@@ -202,6 +202,7 @@ fn the_directory_for_wal_must_be_one_that_may_vanish() {
         assert_refused!(fixture, staged_in(fixture.destination().join(within)), PlanError::Overlap { .. });
     }
     assert!(fixture.plan(&staged_in(fixture.destination().join("new"))).is_ok());
+    assert_refused!(fixture, staged_in(PathBuf::from("relative/path")), PlanError::UnusablePath { .. });
 }
 
 #[test]

@@ -130,9 +130,9 @@ impl Story {
         let data = self.restore(target);
         let mut server = Postgres::builder().major(MAJOR).start_existing(&data);
         if pauses {
-            server.wait_until_paused()
+            server.wait_until_paused();
         } else {
-            server.wait_until_recovered()
+            server.wait_until_recovered();
         }
         rows(&server)
     }
