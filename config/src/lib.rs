@@ -1,6 +1,6 @@
-//! A Barman host is described by `barman.conf` and the files that it includes. Every such file must mean
-//! here what it means to Barman 3.19, down to the value that is left aside with a warning; what is asked
-//! for and not built here must be refused by name, never ignored.
+//! A Barman host is described by `barman.conf` and the files that it includes. Every such file must mean here what it
+//! means to Barman 3.19, down to the value that is left aside with a warning; what is asked for and not built here must
+//! be refused by name, never ignored.
 //!
 //! ```
 //! use std::path::Path;

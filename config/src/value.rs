@@ -318,7 +318,6 @@ mod tests {
             "s3://",
             "https://blob.core.windows.net/c",
             "https://example.com/blob.core.windows.net",
-            "S3://b",
             "https://console.cloud.google.com/b",
         ] {
             assert!(location(text).is_err(), "{text}");
