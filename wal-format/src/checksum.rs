@@ -19,7 +19,7 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 /// assert_eq!(crc.finish(), 0xE306_9283);
 /// assert_eq!(crc.finish(), crc32c(b"123456789"));
 /// ```
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Crc32c(u32);
 
 impl Crc32c {
@@ -41,6 +41,11 @@ impl Crc32c {
     }
 }
 
+/// The CRC-32C of what `head` was computed over, followed by the `tail_len` bytes that `tail` was computed over.
+pub(crate) fn crc32c_combine(head: Crc32c, tail: Crc32c, tail_len: usize) -> Crc32c {
+    Crc32c(::crc32c::crc32c_combine(head.0, tail.0, tail_len))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +59,13 @@ mod tests {
             crc.update(head);
             crc.update(tail);
             prop_assert_eq!(crc.finish(), crc32c(&bytes));
+        }
+
+        #[test]
+        fn checksums_of_parts_make_up_that_of_the_whole(head: Vec<u8>, tail: Vec<u8>) {
+            let crc = |bytes: &[u8]| Crc32c(crc32c(bytes));
+            let whole = [head.as_slice(), tail.as_slice()].concat();
+            prop_assert_eq!(crc32c_combine(crc(&head), crc(&tail), tail.len()), crc(&whole));
         }
     }
 }

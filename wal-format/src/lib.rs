@@ -31,15 +31,21 @@
 //!
 //! - Positions and names: [`Lsn`], [`TimelineId`], [`SystemId`], [`SegmentSize`], [`SegmentNumber`], [`SegmentName`],
 //!   [`WalFileName`], [`Timestamp`], and [`PgMajor`] with what differs between the versions.
-//! - WAL: [`PageHeader`] and [`SegmentHeader`].
+//! - WAL: [`PageHeader`] and [`SegmentHeader`], the [`Pages`] of a segment, and `RecordReader`, which finds each [`Record`]
+//!   in them; its [`Contents`] are references to blocks and data of its [`ResourceManager`].
 //! - Files beside it: [`TimelineHistory`], [`BackupLabel`], [`TablespaceMap`], `Manifest`.
 //! - Checksums: `crc32c` and `Crc32c`, and `Hasher` for what a manifest lists.
 //!
 //! # Features
 //!
-//! `std` (on by default) adds checksums and manifests. Without it the crate needs `alloc` only.
+//! `std` (on by default) adds checksums, and with them records, and manifests. Without it the crate needs `alloc` only.
+//! `testing` adds `testing`, which writes WAL made to order.
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(feature = "std"),
+    allow(dead_code, reason = "records are only found with the checksum that std brings")
+)]
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)
@@ -50,6 +56,8 @@ extern crate alloc;
 mod backup_label;
 #[cfg(feature = "std")]
 mod checksum;
+mod contents;
+mod damage;
 #[cfg(feature = "std")]
 mod file_checksum;
 mod file_name;
@@ -60,11 +68,20 @@ mod lsn;
 #[cfg(feature = "std")]
 mod manifest;
 mod page;
+mod page_sequence;
+mod pages;
+mod record;
+#[cfg(feature = "std")]
+mod record_reader;
+mod relation;
+mod resource_manager;
 mod segment;
 mod segment_header;
 mod syntax;
 mod system_id;
 mod tablespace_map;
+#[cfg(all(feature = "std", any(test, feature = "testing")))]
+pub mod testing;
 mod time;
 mod timeline;
 mod version;
@@ -72,6 +89,8 @@ mod version;
 pub use backup_label::{BackupLabel, BackupMethod, BackupSource, IncrementalFrom};
 #[cfg(feature = "std")]
 pub use checksum::{Crc32c, crc32c};
+pub use contents::{BlockReference, Blocks, Compression, Contents, Image};
+pub use damage::{Damage, DamageKind};
 #[cfg(feature = "std")]
 pub use file_checksum::{Checksum, ChecksumAlgorithm, Hasher, UnknownAlgorithm};
 pub use file_name::{ImpossibleSegmentName, SegmentName, WalFileName};
@@ -80,6 +99,13 @@ pub use lsn::Lsn;
 #[cfg(feature = "std")]
 pub use manifest::{Manifest, ManifestError, ManifestFile, ManifestVersion, WalRange};
 pub use page::{LongHeader, PageFlags, PageHeader, PageHeaderError};
+pub use page_sequence::WalLayout;
+pub use pages::{Page, Pages};
+pub use record::{Record, RecordHeader};
+#[cfg(feature = "std")]
+pub use record_reader::{BorderState, End, Item, Pending, Proof, RecordReader, Source, Unproven};
+pub use relation::{Fork, RelFileLocator};
+pub use resource_manager::ResourceManager;
 pub use segment::{SegmentNumber, SegmentSize};
 pub use segment_header::{SegmentHeader, SegmentHeaderError, SegmentMismatch};
 pub use syntax::SyntaxError;

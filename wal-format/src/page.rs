@@ -175,7 +175,7 @@ fn known_flags(found: u16) -> Result<PageFlags, PageHeaderError> {
 }
 
 /// Bytes that are not the beginning of a page of WAL that this machine can read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PageHeaderError {
     /// There are fewer bytes than the header has.

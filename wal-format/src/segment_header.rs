@@ -1,6 +1,7 @@
 //! What the first page of a segment file says about the file, and whether that is true.
 
 use crate::page::{PageHeader, PageHeaderError};
+use crate::page_sequence::WalLayout;
 use crate::{ImpossibleSegmentName, Lsn, PgMajor, SegmentName, SegmentSize, SystemId, TimelineId};
 
 /// What the first 40 bytes of a segment file say about it.
@@ -59,6 +60,13 @@ impl SegmentHeader {
             timeline,
             page_address: address,
         })
+    }
+
+    /// What it says about every page of the log.
+    #[must_use]
+    pub const fn layout(&self) -> WalLayout {
+        let Self { major, system_id, segment_size, block_size, .. } = *self;
+        WalLayout { major, system_id, segment_size, block_size }
     }
 
     /// Whether a file with this header may be called `name` in a cluster with segments of `size`, and belong to `system`

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::Compression;
+
 /// A major version that this crate can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "the names say it all")]
@@ -57,6 +59,25 @@ impl PgMajor {
         self.facts().wal_magic
     }
 
+    /// What the bits of `bimg_info` mean (`access/xlogrecord.h`).
+    pub(crate) const fn image_flags(self) -> ImageFlags {
+        if self.is_at_least(Self::V15) {
+            ImageFlags { apply: 0x02, pglz: 0x04, lz4: 0x08, zstd: 0x10 }
+        } else {
+            ImageFlags { apply: 0x04, pglz: 0x02, lz4: 0, zstd: 0 }
+        }
+    }
+
+    /// Whether extensions can have resource managers (`access/rmgr.h`).
+    #[inline]
+    pub(crate) const fn has_custom_resource_managers(self) -> bool {
+        self.is_at_least(Self::V15)
+    }
+
+    const fn is_at_least(self, first: Self) -> bool {
+        self as u8 >= first as u8
+    }
+
     fn find(wanted: impl Fn(Facts) -> bool) -> Option<Self> {
         Self::ALL.into_iter().find(|major| wanted(major.facts()))
     }
@@ -73,6 +94,38 @@ impl PgMajor {
             Self::V19 => (19, 0xD122),
         };
         Facts { number, wal_magic }
+    }
+}
+
+/// The bits that describe a full-page image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ImageFlags {
+    apply: u8,
+    pglz: u8,
+    /// 0, as the next one, where no bit stands for it.
+    lz4: u8,
+    zstd: u8,
+}
+
+impl ImageFlags {
+    pub(crate) const fn has_hole(self, flags: u8) -> bool {
+        flags & 0x01 != 0
+    }
+
+    pub(crate) const fn applies(self, flags: u8) -> bool {
+        flags & self.apply != 0
+    }
+
+    pub(crate) const fn compression(self, flags: u8) -> Compression {
+        if flags & self.pglz != 0 {
+            Compression::Pglz
+        } else if flags & self.lz4 != 0 {
+            Compression::Lz4
+        } else if flags & self.zstd != 0 {
+            Compression::Zstd
+        } else {
+            Compression::None
+        }
     }
 }
 

@@ -1,0 +1,308 @@
+//! What a record consists of: references to blocks, with or without images of them, and data of its resource manager.
+
+use nom::Parser as _;
+use nom::combinator::{map, verify};
+use nom::number::Endianness::Native;
+use nom::number::complete::{u8 as byte, u16 as native_u16, u32 as native_u32};
+
+use crate::record::{Record, RecordHeader};
+use crate::syntax::{Parsed, SyntaxError, expect, syntax_error};
+use crate::version::ImageFlags;
+use crate::{Fork, RelFileLocator};
+
+/// The parts of a record (`DecodeXLogRecord`, `access/xlogreader.c`). Nothing is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contents<'a> {
+    image_flags: ImageFlags,
+    block_headers: &'a [u8],
+    block_data: &'a [u8],
+    main_data: &'a [u8],
+    origin: Option<u16>,
+    top_level_xid: Option<u32>,
+    image_len: usize,
+}
+
+impl<'a> Record<'a> {
+    /// Takes the record apart.
+    ///
+    /// # Errors
+    /// Its parts do not make up the record. Its checksum is right then, so that is what a server wrote: one of a version
+    /// that this crate misunderstands.
+    pub fn contents(&self) -> Result<Contents<'a>, SyntaxError> {
+        let bytes = self.bytes;
+        let body = bytes.get(RecordHeader::LEN..).unwrap_or_default();
+        Contents::parse(self.major.image_flags(), body)
+            .map_err(|error| syntax_error(body, error).further_on(RecordHeader::LEN))
+    }
+}
+
+impl<'a> Contents<'a> {
+    /// The blocks that the record changes or depends on, in ascending order of their ids.
+    #[must_use]
+    pub const fn blocks(&self) -> Blocks<'a> {
+        Blocks { headers: self.block_headers, data: self.block_data, image_flags: self.image_flags, relation: None }
+    }
+
+    /// What the resource manager wrote besides.
+    #[must_use]
+    pub const fn main_data(&self) -> &'a [u8] {
+        self.main_data
+    }
+
+    /// The replication origin that the change came from.
+    #[must_use]
+    pub const fn origin(&self) -> Option<u16> {
+        self.origin
+    }
+
+    /// The transaction that the record's is a subtransaction of, where the record is the first to say so; 14 and later.
+    #[must_use]
+    pub const fn top_level_xid(&self) -> Option<u32> {
+        self.top_level_xid
+    }
+
+    /// How many of the record's bytes are images of blocks; `pg_waldump` shows the length without them as `rec`.
+    #[must_use]
+    pub const fn image_len(&self) -> usize {
+        self.image_len
+    }
+
+    fn parse(image_flags: ImageFlags, body: &'a [u8]) -> Result<Self, nom::Err<crate::syntax::Mismatch<'a>>> {
+        let mut parts = Parts { rest: body, ..Parts::default() };
+        // By convention, main data is always last: without any, the headers end where the data begins.
+        while !parts.complete && parts.rest.len() > parts.data_len {
+            parts.add(image_flags)?;
+        }
+        let lengths = |rest: &[u8]| rest.len() == parts.data_len;
+        expect("data of the length that its headers announce", verify(nom::combinator::rest, lengths))
+            .parse(parts.rest)?;
+        let (block_data, main_data) = parts.rest.split_at(parts.data_len.saturating_sub(parts.main_len));
+        // Replication origin and top-level transaction follow the blocks.
+        let block_headers = body.get(..parts.block_header_len).unwrap_or_default();
+        let Parts { origin, top_level_xid, image_len, .. } = parts;
+        Ok(Self { image_flags, block_headers, block_data, main_data, origin, top_level_xid, image_len })
+    }
+}
+
+/// What was read of a record's headers.
+#[derive(Default)]
+struct Parts<'a> {
+    rest: &'a [u8],
+    /// Bytes of headers of blocks.
+    block_header_len: usize,
+    /// Bytes of data that the headers so far announce.
+    data_len: usize,
+    main_len: usize,
+    image_len: usize,
+    origin: Option<u16>,
+    top_level_xid: Option<u32>,
+    last_id: Option<u8>,
+    has_relation: bool,
+    complete: bool,
+}
+
+/// Ids that stand for something else than a block (`access/xlogrecord.h`).
+const LAST_BLOCK_ID: u8 = 32;
+const TOP_LEVEL_XID: u8 = 252;
+const ORIGIN: u8 = 253;
+const DATA_LONG: u8 = 254;
+const DATA_SHORT: u8 = 255;
+
+impl<'a> Parts<'a> {
+    /// Reads the next header.
+    fn add(&mut self, image_flags: ImageFlags) -> Result<(), nom::Err<crate::syntax::Mismatch<'a>>> {
+        let (rest, id) = byte(self.rest)?;
+        self.rest = match id {
+            DATA_SHORT => {
+                let (rest, len) = expect("the length of main data", byte).parse(rest)?;
+                self.add_main(len.into());
+                rest
+            }
+            DATA_LONG => {
+                let (rest, len) = expect("the length of main data", native_u32(Native)).parse(rest)?;
+                self.add_main(usize::try_from(len).unwrap_or(usize::MAX));
+                rest
+            }
+            ORIGIN => {
+                let (rest, origin) = expect("a replication origin", native_u16(Native)).parse(rest)?;
+                self.origin = Some(origin);
+                rest
+            }
+            TOP_LEVEL_XID => {
+                let (rest, xid) = expect("a top-level transaction", native_u32(Native)).parse(rest)?;
+                self.top_level_xid = Some(xid);
+                rest
+            }
+            _ => return self.add_block(image_flags),
+        };
+        Ok(())
+    }
+
+    fn add_main(&mut self, len: usize) {
+        self.main_len = len;
+        self.data_len = self.data_len.saturating_add(len);
+        self.complete = true;
+    }
+
+    fn add_block(&mut self, image_flags: ImageFlags) -> Result<(), nom::Err<crate::syntax::Mismatch<'a>>> {
+        let in_order = |header: &BlockHeader| {
+            let ascending = self.last_id.is_none_or(|last| header.id > last) && header.id <= LAST_BLOCK_ID;
+            ascending && (header.relation.is_some() || self.has_relation) && self.origin.is_none()
+        };
+        let name = "a block's header, with an id above the one before and at most 32";
+        let parser = |input| BlockHeader::parse(input, image_flags);
+        let (rest, header) = expect(name, verify(parser, in_order)).parse(self.rest)?;
+        self.block_header_len += self.rest.len().saturating_sub(rest.len());
+        self.rest = rest;
+        self.data_len += header.image_len() + usize::from(header.data_len);
+        self.image_len += header.image_len();
+        self.last_id = Some(header.id);
+        self.has_relation |= header.relation.is_some();
+        Ok(())
+    }
+}
+
+/// The references of a record to blocks, in the order of their ids.
+#[derive(Debug, Clone)]
+pub struct Blocks<'a> {
+    headers: &'a [u8],
+    data: &'a [u8],
+    image_flags: ImageFlags,
+    relation: Option<RelFileLocator>,
+}
+
+/// One block that a record changes or depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockReference<'a> {
+    /// Which of the record's blocks this is: its meaning is the resource manager's.
+    pub id: u8,
+    /// The relation.
+    pub relation: RelFileLocator,
+    /// The fork.
+    pub fork: Fork,
+    /// The number of the block within the fork.
+    pub block: u32,
+    /// Replay makes the page anew, whatever it held before (`BKPBLOCK_WILL_INIT`).
+    pub will_init: bool,
+    /// The block as it was after the change.
+    pub image: Option<Image<'a>>,
+    /// What the resource manager wrote about the block.
+    pub data: &'a [u8],
+}
+
+/// A full-page image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Image<'a> {
+    /// The page without its hole, compressed or not.
+    pub bytes: &'a [u8],
+    /// How `bytes` is compressed.
+    pub compression: Compression,
+    /// Where the hole begins, in bytes from the beginning of the page; `None` without one. A hole is full of zeros.
+    pub hole_offset: Option<u16>,
+    /// How long the hole is, in bytes, where the record says so: in one that is not compressed it is what `bytes` lacks of
+    /// a page.
+    pub hole_len: Option<u16>,
+    /// Replay restores it; otherwise it only serves `wal_consistency_checking`.
+    pub apply: bool,
+}
+
+/// How a full-page image is compressed (`wal_compression`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// With PostgreSQL's own method.
+    Pglz,
+    /// With LZ4, 15 and later.
+    Lz4,
+    /// With Zstandard, 15 and later.
+    Zstd,
+}
+
+impl<'a> Iterator for Blocks<'a> {
+    type Item = BlockReference<'a>;
+
+    fn next(&mut self) -> Option<BlockReference<'a>> {
+        // The headers were read once before, and announced data that is there.
+        let (rest, header) = BlockHeader::parse(self.headers, self.image_flags).ok()?;
+        let (image, data) = self.data.split_at_checked(header.image_len())?;
+        let (data, behind) = data.split_at_checked(header.data_len.into())?;
+        let relation = header.relation.or(self.relation)?;
+        (self.headers, self.data, self.relation) = (rest, behind, Some(relation));
+        let BlockHeader { id, fork, block, will_init, .. } = header;
+        let image = header.image.map(|header| header.image(image));
+        Some(BlockReference { id, relation, fork, block, will_init, image, data })
+    }
+}
+
+/// `XLogRecordBlockHeader` with what may follow it.
+struct BlockHeader {
+    id: u8,
+    fork: Fork,
+    will_init: bool,
+    data_len: u16,
+    image: Option<ImageHeader>,
+    relation: Option<RelFileLocator>,
+    block: u32,
+}
+
+impl BlockHeader {
+    fn parse(input: &[u8], image_flags: ImageFlags) -> Parsed<'_, Self> {
+        const HAS_IMAGE: u8 = 0x10;
+        const HAS_DATA: u8 = 0x20;
+        const WILL_INIT: u8 = 0x40;
+        const SAME_RELATION: u8 = 0x80;
+        let (input, (id, (fork, flags))) = (byte, Fork::parse_with_flags).parse(input)?;
+        let as_announced = |&len: &u16| (len > 0) == (flags & HAS_DATA != 0);
+        let data_len = verify(native_u16(Native), as_announced);
+        let (input, data_len) =
+            expect("the length of a block's data, as its flags announce it", data_len).parse(input)?;
+        let (input, image) = match flags & HAS_IMAGE {
+            0 => (input, None),
+            _ => map(|input| ImageHeader::parse(input, image_flags), Some).parse(input)?,
+        };
+        let (input, relation) = match flags & SAME_RELATION {
+            0 => map(RelFileLocator::parse, Some).parse(input)?,
+            _ => (input, None),
+        };
+        let (input, block) = expect("a block's number", native_u32(Native)).parse(input)?;
+        Ok((input, Self { id, fork, will_init: flags & WILL_INIT != 0, data_len, image, relation, block }))
+    }
+
+    fn image_len(&self) -> usize {
+        self.image.as_ref().map_or(0, |image| image.len.into())
+    }
+}
+
+/// `XLogRecordBlockImageHeader`, and `XLogRecordBlockCompressHeader` where there is one.
+struct ImageHeader {
+    len: u16,
+    hole_offset: Option<u16>,
+    hole_len: Option<u16>,
+    compression: Compression,
+    apply: bool,
+}
+
+impl ImageHeader {
+    fn parse(input: &[u8], known: ImageFlags) -> Parsed<'_, Self> {
+        let fields = (native_u16(Native), native_u16(Native), byte);
+        // An image without a hole begins at 0 for the same reason that one with a hole does not: page headers.
+        let holes_agree = |&(_, offset, flags): &(u16, u16, u8)| (offset != 0) == known.has_hole(flags);
+        let name = "the header of a full-page image";
+        let (input, (len, offset, flags)) = expect(name, verify(fields, holes_agree)).parse(input)?;
+        let compression = known.compression(flags);
+        let (input, hole_len) = if known.has_hole(flags) && compression != Compression::None {
+            let len = verify(native_u16(Native), |&len| len > 0);
+            map(expect("the length of a compressed image's hole", len), Some).parse(input)?
+        } else {
+            (input, None)
+        };
+        let hole_offset = known.has_hole(flags).then_some(offset);
+        Ok((input, Self { len, hole_offset, hole_len, compression, apply: known.applies(flags) }))
+    }
+
+    const fn image<'a>(&self, bytes: &'a [u8]) -> Image<'a> {
+        let Self { hole_offset, hole_len, compression, apply, .. } = *self;
+        Image { bytes, compression, hole_offset, hole_len, apply }
+    }
+}

@@ -1,0 +1,155 @@
+//! WAL records.
+
+use nom::Parser as _;
+use nom::bytes::complete::take;
+use nom::combinator::map;
+use nom::number::Endianness::Native;
+use nom::number::complete::{u8 as byte, u32 as native_u32, u64 as native_u64};
+
+use crate::syntax::Parsed;
+use crate::{Lsn, PgMajor, ResourceManager, TimelineId};
+
+/// Records that concern the log itself (`catalog/pg_control.h`).
+pub(crate) mod xlog {
+    pub(crate) const CHECKPOINT_SHUTDOWN: u8 = 0x00;
+    pub(crate) const SWITCH: u8 = 0x40;
+    pub(crate) const OVERWRITE_CONTRECORD: u8 = 0xD0;
+}
+
+/// What every record begins with (`XLogRecord`, `access/xlogrecord.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// Length of the record in bytes, this header included, page headers and padding not.
+    pub total_len: u32,
+    /// The transaction that wrote it; 0 if none did.
+    pub xid: u32,
+    /// Where the record before it begins; 0 for the first one of a cluster, and after `pg_resetwal`.
+    pub prev: Lsn,
+    /// What it is, in the words of its resource manager, and in the low four bits flags that all of them share.
+    pub info: u8,
+    /// What replays it.
+    pub manager: ResourceManager,
+    /// The CRC-32C of everything else in the record.
+    pub checksum: u32,
+}
+
+impl RecordHeader {
+    /// Length of the header, in bytes (`SizeOfXLogRecord`).
+    pub const LEN: usize = 24;
+    /// How many of these bytes the checksum is computed over: after all that follow the header.
+    pub(crate) const CHECKED_LEN: usize = 20;
+    /// The bits of `info` that say what the record is (`XLR_RMGR_INFO_MASK`).
+    pub(crate) const KIND_MASK: u8 = 0xF0;
+
+    /// Reads the header at the beginning of `record`, or returns `None` if that has fewer bytes. Nothing is checked.
+    #[must_use]
+    #[inline]
+    pub fn parse(record: &[u8]) -> Option<Self> {
+        let (_, header) = header(record).ok()?;
+        Some(header)
+    }
+
+    /// What the record is, in the words of its resource manager: `info` without the shared flags.
+    #[must_use]
+    #[inline]
+    pub const fn kind(&self) -> u8 {
+        self.info & Self::KIND_MASK
+    }
+
+    /// Whether it ends its segment (`XLOG_SWITCH`).
+    pub(crate) fn is_switch(&self) -> bool {
+        self.is_xlog(xlog::SWITCH)
+    }
+
+    /// Whether it is the checkpoint of a clean shutdown, which `initdb` and `pg_resetwal` begin a log with.
+    pub(crate) fn is_shutdown_checkpoint(&self) -> bool {
+        self.is_xlog(xlog::CHECKPOINT_SHUTDOWN)
+    }
+
+    fn is_xlog(&self, kind: u8) -> bool {
+        self.manager == ResourceManager::XLOG && self.kind() == kind
+    }
+}
+
+#[inline]
+fn header(input: &[u8]) -> Parsed<'_, RecordHeader> {
+    let fields = (
+        native_u32(Native),
+        native_u32(Native),
+        native_u64(Native),
+        byte,
+        map(byte, ResourceManager::new),
+        take(2usize),
+        native_u32(Native),
+    );
+    map(fields, |(total_len, xid, prev, info, manager, _, checksum)| RecordHeader {
+        total_len,
+        xid,
+        prev: Lsn::new(prev),
+        info,
+        manager,
+        checksum,
+    })
+    .parse(input)
+}
+
+/// A whole record, whose length, place and checksum were found right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Where it begins (`ReadRecPtr`).
+    pub start: Lsn,
+    /// Where the next one may begin, or the header of a page before it (`EndRecPtr`): past padding, and past the rest of
+    /// the segment if this record ends it.
+    pub end: Lsn,
+    /// The timeline of the page it begins on.
+    pub timeline: TimelineId,
+    /// The version of the server that wrote it.
+    pub major: PgMajor,
+    /// What it begins with.
+    pub header: RecordHeader,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// The record without page headers and padding, its own header included.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The record that this one says was cut short (`XLOG_OVERWRITE_CONTRECORD`).
+    pub(crate) fn overwritten_lsn(&self) -> Option<Lsn> {
+        if !self.header.is_xlog(xlog::OVERWRITE_CONTRECORD) {
+            return None;
+        }
+        let data = self.contents().ok()?.main_data();
+        data.first_chunk().map(|lsn| Lsn::new(u64::from_ne_bytes(*lsn)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn every_field_is_read_from_its_place() {
+        let mut bytes = Vec::new();
+        bytes.extend(99u32.to_ne_bytes());
+        bytes.extend(742u32.to_ne_bytes());
+        bytes.extend(0x0100_0028u64.to_ne_bytes());
+        bytes.extend([0x43, 0, 0, 0]);
+        bytes.extend(0xDEAD_BEEFu32.to_ne_bytes());
+        let expected = RecordHeader {
+            total_len: 99,
+            xid: 742,
+            prev: Lsn::new(0x0100_0028),
+            info: 0x43,
+            manager: ResourceManager::XLOG,
+            checksum: 0xDEAD_BEEF,
+        };
+        assert_eq!(RecordHeader::parse(&bytes), Some(expected));
+        assert_eq!((expected.kind(), expected.is_switch()), (0x40, true));
+        assert_eq!(RecordHeader::parse(&bytes[..23]), None);
+    }
+}

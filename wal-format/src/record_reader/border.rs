@@ -1,0 +1,258 @@
+//! What crosses the border between two segments.
+
+use alloc::vec::Vec;
+
+use super::check_length;
+use crate::checksum::crc32c_combine;
+use crate::record::RecordHeader;
+use crate::{Crc32c, Damage, DamageKind, Lsn, SegmentSize, TimelineId, WalLayout};
+
+/// What a reader knows where one segment ends and the next begins; made by
+/// [`RecordReader::border_state`](crate::RecordReader::border_state).
+///
+/// It is all that the WAL before the border can say about the WAL behind it: another reader goes on from it, or it proves
+/// what a reader found that began there without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BorderState {
+    /// The border.
+    pub at: Lsn,
+    /// How long segments are.
+    pub segment_size: SegmentSize,
+    /// What all pages have in common; `None` if no segment's first page was believed.
+    pub layout: Option<WalLayout>,
+    /// The timeline of the last page: those that follow are of the same or a later one.
+    pub page_timeline: TimelineId,
+    /// Where the last whole record begins; `None` if that is not known.
+    pub previous: Option<Lsn>,
+    /// What crosses the border.
+    pub pending: Pending,
+    /// Where damage began that no believable record has followed.
+    pub damaged_since: Option<Lsn>,
+}
+
+/// What crosses a border.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pending {
+    /// That is not known: nothing was read before it, or only damage.
+    Unknown,
+    /// Nothing: the last record ends before it.
+    Nothing,
+    /// A record.
+    Record {
+        /// Where it begins.
+        start: Lsn,
+        /// Its bytes before the border, without page headers.
+        bytes: Vec<u8>,
+    },
+    /// A record that began before anything was read.
+    Rest {
+        /// How many bytes of it are still to come.
+        remaining: u32,
+    },
+}
+
+/// What a reader found, but could not judge without the WAL before the place where it began; see
+/// [`BorderState::prove`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unproven {
+    start: Lsn,
+    /// Whether more may be added: until the first record or the first damage.
+    open: bool,
+    fragment: Option<Fragment>,
+    first_link: Option<FirstLink>,
+    overwritten: Option<Lsn>,
+}
+
+/// The beginning of a segment that belongs to a record from before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fragment {
+    /// How long the first page says it is, in bytes.
+    announced: u32,
+    /// Its bytes so far.
+    len: u64,
+    /// The first bytes: if the border divides the record's header, the rest of that is among them.
+    first: Vec<u8>,
+    /// Of the bytes behind the first ones.
+    behind: Crc32c,
+}
+
+/// What the first record says about the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FirstLink {
+    pub(super) record: Lsn,
+    pub(super) prev: Lsn,
+}
+
+/// How much the WAL before a border proves of that behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// All of it: the record that crosses the border is whole, and the first one behind it follows the last one before it.
+    Complete,
+    /// Not all: what crosses the border began even earlier, ends even later, or was lost to damage, or the reader began
+    /// elsewhere. Reading on from the state tells more.
+    Partial,
+}
+
+impl BorderState {
+    /// Before anything was read.
+    pub(super) const fn unknown(at: Lsn, segment_size: SegmentSize) -> Self {
+        Self {
+            at,
+            segment_size,
+            layout: None,
+            page_timeline: TimelineId::FIRST,
+            previous: None,
+            pending: Pending::Unknown,
+            damaged_since: None,
+        }
+    }
+
+    /// Judges what a reader that began at this border, knowing nothing, left open: whichever of two neighbours was read
+    /// first, both are proven in the end.
+    ///
+    /// # Errors
+    /// The record that crosses the border is damaged, or the WAL behind it does not follow the WAL before it.
+    pub fn prove(&self, unproven: &Unproven) -> Result<Proof, Damage> {
+        if unproven.start != self.at {
+            return Ok(Proof::Partial);
+        }
+        let (last, known) = match &self.pending {
+            Pending::Unknown | Pending::Rest { .. } => return Ok(Proof::Partial),
+            Pending::Nothing => (self.previous, self.prove_absence(unproven)?),
+            Pending::Record { start, .. } if unproven.overwritten == Some(*start) => (self.previous, Proof::Complete),
+            Pending::Record { start, bytes } => (Some(*start), self.prove_fragment(*start, bytes, unproven)?),
+        };
+        if known == Proof::Partial {
+            return Ok(Proof::Partial);
+        }
+        self.prove_link(last, unproven)
+    }
+
+    fn prove_absence(&self, unproven: &Unproven) -> Result<Proof, Damage> {
+        match &unproven.fragment {
+            None => Ok(Proof::Complete),
+            Some(fragment) => Err(self.damage(self.at, DamageKind::UnexpectedContrecord { found: fragment.announced })),
+        }
+    }
+
+    fn prove_fragment(&self, start: Lsn, bytes: &[u8], unproven: &Unproven) -> Result<Proof, Damage> {
+        let Some(total_len) = bytes.first_chunk().map(|length| u32::from_ne_bytes(*length)) else {
+            return Ok(Proof::Partial);
+        };
+        check_length(total_len).map_err(|kind| self.damage(start, kind))?;
+        // A record's bytes before the border are fewer than its length.
+        let expected = total_len.saturating_sub(u32::try_from(bytes.len()).unwrap_or(total_len));
+        let found = unproven.fragment.as_ref().map_or(0, |fragment| fragment.announced);
+        let fragment = match &unproven.fragment {
+            Some(fragment) if found == expected => fragment,
+            _ => return Err(self.damage(self.at, DamageKind::Contrecord { expected, found })),
+        };
+        if fragment.len < u64::from(expected) {
+            return Ok(Proof::Partial);
+        }
+        let Some((header, computed)) = fragment.complete(bytes) else { return Ok(Proof::Partial) };
+        if header.checksum != computed {
+            let kind = DamageKind::RecordChecksum { found: header.checksum, computed };
+            return Err(self.damage(start, kind));
+        }
+        self.check_prev(start, header.prev, self.previous)?;
+        Ok(Proof::Complete)
+    }
+
+    fn prove_link(&self, last: Option<Lsn>, unproven: &Unproven) -> Result<Proof, Damage> {
+        let (Some(link), Some(_)) = (unproven.first_link, last) else { return Ok(Proof::Partial) };
+        self.check_prev(link.record, link.prev, last)?;
+        Ok(Proof::Complete)
+    }
+
+    fn check_prev(&self, record: Lsn, found: Lsn, last: Option<Lsn>) -> Result<(), Damage> {
+        // A log that begins anew there was recognised when the record was read.
+        let begins_anew = found.as_u64() == 0 && record > self.at;
+        match last {
+            Some(expected) if found != expected && !begins_anew => {
+                Err(self.damage(record, DamageKind::PrevLink { expected, found }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn damage(&self, at: Lsn, kind: DamageKind) -> Damage {
+        Damage { at, timeline: self.page_timeline, kind }
+    }
+}
+
+impl Unproven {
+    pub(super) const fn new(start: Lsn, open: bool) -> Self {
+        Self { start, open, fragment: None, first_link: None, overwritten: None }
+    }
+
+    /// Where the reader began.
+    #[must_use]
+    pub const fn start(&self) -> Lsn {
+        self.start
+    }
+
+    pub(super) fn begin_fragment(&mut self, announced: u32) {
+        if self.open {
+            self.fragment = Some(Fragment { announced, len: 0, first: Vec::new(), behind: Crc32c::new() });
+        }
+    }
+
+    pub(super) fn add_to_fragment(&mut self, bytes: &[u8]) {
+        if let Some(fragment) = self.fragment.as_mut().filter(|_| self.open) {
+            fragment.push(bytes);
+        }
+    }
+
+    /// The rest of the record was replaced.
+    pub(super) fn drop_fragment(&mut self) {
+        if self.open {
+            self.fragment = None;
+        }
+    }
+
+    pub(super) fn note_overwritten(&mut self, lsn: Lsn) {
+        if self.open {
+            self.overwritten = Some(lsn);
+        }
+    }
+
+    /// Notes the first record; what follows it, it proves.
+    pub(super) fn note(&mut self, link: FirstLink) {
+        if self.open {
+            self.first_link = Some(link);
+            self.open = false;
+        }
+    }
+
+    pub(super) fn close(&mut self) {
+        self.open = false;
+    }
+}
+
+impl Fragment {
+    /// As many bytes as a header can have behind the border: it begins at least 8 bytes before it.
+    const FIRST: usize = RecordHeader::LEN - 8;
+
+    fn push(&mut self, bytes: &[u8]) {
+        let missing = Self::FIRST.saturating_sub(self.first.len()).min(bytes.len());
+        let (first, behind) = bytes.split_at(missing);
+        self.first.extend_from_slice(first);
+        self.behind.update(behind);
+        self.len += bytes.len() as u64;
+    }
+
+    /// The header and the checksum of the record that begins with `bytes` and ends with this fragment. The fragment's bytes
+    /// are gone by now: checksums of parts make up that of the whole.
+    fn complete(&self, bytes: &[u8]) -> Option<(RecordHeader, u32)> {
+        let mut known = bytes.to_vec();
+        known.extend_from_slice(&self.first);
+        let header = RecordHeader::parse(&known)?;
+        let mut body = Crc32c::new();
+        body.update(known.get(RecordHeader::LEN..)?);
+        let behind = self.len.saturating_sub(self.first.len() as u64);
+        let mut whole = crc32c_combine(body, self.behind, usize::try_from(behind).ok()?);
+        whole.update(known.get(..RecordHeader::CHECKED_LEN)?);
+        Some((header, whole.finish()))
+    }
+}
