@@ -5,13 +5,13 @@ use std::fmt;
 use wal_format::{SystemId, TimelineId};
 
 use crate::activity::Activity;
+use crate::backend_message::BackendMessage;
 use crate::base_backup::{BaseBackup, BaseBackupOptions};
 use crate::command;
 use crate::config::Config;
 use crate::connect;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind};
-use crate::inbox::BackendMessage;
 use crate::protocol_error::ProtocolError;
 use crate::query::{Response, Rows};
 use crate::result_set::ResultSet;
@@ -88,7 +88,7 @@ impl Client {
 
     /// Takes the notices that came since the last call. Only the last 32 are kept.
     pub fn take_notices(&mut self) -> Vec<Notice> {
-        std::iter::from_fn(|| self.connection.wire().inbox.take_notice()).collect()
+        self.connection.take_notices()
     }
 
     /// Runs a query, which may consist of several statements, and returns the results of those that return rows.

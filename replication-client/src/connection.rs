@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Waker};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::backend_message::BackendMessage;
 use crate::error::ErrorKind;
-use crate::inbox::BackendMessage;
+use crate::server_error::Notice;
 use crate::wire::Wire;
 
 /// Anything that carries bytes both ways: a TCP or Unix socket.
@@ -39,6 +40,11 @@ impl Connection {
 
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.wire.inbox.parameter(name)
+    }
+
+    /// Takes all notices.
+    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
+        std::iter::from_fn(|| self.wire.inbox.take_notice()).collect()
     }
 
     /// Returns the server in words.

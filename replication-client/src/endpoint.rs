@@ -138,6 +138,33 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn the_operating_system_watches_as_it_is_told() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let options = "keepalives_idle=5 keepalives_interval=6 keepalives_count=7 tcp_user_timeout=8000";
+        watch(&stream, config(options).keepalives()).unwrap();
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap().as_secs(), 5);
+        assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap().as_secs(), 6);
+        assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), 7);
+        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), 8000);
+
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        watch(&stream, config("keepalives=0 keepalives_idle=5").keepalives()).unwrap();
+        assert!(!sockopt::socket_keepalive(&stream).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_socket_can_be_in_the_abstract_name_space() {
+        let host = format!("@replication-client-{}", std::process::id());
+        let _listener = tokio::net::UnixListener::bind(socket_name(&format!("{host}/.s.PGSQL.5432"))).unwrap();
+        let config = config(&format!("host={host}"));
+        for endpoint in Endpoint::resolve(&config).await.unwrap() {
+            endpoint.open(config.keepalives()).await.unwrap();
+        }
+    }
+
     #[test]
     fn the_password_file_calls_the_default_socket_localhost() {
         for (conninfo, expected) in

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
 use bytes::{Buf, BytesMut};
-use postgres_protocol::message::backend::{CopyDataBody, DataRowBody, Header, Message, RowDescriptionBody};
+use postgres_protocol::message::backend::{Header, Message};
 
+use crate::backend_message::BackendMessage;
 use crate::protocol_error::ProtocolError;
 use crate::server_error::{Notice, ServerError};
 
@@ -27,51 +28,6 @@ const MOST_PARAMETERS: usize = 256;
 
 const COPY_BOTH_RESPONSE: u8 = b'W';
 const NEGOTIATE_PROTOCOL_VERSION: u8 = b'v';
-
-/// A message that is part of a conversation, unlike notices and reports of settings, which may come at any time.
-pub(crate) enum BackendMessage {
-    RowDescription(RowDescriptionBody),
-    DataRow(DataRowBody),
-    CommandComplete,
-    EmptyQuery,
-    ReadyForQuery,
-    Error(ServerError),
-    CopyOut,
-    CopyBoth,
-    CopyData(CopyDataBody),
-    CopyDone,
-    /// Anything that begins with `R`.
-    Authentication(Message),
-    BackendKeyData,
-    /// What belongs to parts of the protocol that we do not use.
-    Other,
-}
-
-impl BackendMessage {
-    /// Returns the name of the message in PostgreSQL's documentation.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::RowDescription(_) => "RowDescription",
-            Self::DataRow(_) => "DataRow",
-            Self::CommandComplete => "CommandComplete",
-            Self::EmptyQuery => "EmptyQueryResponse",
-            Self::ReadyForQuery => "ReadyForQuery",
-            Self::Error(_) => "ErrorResponse",
-            Self::CopyOut => "CopyOutResponse",
-            Self::CopyBoth => "CopyBothResponse",
-            Self::CopyData(_) => "CopyData",
-            Self::CopyDone => "CopyDone",
-            Self::Authentication(_) => "an authentication message",
-            Self::BackendKeyData => "BackendKeyData",
-            Self::Other => "a message",
-        }
-    }
-
-    /// Returns the error of getting this message `during` something that has no place for it.
-    pub(crate) fn unexpected(&self, during: &'static str) -> ProtocolError {
-        ProtocolError::Unexpected { message: self.name(), during }
-    }
-}
 
 /// Collects received bytes and splits them into messages.
 ///
@@ -122,7 +78,7 @@ impl Inbox {
         Ok(None)
     }
 
-    /// Puts aside what is not part of the conversation.
+    /// Puts aside what is not part of the conversation, and returns what is.
     fn sort(&mut self, message: Message) -> Result<Option<BackendMessage>, ProtocolError> {
         match message {
             Message::ParameterStatus(body) => {
@@ -135,8 +91,12 @@ impl Inbox {
                 self.keep_notice(ServerError::decode(body.fields()).map_err(malformed(b'N'))?);
                 Ok(None)
             }
+            Message::ErrorResponse(body) => {
+                let error = ServerError::decode(body.fields()).map_err(malformed(b'E'))?;
+                Ok(Some(BackendMessage::Error(error)))
+            }
             Message::NotificationResponse(_) => Ok(None),
-            message => conversation(message).map(Some),
+            message => Ok(Some(BackendMessage::from(message))),
         }
     }
 
@@ -200,42 +160,6 @@ impl Inbox {
 struct Frame {
     tag: u8,
     length: usize,
-}
-
-fn conversation(message: Message) -> Result<BackendMessage, ProtocolError> {
-    Ok(match message {
-        Message::RowDescription(body) => BackendMessage::RowDescription(body),
-        Message::DataRow(body) => BackendMessage::DataRow(body),
-        Message::CommandComplete(_) => BackendMessage::CommandComplete,
-        Message::EmptyQueryResponse => BackendMessage::EmptyQuery,
-        Message::ReadyForQuery(_) => BackendMessage::ReadyForQuery,
-        Message::ErrorResponse(body) => {
-            BackendMessage::Error(ServerError::decode(body.fields()).map_err(malformed(b'E'))?)
-        }
-        Message::CopyOutResponse(_) => BackendMessage::CopyOut,
-        Message::CopyData(body) => BackendMessage::CopyData(body),
-        Message::CopyDone => BackendMessage::CopyDone,
-        Message::BackendKeyData(_) => BackendMessage::BackendKeyData,
-        message if is_authentication(&message) => BackendMessage::Authentication(message),
-        _ => BackendMessage::Other,
-    })
-}
-
-fn is_authentication(message: &Message) -> bool {
-    matches!(
-        message,
-        Message::AuthenticationOk
-            | Message::AuthenticationCleartextPassword
-            | Message::AuthenticationMd5Password(_)
-            | Message::AuthenticationSasl(_)
-            | Message::AuthenticationSaslContinue(_)
-            | Message::AuthenticationSaslFinal(_)
-            | Message::AuthenticationKerberosV5
-            | Message::AuthenticationScmCredential
-            | Message::AuthenticationGss
-            | Message::AuthenticationGssContinue(_)
-            | Message::AuthenticationSspi
-    )
 }
 
 /// We ask for version 3.0 and no option, which every server since 7.4 speaks. So a server that negotiates offers less.

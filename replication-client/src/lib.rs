@@ -47,6 +47,7 @@
 mod activity;
 #[cfg(test)]
 mod backend_bytes;
+mod backend_message;
 mod base_backup;
 mod client;
 mod command;

@@ -1,17 +1,21 @@
 //! Simple queries, without I/O: messages in, rows out.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::{DataRowBody, RowDescriptionBody};
 
+use crate::backend_message::BackendMessage;
 use crate::error::ErrorKind;
-use crate::inbox::BackendMessage;
 use crate::protocol_error::ProtocolError;
 use crate::result_set::ResultSet;
 use crate::server_error::ServerError;
 
-/// The most that one query may return, so that no server makes us run out of memory.
+/// The most memory that the results of one query may take, so that no server makes us run out of it.
 const LARGEST_RESULT: usize = 64 << 20;
+/// What a row or a result takes in memory beside its values, roughly.
+const OVERHEAD: usize = 64;
 
 /// The rows of one statement, as the server sent them.
 #[derive(Debug, Default)]
@@ -24,18 +28,19 @@ pub(crate) struct Rows {
 impl Rows {
     pub(crate) fn describe(body: &RowDescriptionBody) -> Result<Self, ProtocolError> {
         let columns = body.fields().map(|field| Ok(field.name().to_owned())).collect();
-        let columns = columns.map_err(|source| ProtocolError::Malformed { tag: 'T', source })?;
-        Ok(Self { columns, ..Self::default() })
+        let columns: Vec<String> = columns.map_err(|source| ProtocolError::Malformed { tag: 'T', source })?;
+        let size = columns.iter().map(|column| OVERHEAD + column.len()).sum();
+        Ok(Self { columns, size, ..Self::default() })
     }
 
     pub(crate) fn push(&mut self, body: &DataRowBody) -> Result<(), ProtocolError> {
-        self.size = self.size.saturating_add(body.buffer().len());
-        if self.size > LARGEST_RESULT {
-            return Err(ProtocolError::TooMuch { what: "bytes in one result", limit: LARGEST_RESULT });
-        }
-        let values = body.ranges().map(|range| Ok(range.map(|range| body.buffer_bytes().slice(range)))).collect();
-        self.rows.push(values.map_err(|source| ProtocolError::Malformed { tag: 'D', source })?);
-        Ok(())
+        // Copies, because a value that shares a receive buffer keeps all of it.
+        let value = |range: Range<usize>| body.buffer().get(range).map(Bytes::copy_from_slice);
+        let values = body.ranges().map(|range| Ok(range.and_then(value))).collect();
+        let values: Vec<Option<Bytes>> = values.map_err(|source| ProtocolError::Malformed { tag: 'D', source })?;
+        self.size += OVERHEAD + body.buffer().len() + size_of_val(values.as_slice());
+        self.rows.push(values);
+        check_size(self.size)
     }
 
     /// Returns the rows, each of which can be asked for its values by the names that PostgreSQL gives them.
@@ -58,6 +63,13 @@ impl Rows {
         let rows = rows.into_iter().map(text_row).collect::<Result<_, _>>()?;
         Ok(ResultSet { columns, rows })
     }
+}
+
+fn check_size(size: usize) -> Result<(), ProtocolError> {
+    if size > LARGEST_RESULT {
+        return Err(ProtocolError::TooMuch { what: "bytes in results", limit: LARGEST_RESULT });
+    }
+    Ok(())
 }
 
 fn text(columns: &[String], index: usize, value: &[u8]) -> Result<String, ProtocolError> {
@@ -114,6 +126,8 @@ impl Row<'_> {
 pub(crate) struct Response {
     results: Vec<Rows>,
     current: Option<Rows>,
+    /// The size of `results`.
+    size: usize,
     error: Option<ServerError>,
 }
 
@@ -126,7 +140,13 @@ impl Response {
         match (message, &mut self.current) {
             (BackendMessage::RowDescription(body), current @ None) => *current = Some(Rows::describe(&body)?),
             (BackendMessage::DataRow(body), Some(rows)) => rows.push(&body)?,
-            (BackendMessage::CommandComplete, current) => self.results.extend(current.take()),
+            (BackendMessage::CommandComplete, current) => {
+                if let Some(rows) = current.take() {
+                    self.size += OVERHEAD + rows.size;
+                    self.results.push(rows);
+                    check_size(self.size)?;
+                }
+            }
             (BackendMessage::EmptyQuery, None) => {}
             (BackendMessage::Error(server), _) => self.error = Some(server),
             (BackendMessage::ReadyForQuery, _) => return Ok(true),
@@ -157,7 +177,7 @@ mod tests {
         let mut wire = Wire::default();
         wire.inbox.trust();
         let mut response = Response::default();
-        let (_, error) = feed(&mut wire, bytes.bytes(), &[7], |wire| {
+        let (_, error) = feed(&mut wire, bytes.bytes(), &[7000], |wire| {
             wire.inbox.poll()?.map(|message| response.handle(message)).transpose()
         });
         error.map_or(Ok(response), Err)
@@ -222,6 +242,15 @@ mod tests {
         let error = (0..100).find_map(|_| push(&mut rows).err()).unwrap();
         assert!(matches!(error, ProtocolError::TooMuch { limit: LARGEST_RESULT, .. }), "{error}");
         assert!(rows.iter().count() < 65);
+    }
+
+    #[test]
+    fn results_without_end_are_given_up_though_they_are_empty() {
+        let mut bytes = server();
+        for _ in 0..11_000 {
+            bytes = bytes.row_description(&["a"; 100]).command_complete();
+        }
+        assert!(matches!(response(&bytes), Err(ProtocolError::TooMuch { .. })));
     }
 
     #[test]

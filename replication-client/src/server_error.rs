@@ -166,7 +166,7 @@ impl std::error::Error for ServerError {}
 mod tests {
     use super::*;
     use crate::backend_bytes::BackendBytes;
-    use crate::inbox::BackendMessage;
+    use crate::backend_message::BackendMessage;
     use crate::wire::Wire;
 
     /// What the client makes of an ErrorResponse with these fields, each of which begins with its type.

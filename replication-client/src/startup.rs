@@ -11,8 +11,8 @@ use postgres_protocol::message::frontend;
 
 use fallible_iterator::FallibleIterator;
 
+use crate::backend_message::BackendMessage;
 use crate::error::ErrorKind;
-use crate::inbox::BackendMessage;
 use crate::passfile::PassfileProblem;
 use crate::password::Password;
 use crate::protocol_error::ProtocolError;

@@ -40,9 +40,7 @@ impl SystemIdentity {
 impl HistoryFile {
     /// Reads the row of `TIMELINE_HISTORY`. The content is passed on as it is: its comments may be in any encoding.
     pub(crate) fn decode(row: &Row<'_>) -> Result<Self, ProtocolError> {
-        let content = row.bytes("content")?.ok_or(ProtocolError::MissingField { field: "content" })?;
-        // A copy, because the row shares a receive buffer that may be much larger.
-        let content = Bytes::copy_from_slice(content);
+        let content = row.bytes("content")?.cloned().ok_or(ProtocolError::MissingField { field: "content" })?;
         Ok(Self { name: row.required("filename", |text| Some(text.to_owned()))?, content })
     }
 }

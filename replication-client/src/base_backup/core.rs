@@ -8,8 +8,8 @@ use postgres_protocol::message::backend::RowDescriptionBody;
 
 use super::archives::Archives;
 use super::event::{BackupEnd, BackupEvent, BackupStart, Tablespace};
+use crate::backend_message::BackendMessage;
 use crate::error::ErrorKind;
-use crate::inbox::BackendMessage;
 use crate::protocol_error::ProtocolError;
 use crate::query::Rows;
 use crate::server_version;

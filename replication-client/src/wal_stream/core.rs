@@ -13,13 +13,16 @@ use super::event::{StartReplication, StatusUpdate, StreamEvent};
 use super::message::{ServerMessage, StandbyStatus};
 use super::refusal::Request;
 use super::timers::{Due, Timers};
+use crate::backend_message::BackendMessage;
 use crate::command;
 use crate::error::ErrorKind;
-use crate::inbox::BackendMessage;
 use crate::protocol_error::ProtocolError;
 use crate::query::Rows;
 use crate::server_error::ServerError;
 use crate::wire::Wire;
+
+/// How many bytes of answers may wait for a server that asks for answers but does not take them.
+const MOST_UNSENT: usize = 4096;
 
 /// The moment at which something is handled, on both of the clocks that matter.
 #[derive(Clone, Copy, Debug)]
@@ -155,7 +158,7 @@ impl Core {
                 self.server_end = Some(server_end);
                 // At once, whatever the caller does next: the server may be about to give us up, or waits with its
                 // shutdown for the answer.
-                if reply_requested {
+                if reply_requested && out.len() < MOST_UNSENT {
                     self.write_status(false, now, out);
                 }
                 Ok(Some(StreamEvent::Keepalive { end: server_end, reply_requested }))

@@ -95,7 +95,7 @@ impl WalStream {
     }
 
     /// Reports progress to the server. Repeating a position does no harm, and neither does reporting less than before:
-    /// the flush position never goes back.
+    /// the flush position never goes back. Nothing is sent any more once the server has ended the stream.
     ///
     /// # Errors
     /// What is said to be flushed is not WAL of this stream ([`ErrorKind::ForeignDurable`]), or the connection breaks.
@@ -160,7 +160,7 @@ impl WalStream {
 
     /// Takes the notices that came since the last call. Only the last 32 are kept.
     pub fn take_notices(&mut self) -> Vec<Notice> {
-        std::iter::from_fn(|| self.connection.wire().inbox.take_notice()).collect()
+        self.connection.take_notices()
     }
 
     fn error(&self, kind: ErrorKind) -> Error {

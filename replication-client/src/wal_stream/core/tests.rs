@@ -141,6 +141,14 @@ fn a_keepalive_that_asks_is_answered_at_once_with_what_was_last_reported() {
 }
 
 #[test]
+fn answers_that_nobody_takes_do_not_pile_up() {
+    let mut stream = Stream::flowing();
+    stream.events(&(0..1000).fold(server(), |bytes, _| bytes.keepalive(START, true)));
+    let sent = stream.sent().len();
+    assert!((MOST_UNSENT..MOST_UNSENT + 100).contains(&sent), "{sent}");
+}
+
+#[test]
 fn the_flush_position_is_what_was_synced_and_never_goes_back() {
     let mut stream = Stream::flowing();
     stream.report(START + 9, None).unwrap();
