@@ -3,7 +3,7 @@
 use crate::error::CommandError;
 use crate::output::Output;
 use barman_catalog::LocalZone;
-use barman_config::{Configuration, ServerConfig};
+use barman_config::{Channel, Configuration, ServerConfig, Warning};
 use barman_server::Server;
 use barman_storage::Cancel;
 use replication_client::Environment;
@@ -59,10 +59,13 @@ impl Context {
     ) -> Result<Vec<&ServerConfig>, CommandError> {
         let mut selected = Vec::new();
         for name in self.expand(names)? {
-            match self.configuration.servers.get(name) {
-                Some(config) if self.is_wanted(config, inactive, disabled) => selected.push(config),
-                Some(_) => {}
-                None => unknown_server(name).report(&self.output),
+            let Some(config) = self.configuration.servers.get(name) else {
+                unknown_server(name).report(&self.output);
+                continue;
+            };
+            report_warnings(&self.output, &config.warnings);
+            if self.is_wanted(config, inactive, disabled) {
+                selected.push(config);
             }
         }
         Ok(selected)
@@ -89,7 +92,7 @@ impl Context {
         }
         match (disabled, config.disabled.first()) {
             (Disabled::Refused, Some(reason)) => {
-                CommandError::new(reason).hinted(check_hint(name)).report(&self.output);
+                CommandError::new(reason.to_string()).hinted(check_hint(name)).report(&self.output);
                 false
             }
             (Disabled::Skipped, Some(_)) => {
@@ -118,18 +121,21 @@ impl Context {
         Ok(())
     }
 
-    /// Returns one server that must be configured and usable, for commands that take a single name.
+    /// Returns one server, for commands that take a single name.
     ///
     /// # Errors
-    /// The name is `all` or unknown, or the server's configuration does not work.
-    pub(crate) fn single_server(&self, name: &str) -> Result<Server, CommandError> {
+    /// The name is `all` or unknown, or the server's configuration does not work and the command does not allow that.
+    pub(crate) fn single_server(&self, name: &str, disabled: Disabled) -> Result<Server, CommandError> {
         if name == "all" {
             return Err(CommandError::new("You cannot use 'all' in a single server context").hinted("name one server"));
         }
         let config = self.configuration.servers.get(name).ok_or_else(|| unknown_server(name))?;
+        report_warnings(&self.output, &config.warnings);
         match config.disabled.first() {
-            Some(reason) => Err(CommandError::new(reason).hinted(check_hint(name))),
-            None => self.server(name),
+            Some(reason) if disabled == Disabled::Refused => {
+                Err(CommandError::new(reason.to_string()).hinted(check_hint(name)))
+            }
+            _ => self.server(name),
         }
     }
 
@@ -146,7 +152,10 @@ impl Context {
     ///
     /// # Errors
     /// The runtime cannot be built, or the work failed.
-    pub(crate) fn block_on<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<Result<T, E>, CommandError> {
+    pub(crate) fn block_on<T, E>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<Result<T, E>, CommandError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -195,6 +204,16 @@ impl Context {
     }
 }
 
+/// Shows what the configuration has to be remarked, where Barman shows it.
+pub(crate) fn report_warnings(output: &Output, warnings: &[Warning]) {
+    for warning in warnings {
+        match warning.channel {
+            Channel::Console => output.warning(&warning.to_string()),
+            Channel::Log => tracing::warn!(target: "barman.config", "{warning}"),
+        }
+    }
+}
+
 /// Reads the clock, which only the edge of the program does.
 pub(crate) fn clock() -> Timestamp {
     Timestamp::from_unix_micros(jiff::Timestamp::now().as_microsecond())
@@ -224,7 +243,8 @@ async fn cancel_on_signal(cancel: Cancel) {
 }
 
 fn unknown_server(name: &str) -> CommandError {
-    CommandError::new(format!("Unknown server '{name}'")).hinted("`barman list-servers` lists those that are configured")
+    CommandError::new(format!("Unknown server '{name}'"))
+        .hinted("`barman list-servers` lists those that are configured")
 }
 
 fn check_hint(name: &str) -> String {

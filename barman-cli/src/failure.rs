@@ -32,7 +32,9 @@ fn explain(error: &Error) -> CommandError {
             plain.hinted(format!("remove '{option}' from the configuration, or use Barman 3.19 on the same files"))
         }
         Error::ForeignSystem { .. } => plain.hinted("a new cluster needs a server section of its own"),
-        Error::Conninfo { option, .. } => plain.hinted(format!("expected key=value pairs or a postgresql:// URI in {option}")),
+        Error::Conninfo { option, .. } => {
+            plain.hinted(format!("expected key=value pairs or a postgresql:// URI in {option}"))
+        }
         Error::SettingNotVisible { .. } => plain.hinted("grant pg_read_all_settings to the role"),
         Error::UnknownServerVersion { .. } => plain.hinted("a newer version of this program may know it"),
         Error::Busy { task: "receive-wal", server } => {
@@ -60,6 +62,7 @@ fn explain(error: &Error) -> CommandError {
         }
         Error::BaseBackup(barman_backup::BaseBackupError::Connection(error)) => postgres::explain(error),
         Error::Receiver(barman_backup::ReceiveError::Connection(error)) => postgres::explain(error),
+        Error::Receiver(barman_backup::ReceiveError::SlotMissing { slot }) => postgres::missing_slot(slot),
         _ => plain,
     }
 }
@@ -97,10 +100,8 @@ impl From<barman_config::Error> for CommandError {
     fn from(error: barman_config::Error) -> Self {
         use barman_config::Error;
         match &error {
-            Error::Missing { path } => {
-                Self::new(format!("Configuration file '{}' does not exist", path.display()))
-                    .hinted("name another one with -c")
-            }
+            Error::Missing { path } => Self::new(format!("Configuration file '{}' does not exist", path.display()))
+                .hinted("name another one with -c"),
             Error::NotFound { .. } => Self::from_error(&error).hinted("name the configuration file with -c"),
             _ => Self::from_error(&error).hinted("correct the file; every command reads all of it"),
         }

@@ -1,13 +1,13 @@
 //! From the command line to a running command: configuration, user, log, output.
 
 use crate::commands::Command;
-use crate::context::Context;
+use crate::context::{Context, report_warnings};
 use crate::error::CommandError;
 use crate::output::Output;
 use crate::{Arguments, logging, os_user};
 use barman_catalog::LocalZone;
+use barman_config::{Configuration, GlobalConfig, OsFiles};
 use barman_server::one_line;
-use barman_config::{Channel, Configuration, GlobalConfig, OsFiles};
 use nix::unistd::User;
 use replication_client::Environment;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,11 @@ use tracing::Level;
 /// Does what every command needs first, then the command; returns the exit status.
 pub(crate) fn run(arguments: &Arguments, command: &Command) -> u8 {
     let output = Output::new(arguments.format, arguments.color, arguments.quiet, arguments.debug);
-    let context = match start(arguments, output) {
-        Ok(context) => context,
-        Err((output, error)) => return end(&output, Err(error)),
+    let (configuration, config_file, environment) = match prepare(arguments, &output) {
+        Ok(prepared) => prepared,
+        Err(error) => return end(&output, Err(error)),
     };
+    let context = Context { configuration, config_file, output, environment, zone: LocalZone::system() };
     let outcome = command.run(&context);
     end(&context.output, outcome)
 }
@@ -32,23 +33,13 @@ fn end(output: &Output, outcome: Result<(), CommandError>) -> u8 {
     output.exit_code()
 }
 
-fn start(arguments: &Arguments, output: Output) -> Result<Context, (Output, CommandError)> {
-    match prepare(arguments, &output) {
-        Ok((configuration, config_file, environment)) => {
-            Ok(Context { configuration, config_file, output, environment, zone: LocalZone::system() })
-        }
-        Err(error) => Err((output, error)),
-    }
-}
-
 fn prepare(arguments: &Arguments, output: &Output) -> Result<(Configuration, PathBuf, Environment), CommandError> {
     let config_file = find_configuration(arguments.config.as_deref())?;
     let configuration = Configuration::load(&config_file, &OsFiles)?;
-    let user = os_user::become_user(&configuration.global.barman_user).map_err(|error| {
-        CommandError::from_error(&error).hinted("the option barman_user says who owns the backups")
-    })?;
+    let user = os_user::become_user(&configuration.global.barman_user)
+        .map_err(|error| CommandError::from_error(&error).hinted("the option barman_user says who owns the backups"))?;
     start_log(arguments, &configuration.global, output);
-    show_warnings(&configuration, output);
+    report_warnings(output, &configuration.warnings);
     if let Some(conflict) = configuration.conflicts.first() {
         return Err(CommandError::new(conflict.to_string()).hinted("give each directory to one server only"));
     }
@@ -77,17 +68,9 @@ fn start_log(arguments: &Arguments, global: &GlobalConfig, output: &Output) {
     }
 }
 
-fn show_warnings(configuration: &Configuration, output: &Output) {
-    for warning in &configuration.warnings {
-        match warning.channel {
-            Channel::Console => output.warning(&warning.to_string()),
-            Channel::Log => tracing::warn!(target: "barman.config", "{warning}"),
-        }
-    }
-}
-
 /// Reads what libpq would take from this process, for the user that it has become.
 fn libpq_environment(user: &User) -> Environment {
-    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Environment::from_variables(variables).with_home(&user.dir).with_user(&user.name)
 }

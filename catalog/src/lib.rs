@@ -81,7 +81,7 @@ pub use error::Error;
 pub use identity::Identity;
 pub use keep::Keep;
 pub use layout::ServerLayout;
-pub use local_zone::{BackupTime, BackupTimeError, LocalZone};
+pub use local_zone::{BackupTime, BackupTimeError, LocalZone, Moments};
 pub use locks::{Lock, LockError};
 pub use python::{PythonLiteral, PythonLiteralError};
 pub use resolve::ResolveError;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::civil::DateTime;
 use jiff::fmt::strtime::BrokenDownTime;
-use jiff::tz::{Offset, TimeZone};
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use wal_format::Timestamp;
 
 /// The time zone that stands behind texts without one: backup ids and the times of very old records.
@@ -34,11 +34,50 @@ impl LocalZone {
         self.0.to_datetime(clamped(instant))
     }
 
+    /// Returns the moments at which clocks show a civil time here: `civil_micros` is what they show, in microseconds since
+    /// they showed 1970-01-01 00:00.
+    #[must_use]
+    pub fn moments(&self, civil_micros: i64) -> Moments {
+        let civil = Offset::UTC.to_datetime(clamped(Timestamp::from_unix_micros(civil_micros)));
+        let at = |offset: Offset| {
+            offset
+                .to_timestamp(civil)
+                .ok()
+                .map(|instant| BackupTime { instant: Timestamp::from_unix_micros(instant.as_microsecond()), offset })
+        };
+        match self.0.to_ambiguous_timestamp(civil).offset() {
+            AmbiguousOffset::Unambiguous { offset } => at(offset).map_or(Moments::Never, Moments::Once),
+            AmbiguousOffset::Fold { before, after } => match (at(before), at(after)) {
+                (Some(first), Some(second)) => Moments::Twice(first, second),
+                _ => Moments::Never,
+            },
+            AmbiguousOffset::Gap { .. } => Moments::Never,
+        }
+    }
+
     /// The moment at which clocks show `civil` here; the earlier one when they show it twice.
     fn resolve(&self, civil: DateTime) -> Option<(jiff::Timestamp, Offset)> {
         let zoned = self.0.to_ambiguous_zoned(civil).compatible().ok()?;
         Some((zoned.timestamp(), zoned.offset()))
     }
+}
+
+/// The zone's name in the host's zone database, where it has one.
+impl fmt::Display for LocalZone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.iana_name().unwrap_or("the host's zone"))
+    }
+}
+
+/// When clocks show one civil time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moments {
+    /// As on almost all days.
+    Once(BackupTime),
+    /// Clocks were put back across it: the earlier moment and the later one.
+    Twice(BackupTime, BackupTime),
+    /// Clocks were put forward across it, or it lies beyond the years that clocks know.
+    Never,
 }
 
 /// A moment with the offset from UTC it was written with, which is shown again wherever Barman shows the moment.
@@ -61,6 +100,12 @@ impl BackupTime {
     #[must_use]
     pub fn in_zone(instant: Timestamp, zone: &LocalZone) -> Self {
         Self { instant, offset: zone.0.to_offset(clamped(instant)) }
+    }
+
+    /// The moment at an offset of this many seconds east of UTC; `None` beyond a day.
+    #[must_use]
+    pub fn at_offset(instant: Timestamp, offset_seconds: i32) -> Option<Self> {
+        Some(Self { instant, offset: Offset::from_seconds(offset_seconds).ok()? })
     }
 
     /// The moment at offset `+00:00`.

@@ -10,13 +10,13 @@
 //!
 //! ```
 //! use barman_catalog::{Catalog, LocalZone, ServerLayout};
-//! use barman_pitr::{BackupChoice, HostZone, PlanError, RecoveryTarget, RestoreRequest, StopPoint, TargetTime, WalSupply};
+//! use barman_pitr::{BackupChoice, PlanError, RecoveryTarget, RestoreRequest, StopPoint, TargetTime, WalSupply};
 //! use barman_storage::RelativePath;
 //!
 //! # let home = tempfile::tempdir().expect("temporary directory");
 //! # let home = home.path();
 //! let catalog = Catalog::open(ServerLayout::below(home, "main"), LocalZone::UTC);
-//! let before_the_mistake = TargetTime::parse("2026-11-20 18:39:13", &HostZone::UTC)?;
+//! let before_the_mistake = TargetTime::parse("2026-11-20 18:39:13", &LocalZone::UTC)?;
 //! let request = RestoreRequest {
 //!     backup: BackupChoice::Auto,
 //!     destination: "/srv/restored".into(),
@@ -42,7 +42,6 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)
 )]
 
-mod host_zone;
 mod mangle;
 mod plan;
 mod plan_error;
@@ -53,7 +52,6 @@ mod target;
 mod target_time;
 mod timeline_path;
 mod wal_selection;
-pub use host_zone::HostZone;
 pub use mangle::{DangerousSetting, SettingChange};
 pub use plan::{
     PlanWarning, PlannedConfiguration, PlannedFile, PlannedTablespace, PlannedTree, PlannedWal, PlannedWalFile,

@@ -99,7 +99,8 @@ pub(crate) fn as_plain_text(path: &Path) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{HostZone, TargetTime, TimelineChoice};
+    use crate::{TargetTime, TimelineChoice};
+    use barman_catalog::LocalZone;
     use wal_format::Lsn;
 
     fn staged(directory: &str) -> RestoreCommand {
@@ -115,7 +116,7 @@ mod tests {
     }
 
     fn time(text: &str) -> StopPoint {
-        StopPoint::Time(TargetTime::parse(text, &HostZone::UTC).unwrap())
+        StopPoint::Time(TargetTime::parse(text, &LocalZone::UTC).unwrap())
     }
 
     /// The texts were written by Barman 3.19.1.

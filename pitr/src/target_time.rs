@@ -2,11 +2,10 @@
 
 use std::fmt;
 
+use barman_catalog::{BackupTime, LocalZone, Moments};
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use wal_format::Timestamp;
-
-use crate::host_zone::HostZone;
 
 mod text;
 
@@ -16,17 +15,17 @@ mod text;
 /// when that is zero.
 ///
 /// ```
-/// use barman_pitr::{HostZone, TargetTime};
+/// use barman_catalog::LocalZone;
+/// use barman_pitr::TargetTime;
 ///
-/// let time = TargetTime::parse("Thu Nov 20 18:39:13 2025", &HostZone::named("Europe/Rome").unwrap())?;
+/// let time = TargetTime::parse("Thu Nov 20 18:39:13 2025", &LocalZone::named("Europe/Rome").unwrap())?;
 /// assert_eq!(time.to_string(), "2025-11-20 18:39:13+01:00");
 /// assert!(time.is_zone_assumed());
 /// # Ok::<(), barman_pitr::ParseTargetTimeError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetTime {
-    instant: Timestamp,
-    offset: Offset,
+    moment: BackupTime,
     zone_assumed: bool,
 }
 
@@ -41,66 +40,58 @@ impl TargetTime {
     /// # Errors
     /// The text is in no such form, names a zone by an abbreviation other than UTC or GMT, or its local time happened
     /// twice or never because clocks were turned.
-    pub fn parse(text: &str, zone: &HostZone) -> Result<Self, ParseTargetTimeError> {
+    pub fn parse(text: &str, zone: &LocalZone) -> Result<Self, ParseTargetTimeError> {
         Self::read(text, zone).map_err(|reason| ParseTargetTimeError { text: text.to_owned(), reason })
     }
 
-    fn read(text: &str, zone: &HostZone) -> Result<Self, TargetTimeReason> {
+    fn read(text: &str, zone: &LocalZone) -> Result<Self, TargetTimeReason> {
         let written = text::parse(text)?;
-        let offset = match written.offset {
-            Some(offset) => offset,
-            None => zone.offset_at(written.civil)?,
+        let moment = match written.offset {
+            Some(offset) => at_offset(written.civil, offset),
+            None => in_zone(written.civil, zone),
         };
-        let instant = offset.to_timestamp(written.civil).map_err(|_| TargetTimeReason::OutOfRange("year"))?;
-        Ok(Self {
-            instant: Timestamp::from_unix_micros(instant.as_microsecond()),
-            offset,
-            zone_assumed: written.offset.is_none(),
-        })
+        Ok(Self { moment: moment?, zone_assumed: written.offset.is_none() })
     }
 
     /// Returns the moment itself.
     pub fn instant(&self) -> Timestamp {
-        self.instant
+        self.moment.instant()
     }
 
     /// Returns whether no zone was given, so that the host's was assumed: worth a warning.
     pub fn is_zone_assumed(&self) -> bool {
         self.zone_assumed
     }
+}
 
-    fn civil(&self) -> DateTime {
-        // Clamped rather than failing: an instant that came out of `read` is always within jiff's years.
-        let instant = jiff::Timestamp::from_microsecond(self.instant.unix_micros()).unwrap_or(jiff::Timestamp::MAX);
-        self.offset.to_datetime(instant)
+fn at_offset(civil: DateTime, offset: Offset) -> Result<BackupTime, TargetTimeReason> {
+    let instant = offset.to_timestamp(civil).map_err(|_| TargetTimeReason::OutOfRange("year"))?;
+    let moment = BackupTime::at_offset(Timestamp::from_unix_micros(instant.as_microsecond()), offset.seconds());
+    moment.ok_or(TargetTimeReason::OutOfRange("offset"))
+}
+
+fn in_zone(civil: DateTime, zone: &LocalZone) -> Result<BackupTime, TargetTimeReason> {
+    let shown = Offset::UTC.to_timestamp(civil).map_err(|_| TargetTimeReason::OutOfRange("year"))?;
+    match zone.moments(shown.as_microsecond()) {
+        Moments::Once(moment) => Ok(moment),
+        Moments::Twice(first, second) => Err(TargetTimeReason::HappenedTwice {
+            zone: zone.to_string(),
+            first: first.to_string(),
+            second: second.to_string(),
+        }),
+        Moments::Never => Err(TargetTimeReason::NeverHappened { zone: zone.to_string() }),
     }
 }
 
 impl From<Timestamp> for TargetTime {
     fn from(instant: Timestamp) -> Self {
-        Self { instant, offset: Offset::UTC, zone_assumed: false }
+        Self { moment: BackupTime::utc(instant), zone_assumed: false }
     }
 }
 
 impl fmt::Display for TargetTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let civil = self.civil();
-        write!(f, "{} {:02}:{:02}:{:02}", civil.date(), civil.hour(), civil.minute(), civil.second())?;
-        let micros = civil.subsec_nanosecond() / 1000;
-        if micros != 0 {
-            write!(f, ".{micros:06}")?;
-        }
-        write_offset(f, self.offset.seconds())
-    }
-}
-
-fn write_offset(f: &mut fmt::Formatter<'_>, seconds: i32) -> fmt::Result {
-    let sign = if seconds < 0 { '-' } else { '+' };
-    let seconds = seconds.unsigned_abs();
-    write!(f, "{sign}{:02}:{:02}", seconds / 3600, seconds / 60 % 60)?;
-    match seconds % 60 {
-        0 => Ok(()),
-        rest => write!(f, ":{rest:02}"),
+        self.moment.fmt(f)
     }
 }
 
@@ -135,13 +126,13 @@ pub enum TargetTimeReason {
     #[error("the time zone '{0}' is not understood, expected 'Z', 'UTC', 'GMT' or an offset such as '+02:00'")]
     UnknownZone(String),
     /// Clocks were put back: this local time happened twice.
-    #[error("in {zone} this time happened twice, at offsets {first} and {second}")]
+    #[error("in {zone} this time happened twice: {first} and {second}")]
     HappenedTwice {
         /// The zone in which the time was read.
         zone: String,
-        /// The offset of the earlier of the two moments.
+        /// The earlier of the two moments.
         first: String,
-        /// The offset of the later of the two moments.
+        /// The later of the two moments.
         second: String,
     },
     /// Clocks were put forward: this local time was left out.

@@ -130,7 +130,7 @@ impl Server {
 
     async fn check_ready_for_backup(&self, request: &BackupRequest, now: Timestamp) -> Result<(), Error> {
         let report = self.check(request.check_timeout, now).await;
-        let failed: Vec<String> = report.backup_obstacles().map(|result| result.name.clone()).collect();
+        let failed: Vec<String> = report.backup_obstacles().map(ToString::to_string).collect();
         if failed.is_empty() {
             return Ok(());
         }
@@ -250,11 +250,7 @@ impl Taking<'_> {
         Ok(start)
     }
 
-    async fn copy_with_retries(
-        &self,
-        info: &BackupInfo,
-        events: &Events<'_>,
-    ) -> Result<BaseBackupResult, Error> {
+    async fn copy_with_retries(&self, info: &BackupInfo, events: &Events<'_>) -> Result<BaseBackupResult, Error> {
         let mut attempts_left = self.request.retries;
         loop {
             let error = match self.copy(info, events).await {
@@ -271,14 +267,15 @@ impl Taking<'_> {
         }
     }
 
-    async fn copy(
-        &self,
-        info: &BackupInfo,
-        events: &Events<'_>,
-    ) -> Result<BaseBackupResult, Error> {
-        let mut options = BaseBackupOptions::default();
-        options.fast_checkpoint = self.request.immediate_checkpoint;
-        options.max_rate_kb = self.request.bandwidth_limit_kb;
+    async fn copy(&self, info: &BackupInfo, events: &Events<'_>) -> Result<BaseBackupResult, Error> {
+        let options = BaseBackupOptions {
+            fast_checkpoint: self.request.immediate_checkpoint,
+            max_rate_kb: self.request.bandwidth_limit_kb,
+            // Whether its WAL is archived here is what counts, and the record says so. The server would wait for its own
+            // archiver, for ever if that is broken.
+            wait_for_archive: false,
+            ..BaseBackupOptions::default()
+        };
         let client = Client::connect(&self.server.backup_connection()?, Mode::PhysicalReplication).await?;
         let (catalog, id) = (self.server.catalog().clone(), info.backup_id);
         let create = move |oids: &[u32]| catalog.create_backup_data(&id, oids);

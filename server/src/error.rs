@@ -80,7 +80,7 @@ pub enum Error {
     NotReadyForBackup {
         /// The server.
         server: String,
-        /// The names of the checks.
+        /// The checks, each with what it found.
         failed: Vec<String>,
     },
     /// The lock says that another process does this already.

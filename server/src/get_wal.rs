@@ -13,7 +13,8 @@ impl Server {
     pub fn get_wal(&self, name: &WalFileName, partial: Partial) -> Result<ArchivedSegment, Error> {
         self.refuse_unsupported(Command::GetWal)?;
         let found = self.catalog().find_wal(name, partial)?;
-        let found = found.ok_or_else(|| Error::WalNotFound { name: name.to_string(), server: self.name().to_owned() })?;
+        let found =
+            found.ok_or_else(|| Error::WalNotFound { name: name.to_string(), server: self.name().to_owned() })?;
         match found.encoding {
             Encoding::Plain => Ok(found),
             encoding => Err(Error::EncodedWal { name: name.to_string(), encoding }),

@@ -1,7 +1,9 @@
 //! What `list-backups` and `show-backup` tell: records, WAL numbers and verdicts put together.
 
 use crate::{Error, Server};
-use barman_catalog::{BackupId, BackupInfo, CopyStats, Keep, Status, WalStats, next_backup, previous_backup};
+use barman_catalog::{
+    BackupId, BackupInfo, BackupType, CopyStats, Keep, Status, WalStats, next_backup, previous_backup,
+};
 use barman_retention::{Candidate, State, Status as Verdict, verdicts};
 use std::collections::BTreeMap;
 use wal_format::{SegmentName, TimelineId, Timestamp};
@@ -62,16 +64,21 @@ impl BackupDetail {
     #[allow(clippy::cast_precision_loss, reason = "a rate need not be exact")]
     pub fn throughput(&self) -> Option<f64> {
         let seconds = self.info().copy_stats.as_ref()?.copy_seconds().filter(|seconds| *seconds > 0.0)?;
-        let bytes = self.info().deduplicated_size.or(self.info().size)?;
-        Some(bytes as f64 / seconds)
+        Some(self.own_size() as f64 / seconds)
     }
 
-    /// Returns how many bytes it shares with other backups, and what part of its size that is in percent.
+    /// Returns the bytes that it alone takes: what hard links share with other backups does not count.
+    #[must_use]
+    pub fn own_size(&self) -> u64 {
+        self.info().deduplicated_size.or(self.info().size).unwrap_or(0)
+    }
+
+    /// Returns how many bytes an rsync backup shares with others, and what part of its size that is in percent.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "a percentage need not be exact")]
     pub fn resources_saved(&self) -> Option<(u64, f64)> {
-        let (size, own) = (self.info().size?, self.info().deduplicated_size?);
-        let saved = size.checked_sub(own).filter(|saved| *saved > 0)?;
+        let size = self.info().size.filter(|_| self.info().backup_type() == Some(BackupType::Rsync))?;
+        let saved = size.checked_sub(self.own_size()).filter(|saved| *saved > 0)?;
         Some((saved, saved as f64 / size as f64 * 100.0))
     }
 
@@ -157,7 +164,8 @@ impl Server {
         let Some(policy) = self.config().retention_policy.policy() else {
             return Ok(BTreeMap::new());
         };
-        let candidates = backups.iter().filter(|info| info.status != Status::Empty).map(|info| self.candidate(info, backups));
+        let candidates =
+            backups.iter().filter(|info| info.status != Status::Empty).map(|info| self.candidate(info, backups));
         let candidates = candidates.collect::<Result<Vec<_>, Error>>()?;
         let verdicts = verdicts(policy, &candidates, self.config().minimum_redundancy, now);
         Ok(verdicts.into_iter().map(|verdict| (verdict.id, verdict.status)).collect())

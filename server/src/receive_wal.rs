@@ -3,15 +3,15 @@
 mod archiver;
 
 use crate::{Error, Server};
+use archiver::Archiver;
 use barman_backup::{ReceiverEvent, ReceiverOptions};
 use barman_catalog::Lock;
-use archiver::Archiver;
 use barman_config::{Command, CreateSlot};
 use barman_storage::Cancel;
 use replication_client::{Client, ErrorKind, Mode};
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
-use wal_format::{SystemId, Timestamp};
+use wal_format::{SystemId, Timestamp, WalFileName};
 
 impl Server {
     /// Receives WAL into `streaming/` until `cancel` is set, and archives each segment as soon as it is complete. One
@@ -39,8 +39,10 @@ impl Server {
         let options = self.receiver_options(system)?;
         let archiver = Archiver::start(self.clone(), clock, cancel.clone());
         let report = |event: &ReceiverEvent<'_>| {
-            if let ReceiverEvent::SegmentFinished { segment } = event {
-                archiver.archive(*segment);
+            match event {
+                ReceiverEvent::SegmentFinished { segment } => archiver.archive(WalFileName::Segment(*segment)),
+                ReceiverEvent::HistoryStored { timeline } => archiver.archive(WalFileName::History(*timeline)),
+                _ => {}
             }
             events(event);
         };

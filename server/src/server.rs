@@ -1,7 +1,7 @@
 //! One configured server: its section of the configuration, its catalog, its connections.
 
-use crate::postgres::{Postgres, WalSwitch};
 use crate::Error;
+use crate::postgres::{Postgres, WalSwitch};
 use barman_catalog::{Catalog, Identity, LocalZone, ServerLayout};
 use barman_config::{Command, Conninfo, GlobalConfig, ServerConfig};
 use replication_client::{Client, Config, Environment, Mode, SystemIdentity};
@@ -19,12 +19,7 @@ pub struct Server {
 impl Server {
     /// Puts a server together from its configuration; `zone` is the Barman host's.
     #[must_use]
-    pub fn assemble(
-        global: &GlobalConfig,
-        config: &ServerConfig,
-        environment: &Environment,
-        zone: LocalZone,
-    ) -> Self {
+    pub fn assemble(global: &GlobalConfig, config: &ServerConfig, environment: &Environment, zone: LocalZone) -> Self {
         let catalog = Catalog::open(layout(&global.lock_directory, config), zone);
         Self { config: config.clone(), catalog, environment: environment.clone() }
     }
@@ -106,8 +101,11 @@ impl Server {
         application: &str,
     ) -> Result<Config, Error> {
         let text = conninfo.map(|conninfo| &**conninfo).unwrap_or_default();
-        let mut config = Config::from_conninfo(text, &self.environment)
-            .map_err(|source| Error::Conninfo { option, server: self.name().to_owned(), source })?;
+        let mut config = Config::from_conninfo(text, &self.environment).map_err(|source| Error::Conninfo {
+            option,
+            server: self.name().to_owned(),
+            source,
+        })?;
         config.set_application_name(application);
         Ok(config)
     }

@@ -1,12 +1,12 @@
 //! What the streaming directory holds.
 
 use barman_storage::{Dir, Kind};
-use wal_format::{Lsn, SegmentName, SegmentSize, TimelineId, WalFileName};
+use wal_format::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
 
 use super::error::ReceiveError;
 use super::segment_file;
 
-/// Returns where the WAL in `dir` ends, which is where receiving goes on, or `None` if it holds none.
+/// Returns where the WAL in `dir` ends, which is where receiving can go on: one place for each file, the best first.
 ///
 /// As for pg_receivewal (`FindStreamingStart`), the furthest segment counts, and of the same segment the newest
 /// timeline's. After a complete segment comes the next one; a partial one is received again from its beginning, because
@@ -14,8 +14,8 @@ use super::segment_file;
 ///
 /// # Errors
 /// The directory cannot be read, or a name in it cannot occur with this segment size.
-pub(super) fn end(dir: &Dir, size: SegmentSize) -> Result<Option<(TimelineId, Lsn)>, ReceiveError> {
-    let mut furthest = None;
+pub(super) fn ends(dir: &Dir, size: SegmentSize) -> Result<Vec<(TimelineId, Lsn)>, ReceiveError> {
+    let mut found = Vec::new();
     for name in wal_files(dir)? {
         let (segment, complete) = match name {
             WalFileName::Segment(segment) => (segment, true),
@@ -23,13 +23,14 @@ pub(super) fn end(dir: &Dir, size: SegmentSize) -> Result<Option<(TimelineId, Ls
             WalFileName::BackupLabel { .. } | WalFileName::History(_) => continue,
         };
         if !complete || has_size(dir, segment, size)? {
-            furthest = furthest.max(Some((segment.number(size)?, segment.timeline, complete)));
+            found.push((segment.number(size)?, segment.timeline, complete));
         }
     }
-    Ok(furthest.map(|(number, timeline, complete)| {
-        let start = if complete { number.end(size) } else { number.start(size) };
-        (timeline, start)
-    }))
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    let end = |(number, timeline, complete): (SegmentNumber, _, _)| {
+        (timeline, if complete { number.end(size) } else { number.start(size) })
+    };
+    Ok(found.into_iter().map(end).collect())
 }
 
 /// A segment that was cut short elsewhere counts as absent, and is received again.
@@ -73,8 +74,8 @@ mod tests {
             let mut file = dir.create_file(&RelativePath::new(name).unwrap(), 0o600).unwrap();
             file.truncate(MIB).unwrap();
         }
-        let end = end(&dir, SegmentSize::new(MIB).unwrap()).unwrap();
-        end.map(|(timeline, lsn)| (timeline.get(), lsn.as_u64() / MIB))
+        let ends = ends(&dir, SegmentSize::new(MIB).unwrap()).unwrap();
+        ends.first().map(|(timeline, lsn)| (timeline.get(), lsn.as_u64() / MIB))
     }
 
     #[test]
@@ -101,7 +102,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = Dir::open(root.path()).unwrap();
         dir.create_file(&RelativePath::literal("000000010000000000000002"), 0o600).unwrap();
-        assert_eq!(end(&dir, SegmentSize::new(MIB).unwrap()).unwrap(), None);
+        assert_eq!(ends(&dir, SegmentSize::new(MIB).unwrap()).unwrap(), []);
     }
 
     #[test]
@@ -109,6 +110,6 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = Dir::open(root.path()).unwrap();
         dir.create_file(&RelativePath::literal("000000010000000000000FFF.partial"), 0o600).unwrap();
-        assert!(matches!(end(&dir, SegmentSize::DEFAULT), Err(ReceiveError::SegmentName(_))));
+        assert!(matches!(ends(&dir, SegmentSize::DEFAULT), Err(ReceiveError::SegmentName(_))));
     }
 }

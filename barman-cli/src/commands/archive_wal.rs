@@ -20,7 +20,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
 }
 
 fn archive(context: &Context, name: &str) -> Result<(), CommandError> {
-    let server = context.single_server(name)?;
+    let server = context.server(name)?;
     let mut report = IngestReport::new(context, name, Verbosity::Everything);
     match server.archive_wal(context.now(), &Cancel::new(), &mut |event| report.event(&event)) {
         Err(Error::Busy { .. }) => {
@@ -88,7 +88,10 @@ impl<'a> IngestReport<'a> {
             }
             IngestEvent::Refused { name, reason, .. } => {
                 let message = one_line(reason);
-                self.line(&format!("\tError: {name} of server {}: {message}. File moved to errors directory.", self.server));
+                self.line(&format!(
+                    "\tError: {name} of server {}: {message}. File moved to errors directory.",
+                    self.server
+                ));
             }
             IngestEvent::Unknown(names) => self.unknown(names),
             IngestEvent::Stopped(name) => {

@@ -114,7 +114,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
 }
 
 fn back_up(context: &Context, name: &str, arguments: &Arguments) -> Result<(), CommandError> {
-    let server = context.single_server(name)?;
+    let server = context.server(name)?;
     let request = request(arguments, server.config());
     let report = Mutex::new(BackupReport::new(context, name));
     let cancel = Cancel::new();

@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
     let name = std::slice::from_ref(&arguments.server_name);
     context.for_each_server(name, crate::context::Inactive::Skipped, |name| {
-        let server = context.single_server(name)?;
+        let server = context.server(name)?;
         let id = server.catalog().resolve(&arguments.backup_id)?.backup_id;
         let info = server.catalog().check_backup(&id).map_err(barman_server::Error::from)?;
         match info.error.filter(|_| info.status == Status::Failed) {

@@ -35,11 +35,12 @@ fn maintain(context: &Context, name: &str, arguments: &Arguments) -> Result<(), 
 }
 
 fn announce(context: &Context, name: &str, task: &Task) {
-    match task {
-        Task::ArchiveWal => context.output.info(&format!("Starting WAL archiving for server {name}")),
-        Task::ReceiveWal => context.output.info(&format!("Starting streaming archiver for server {name}")),
-        Task::CheckBackup(id) => context.output.info(&format!("Starting check-backup for backup {id} of server {name}")),
-    }
+    let message = match task {
+        Task::ArchiveWal => format!("Starting WAL archiving for server {name}"),
+        Task::ReceiveWal => format!("Starting streaming archiver for server {name}"),
+        Task::CheckBackup(id) => format!("Starting check-backup for backup {id} of server {name}"),
+    };
+    context.output.info(&message);
 }
 
 /// Returns the arguments with which this program carries `task` out.

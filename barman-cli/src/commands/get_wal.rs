@@ -1,7 +1,7 @@
 //! `get-wal`
 
 use super::unbuilt::UnbuiltOptions;
-use crate::context::Context;
+use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use crate::exit_code;
 use barman_catalog::{ArchivedSegment, Partial};
@@ -54,7 +54,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
         .option("--bzip2", arguments.bzip2)
         .option("--keep-compression", arguments.keep_compression)
         .refuse()?;
-    let server = context.single_server(&arguments.server_name)?;
+    let server = context.single_server(&arguments.server_name, Disabled::Refused)?;
     if arguments.test {
         context.output.info(&format!("Ready to retrieve WAL files from the server {}", server.name()));
         return Ok(());
@@ -96,7 +96,8 @@ fn send(found: &ArchivedSegment) -> Result<(), CommandError> {
 /// Writes the file so that it is never seen half-written: a server that finds it may take it at once.
 fn write_file(found: &ArchivedSegment, directory: &std::path::Path, name: &WalFileName) -> Result<(), CommandError> {
     const MODE: u32 = 0o600;
-    let fail = |error: &(dyn std::error::Error + 'static)| CommandError::from_error(error).exiting(exit_code::GET_WAL_USAGE);
+    let fail =
+        |error: &(dyn std::error::Error + 'static)| CommandError::from_error(error).exiting(exit_code::GET_WAL_USAGE);
     let target = RelativePath::new(name.to_string()).map_err(|error| fail(&error))?;
     let directory = Dir::open(directory).map_err(|error| fail(&error))?;
     let mut source = found.open()?;

@@ -3,6 +3,7 @@
 use crate::context::{Context, Disabled, Inactive};
 use crate::error::CommandError;
 use crate::output::time::{ctime, epoch_seconds};
+use barman_catalog::BackupType;
 use barman_server::{BackupSummary, human};
 use serde_json::{Map, Value, json};
 
@@ -46,7 +47,7 @@ fn lines(items: impl Iterator<Item = String>) -> String {
 
 fn text_of(server: &str, backup: &BackupSummary) -> String {
     let info = &backup.info;
-    let letter = info.backup_type().map_or('F', |kind| kind.letter());
+    let letter = info.backup_type().map_or('F', BackupType::letter);
     let name = info.backup_name.as_ref().map(|name| format!(" '{name}'")).unwrap_or_default();
     let start = format!("{server} {}{name} - {letter} - ", info.backup_id);
     if !info.status.is_copied() {
@@ -71,7 +72,7 @@ fn json_of(backup: &BackupSummary) -> Value {
     let info = &backup.info;
     let mut map = Map::new();
     map.insert("backup_id".into(), json!(info.backup_id.to_string()));
-    map.insert("backup_type".into(), json!(info.backup_type().map_or("full", |kind| kind.as_str())));
+    map.insert("backup_type".into(), json!(info.backup_type().map_or("full", BackupType::as_str)));
     map.insert("status".into(), json!(info.status.as_str()));
     if let Some(name) = &info.backup_name {
         map.insert("backup_name".into(), json!(name));

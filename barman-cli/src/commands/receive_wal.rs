@@ -1,9 +1,9 @@
 //! `receive-wal`
 
 use super::unbuilt::UnbuiltOptions;
-use crate::context::{Context, Inactive, clock};
+use crate::context::{Context, Disabled, Inactive, clock};
 use crate::error::CommandError;
-use barman_backup::ReceiverEvent;
+use barman_backup::{ReceiverEvent, StartReason};
 use barman_server::{Error, Server, one_line};
 use barman_storage::Cancel;
 use replication_client::ErrorKind;
@@ -42,16 +42,16 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     UnbuiltOptions::default().option("--reset", arguments.reset).refuse()?;
     let name = &arguments.server_name;
     if arguments.stop {
-        return stop(context, &context.single_server(name)?);
+        return stop(context, &context.single_server(name, Disabled::Refused)?);
     }
     if arguments.create_slot {
-        return create_slot(context, &context.single_server(name)?, arguments.if_not_exists);
+        return create_slot(context, &context.single_server(name, Disabled::Refused)?, arguments.if_not_exists);
     }
     if arguments.drop_slot {
-        return drop_slot(context, &context.single_server(name)?);
+        return drop_slot(context, &context.single_server(name, Disabled::Refused)?);
     }
-    match context.select(std::slice::from_ref(name), Inactive::Skipped, crate::context::Disabled::Refused)?.first() {
-        Some(_) => receive(context, &context.single_server(name)?),
+    match context.select(std::slice::from_ref(name), Inactive::Skipped, Disabled::Refused)?.first() {
+        Some(_) => receive(context, &context.server(name)?),
         None => Ok(()),
     }
 }
@@ -70,6 +70,10 @@ fn receive(context: &Context, server: &Server) -> Result<(), CommandError> {
 
 fn line_of(event: &ReceiverEvent<'_>) -> Option<String> {
     Some(match event {
+        ReceiverEvent::Connected { timeline, start, reason: StartReason::Branch { left, at }, .. } => format!(
+            "the server left timeline {left} at {at}: what was received beyond is kept, and log streaming starts at \
+             {start} (timeline {timeline})"
+        ),
         ReceiverEvent::Connected { timeline, start, .. } => {
             format!("starting log streaming at {start} (timeline {timeline})")
         }

@@ -4,7 +4,7 @@ mod report;
 mod target;
 
 use super::unbuilt::UnbuiltOptions;
-use crate::context::Context;
+use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use crate::progress::Progress;
 use barman_pitr::{
@@ -147,7 +147,7 @@ impl Unbuilt {
 
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
     arguments.unbuilt.refuse()?;
-    let server = context.single_server(&arguments.server_name)?;
+    let server = context.single_server(&arguments.server_name, Disabled::Refused)?;
     let request = request(context, &server, arguments)?;
     let cancel = Cancel::new();
     let started = (context.now(), Instant::now());
@@ -155,7 +155,8 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     announce(context, &server, &plan);
     let options = RestoreOptions { jobs: jobs(&server, arguments), cancel: cancel.clone() };
     let narrator = Narrator { context, progress: Mutex::new(None) };
-    let restored = context.run_until_signal(&cancel, || server.restore(&plan, &options, &|event| narrator.event(event)))??;
+    let restored =
+        context.run_until_signal(&cancel, || server.restore(&plan, &options, &|event| narrator.event(event)))??;
     report::show(context, &plan, &request, &restored, started);
     Ok(())
 }
@@ -175,11 +176,13 @@ fn request(context: &Context, server: &Server, arguments: &Arguments) -> Result<
         backup,
         destination: std::path::absolute(&arguments.destination_directory)
             .map_err(|error| CommandError::new(format!("the destination directory is unusable: {error}")))?,
-        target: arguments.target.parse()?,
+        target: arguments.target.parse(&context.zone)?,
         standby_mode: arguments.standby_mode,
         wal: match uses_get_wal {
             true => WalSupply::GetWal { user },
-            false => WalSupply::Copy { staging: arguments.staging_wal_directory.clone(), partial: arguments.partial_wal },
+            false => {
+                WalSupply::Copy { staging: arguments.staging_wal_directory.clone(), partial: arguments.partial_wal }
+            }
         },
         relocations,
         recovery_conf_file,

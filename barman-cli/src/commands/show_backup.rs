@@ -3,7 +3,7 @@
 mod json;
 mod text;
 
-use crate::context::Context;
+use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 
 #[derive(Debug, clap::Args)]
@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
     let name = &arguments.server_name;
-    let server = context.server(name)?;
+    let server = context.single_server(name, Disabled::Included)?;
     let info = server.catalog().resolve(&arguments.backup_id)?;
     let detail = server.show_backup(&info.backup_id, context.now())?;
     context.output.result(name, || json::of(&detail), || text::of(&detail));

@@ -30,7 +30,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
 }
 
 fn switch(context: &Context, name: &str, arguments: &Arguments) -> Result<(), CommandError> {
-    let server = context.single_server(name)?;
+    let server = context.server(name)?;
     let output = &context.output;
     match context.block_on(server.switch_wal(arguments.force))?? {
         WalSwitch::Closed(segment) => {

@@ -1,7 +1,6 @@
 //! Why a restore cannot be done, in Barman's sentences.
 
 use crate::error::CommandError;
-use crate::output::time::iso;
 use barman_pitr::PlanError;
 use std::path::Path;
 
@@ -36,22 +35,21 @@ pub(super) fn explain(error: &PlanError) -> CommandError {
         .hinted("name the backup to start from instead of 'auto'"),
         PlanError::NoCandidate { .. } => CommandError::new("Cannot find any candidate backup for recovery.")
             .hinted("every backup ends after the target: `barman list-backups` shows when"),
-        PlanError::NotDone { server, id, .. } => {
-            CommandError::new(format!("Cannot restore from backup '{id}' of server '{server}': backup status is not DONE"))
-                .hinted("`barman list-backups` shows the status of each")
-        }
-        PlanError::TimeBeforeBackupEnd { target, end } => CommandError::new(format!(
-            "The requested target time {target} is before the backup end time {}",
-            iso(*end)
+        PlanError::NotDone { server, id, .. } => CommandError::new(format!(
+            "Cannot restore from backup '{id}' of server '{server}': backup status is not DONE"
         ))
-        .hinted("start from an older backup, or say 'auto'"),
+        .hinted("`barman list-backups` shows the status of each"),
+        PlanError::TimeBeforeBackupEnd { target, end } => {
+            CommandError::new(format!("The requested target time {target} is before the backup end time {end}"))
+                .hinted("start from an older backup, or say 'auto'")
+        }
         PlanError::LsnBeforeBackupEnd { .. } => plain.hinted("start from an older backup, or say 'auto'"),
         PlanError::UnsupportedBackup { .. } | PlanError::EncodedWal { .. } => {
             plain.hinted("Barman 3.19 restores it from the same files")
         }
-        PlanError::MissingWal { .. } | PlanError::LostWal { .. } | PlanError::LsnBehindArchive { .. } => {
-            plain.hinted("deliver the missing WAL to the incoming directory if it still exists, or choose an earlier target")
-        }
+        PlanError::MissingWal { .. } | PlanError::LsnBehindArchive { .. } => plain.hinted(
+            "deliver the missing WAL to the incoming directory if it still exists, or choose an earlier target",
+        ),
         PlanError::Manifest { .. } | PlanError::LostFile { .. } | PlanError::WrongSize { .. } => {
             plain.hinted("this backup is damaged: restore another one")
         }

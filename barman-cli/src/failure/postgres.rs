@@ -6,8 +6,7 @@ use replication_client::{Error, ErrorKind};
 pub(super) fn explain(error: &Error) -> CommandError {
     let plain = CommandError::from_error(error);
     match error.kind() {
-        ErrorKind::SlotMissing { slot, .. } => CommandError::new(format!("replication slot '{slot}' doesn't exist"))
-            .hinted("`barman receive-wal --create-slot` creates it"),
+        ErrorKind::SlotMissing { slot, .. } => missing_slot(slot),
         ErrorKind::SlotExists { slot, .. } => CommandError::new(format!("Replication slot '{slot}' already exists"))
             .hinted("with --if-not-exists that is no error"),
         ErrorKind::SlotInUse { .. } => plain.hinted("another receiver uses the slot: stop it first"),
@@ -25,4 +24,9 @@ pub(super) fn explain(error: &Error) -> CommandError {
         ErrorKind::Unsupported(option) => plain.hinted(format!("remove {} from the connection string", option.option)),
         _ => plain,
     }
+}
+
+pub(super) fn missing_slot(slot: &str) -> CommandError {
+    CommandError::new(format!("replication slot '{slot}' doesn't exist"))
+        .hinted("`barman receive-wal --create-slot` creates it")
 }

@@ -9,18 +9,6 @@ pub(crate) fn ctime(time: BackupTime) -> String {
     zoned(time).strftime("%a %b %e %H:%M:%S %Y").to_string()
 }
 
-/// `2026-11-20 18:37:27.737709+00:00`, without a fraction that is zero.
-pub(crate) fn iso(time: BackupTime) -> String {
-    let zoned = zoned(time);
-    let fraction = if zoned.subsec_nanosecond() == 0 { "" } else { "%.6f" };
-    zoned.strftime(&format!("%Y-%m-%d %H:%M:%S{fraction}%:z")).to_string()
-}
-
-/// `2026-11-20 18:37:27.737709+00:00`: the same in UTC.
-pub(crate) fn iso_utc(instant: wal_format::Timestamp) -> String {
-    iso(BackupTime::utc(instant))
-}
-
 /// Whole seconds since 1970, as text.
 pub(crate) fn epoch_seconds(time: BackupTime) -> String {
     unix_seconds(time.instant())
@@ -59,8 +47,6 @@ mod tests {
     fn times_are_printed_in_the_zone_they_were_recorded_with() {
         let summer = time("2026-07-03 08:05:09.120000+02:00");
         assert_eq!(ctime(summer), "Fri Jul  3 08:05:09 2026");
-        assert_eq!(iso(summer), "2026-07-03 08:05:09.120000+02:00");
-        assert_eq!(iso(time("2026-07-03 08:05:09+00:00")), "2026-07-03 08:05:09+00:00");
         assert_eq!(epoch_seconds(time("1970-01-01 00:00:59.9+00:00")), "59");
     }
 }

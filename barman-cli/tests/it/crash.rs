@@ -122,7 +122,8 @@ fn assert_archive_equals(scene: &Scene, kept: &Path) {
     let first = archived.first().expect("something was archived").clone();
     let last = archived.last().expect("something was archived").clone();
     wait_until("PostgreSQL has archived as much", || kept.join(&last).exists());
-    let expected: BTreeSet<String> = segments_in(kept).into_iter().filter(|name| *name >= first && *name <= last).collect();
+    let expected: BTreeSet<String> =
+        segments_in(kept).into_iter().filter(|name| *name >= first && *name <= last).collect();
     assert_eq!(archived, expected);
     assert_archived_files_are_whole(scene, kept);
     let listed = listed_segments(scene);

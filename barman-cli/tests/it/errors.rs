@@ -16,7 +16,8 @@ fn assert_fails(finished: &Finished, code: i32, error: &str) {
 #[test]
 fn a_server_that_is_not_configured() {
     let home = BarmanHome::new();
-    for command in [&["check", "nope"][..], &["list-backups", "nope"], &["backup", "nope"], &["restore", "nope", "x", "y"]]
+    for command in
+        [&["check", "nope"][..], &["list-backups", "nope"], &["backup", "nope"], &["restore", "nope", "x", "y"]]
     {
         assert_fails(&ours().run(&home, command), 1, "Unknown server 'nope'");
     }
@@ -128,7 +129,10 @@ fn a_command_line_that_cannot_be_understood() {
 fn a_closed_pipe_is_no_error() {
     let home = BarmanHome::new();
     for server in 0..200 {
-        home.server(&format!("server{server:03}"), &[("conninfo", "host=x"), ("archiver", "on"), ("backup_method", "postgres")]);
+        home.server(
+            &format!("server{server:03}"),
+            &[("conninfo", "host=x"), ("archiver", "on"), ("backup_method", "postgres")],
+        );
     }
     let mut shell = std::process::Command::new("bash");
     let ours = env!("CARGO_BIN_EXE_barman");

@@ -39,7 +39,8 @@ fn fill(server: &Path) {
     record("20260102T010000", 0x08, &[("size", "1099511627776"), ("copy_stats", "None")]);
     record("20260103T010000", 0x0c, &[("status", "FAILED"), ("error", "failure copying files (no space)")]);
     record("20260104T010000", 0x10, &[("tablespaces", "[('tbs1', 16386, '/srv/tbs1'), ('b', 16400, '/srv/b')]")]);
-    let rsync = [("mode", "rsync-concurrent"), ("deduplicated_size", "2785520"), ("begin_time", "2026-01-05 01:00:00.5+02:00")];
+    let rsync =
+        [("mode", "rsync-concurrent"), ("deduplicated_size", "2785520"), ("begin_time", "2026-01-05 01:00:00.5+02:00")];
     record("20260105T010000", 0x14, &rsync);
     record("20260106T010000", 0x18, &[("status", "WAITING_FOR_WALS"), ("summarize_wal", "on"), ("version", "170004")]);
     record("20260107T010000", 0x1c, &[("status", "STARTED")]);
@@ -85,7 +86,7 @@ fn write_record(server: &Path, id: &str, wal: u32, fields: &[Field<'_>]) {
         ("mode", "postgres"),
         ("parent_backup_id", "None"),
         ("pgdata", "/srv/pgdata"),
-        ("server_name", "main"),
+        ("server_name", server.file_name().and_then(|name| name.to_str()).expect("a server has a name")),
         ("size", "24613711"),
         ("status", "DONE"),
         ("summarize_wal", "None"),
@@ -94,7 +95,9 @@ fn write_record(server: &Path, id: &str, wal: u32, fields: &[Field<'_>]) {
         ("timeline", "1"),
         ("version", "150018"),
     ];
-    let value = |key: &str, usual: &str| fields.iter().find(|(name, _)| *name == key).map_or(usual.to_owned(), |(_, value)| (*value).to_owned());
+    let value = |key: &str, usual: &str| {
+        fields.iter().find(|(name, _)| *name == key).map_or(usual.to_owned(), |(_, value)| (*value).to_owned())
+    };
     let mut text: String = usual.iter().map(|(key, usual)| format!("{key}={}\n", value(key, usual))).collect();
     text.extend(fields.iter().filter(|(key, _)| *key == "backup_name").map(|(key, value)| format!("{key}={value}\n")));
     text.push_str("xlog_segment_size=16777216\n");

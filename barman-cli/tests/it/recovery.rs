@@ -96,7 +96,7 @@ fn recovery_crosses_a_change_of_timeline() {
     scene.server.psql("insert into t values (3)");
     scene.archive_everything();
     let wals = scene.home.path().join("main/wals");
-    assert!(wals.join("00000002.history").is_file(), "the new timeline's history is archived");
+    wait_until("the new timeline's history is archived", || wals.join("00000002.history").is_file());
 
     let across = scene.restore("latest", &["--target-tli", "latest"]);
     assert_eq!(rows(&started(&across)), "0 1 3");
@@ -110,7 +110,8 @@ fn a_standby_and_a_server_with_get_wal_fetch_from_the_archive() {
     let scene = &history.scene;
     let fetch = give_home_to_servers(scene);
 
-    let recovered = scene.restore("latest", &["--get-wal", "--target-name", "after_row_1", "--target-action", "promote"]);
+    let recovered =
+        scene.restore("latest", &["--get-wal", "--target-name", "after_row_1", "--target-action", "promote"]);
     let mut server = Postgres::builder().setting("restore_command", &fetch).start_existing(&recovered);
     server.wait_until_recovered();
     assert_eq!(rows(&server), "0 1");
@@ -130,6 +131,7 @@ fn give_home_to_servers(scene: &Scene) -> String {
     let config = config.replace(&own, &format!("barman_user = {}", user.name()));
     std::fs::write(scene.home.config_file(), config).expect("the home can be written");
     user.own_tree(&scene.home.path());
+    user.own_tree(scene.destination().parent().expect("it lies in a directory"));
     let log = scene.home.log_file();
     user.own_tree(&log);
     let program = env!("CARGO_BIN_EXE_barman");

@@ -40,6 +40,8 @@ fn we_list_show_check_and_restore_a_backup_of_barmans() {
     barman.succeed(&scene.home, &["cron"]);
     scene.wait_until_streaming();
     scene.server.psql("create table t as select generate_series(1, 1000) as row");
+    // Barman takes no backup before some WAL is archived.
+    barman.succeed(&scene.home, &["switch-wal", "--force", "--archive", "main"]);
     barman.succeed(&scene.home, &["backup", "--wait", "--name", "theirs", "main"]);
     barman.succeed(&scene.home, &["receive-wal", "--stop", "main"]);
 

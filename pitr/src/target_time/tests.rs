@@ -2,12 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn rome() -> HostZone {
-    HostZone::named("Europe/Rome").unwrap()
+fn rome() -> LocalZone {
+    LocalZone::named("Europe/Rome").unwrap()
 }
 
 fn read(text: &str) -> Result<String, TargetTimeReason> {
-    TargetTime::parse(text, &HostZone::UTC).map(|time| time.to_string()).map_err(|error| error.reason)
+    TargetTime::parse(text, &LocalZone::UTC).map(|time| time.to_string()).map_err(|error| error.reason)
 }
 
 /// The right-hand sides are what python-dateutil 2.9 makes of the left-hand sides, with UTC as the host's zone.

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use barman_catalog::LocalZone;
 use barman_catalog::{BackupMode, Status};
 use barman_pitr::{
-    BackupChoice, HostZone, PlanError, PlanWarning, RecoveryTarget, RestoreRequest, Signal, StopPoint, TargetTime,
+    BackupChoice, PlanError, PlanWarning, RecoveryTarget, RestoreRequest, Signal, StopPoint, TargetTime,
     TimelineChoice, UnsupportedBackup, WalSupply,
 };
 use barman_storage::RelativePath;
@@ -13,7 +14,7 @@ use wal_format::Lsn;
 use crate::fixture::{BACKUP, Fixture, SIZE_BYTES, listing, segment_start, tablespace, timeline, write_file};
 
 fn time(text: &str) -> StopPoint {
-    StopPoint::Time(TargetTime::parse(text, &HostZone::UTC).expect("a time"))
+    StopPoint::Time(TargetTime::parse(text, &LocalZone::UTC).expect("a time"))
 }
 
 fn name() -> StopPoint {

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
+use barman_catalog::LocalZone;
 use barman_catalog::{BackupInfo, BackupMode, BackupTime, Status, Tablespace};
-use barman_pitr::{HostZone, RecoveryTarget, RestoreRequest, StopPoint, TargetAction, TargetTime, TimelineChoice};
+use barman_pitr::{RecoveryTarget, RestoreRequest, StopPoint, TargetAction, TargetTime, TimelineChoice};
 use test_support::{CommandExt as _, OsUser, Postgres, StopMode, TempDir, pg_tool};
 use wal_format::{BackupLabel, Manifest, PgMajor, SegmentNumber, SegmentSize, Timestamp, WalFileName};
 
@@ -170,7 +171,7 @@ fn a_server_recovers_to_every_kind_of_target() {
     assert_eq!(PgMajor::from_version_num(150_000).map(PgMajor::number), Ok(MAJOR));
     let mut story = Story::tell();
     let at_3 = &story.moments[1];
-    let time = stop(StopPoint::Time(TargetTime::parse(&at_3.time, &HostZone::UTC).expect("a time")));
+    let time = stop(StopPoint::Time(TargetTime::parse(&at_3.time, &LocalZone::UTC).expect("a time")));
     let xid = stop(StopPoint::Xid(at_3.xid.parse().expect("a number")));
     let lsn = stop(StopPoint::Lsn(at_3.lsn.parse().expect("an LSN")));
     let name = stop(StopPoint::Name(at_3.name.parse().expect("a name")));

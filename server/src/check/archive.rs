@@ -82,7 +82,8 @@ pub(super) fn queues(server: &Server, report: &mut CheckReport) {
     let Some(limit) = config.max_incoming_wals_queue else {
         return;
     };
-    for (name, count) in [("incoming WALs directory", waiting.incoming), ("streaming WALs directory", waiting.streaming)]
+    for (name, count) in
+        [("incoming WALs directory", waiting.incoming), ("streaming WALs directory", waiting.streaming)]
     {
         if count > limit {
             report.fail(name, format!("there are too many WALs in queue: {count}, max {limit}"));

@@ -64,9 +64,8 @@ fn failed_backups(backups: &[BackupInfo], report: &mut CheckReport) {
 }
 
 fn redundancy(server: &Server, backups: &[BackupInfo], report: &mut CheckReport) {
-    let counts = |info: &&BackupInfo| {
-        info.status == Status::Done && info.backup_type() != Some(BackupType::Incremental)
-    };
+    let counts =
+        |info: &&BackupInfo| info.status == Status::Done && info.backup_type() != Some(BackupType::Incremental);
     let have = backups.iter().filter(counts).count();
     let expected = server.config().minimum_redundancy;
     let enough = u32::try_from(have).map_or(true, |have| have >= expected);

@@ -33,6 +33,9 @@ pub(super) fn client_programs(server: &Server, report: &mut CheckReport) {
     }
 }
 
+/// The name of the check that lists options which are set and not built.
+pub(super) const UNBUILT: &str = "options not built yet";
+
 /// What disables the server, and every option that is set but not built.
 pub(super) fn problems(server: &Server, report: &mut CheckReport) {
     let config = server.config();
@@ -41,6 +44,6 @@ pub(super) fn problems(server: &Server, report: &mut CheckReport) {
     }
     if !config.unsupported.is_empty() {
         let options = config.unsupported.iter().map(|option| format!("{} = {}", option.option, option.value));
-        report.fail("options not built yet", options.collect::<Vec<_>>().join("; "));
+        report.fail(UNBUILT, options.collect::<Vec<_>>().join("; "));
     }
 }

@@ -94,20 +94,18 @@ async fn slot(server: &Server, sql: &mut Postgres, name: &str, report: &mut Chec
     let streaming = server.config().streaming_archiver;
     match found {
         None if streaming => report.fail(name, missing_slot(server.name(), slot_name)),
-        None => {}
-        Some(slot) if !streaming => {
-            if slot.restart_lsn.is_some() {
-                let hint = format!("WARNING: slot '{slot_name}' is initialised but not required by the current config");
-                report.push(name, true, hint);
-            }
+        Some(slot) if !streaming && slot.restart_lsn.is_some() => {
+            let hint = format!("WARNING: slot '{slot_name}' is initialised but not required by the current config");
+            report.push(name, true, hint);
         }
-        Some(slot) if slot.restart_lsn.is_none() => {
+        Some(slot) if streaming && slot.restart_lsn.is_none() => {
             report.fail(name, format!("slot '{slot_name}' not initialised: is 'receive-wal' running?"));
         }
-        Some(slot) if !slot.active => {
+        Some(slot) if streaming && !slot.active => {
             report.fail(name, format!("slot '{slot_name}' not active: is 'receive-wal' running?"));
         }
-        Some(_) => report.pass(name),
+        Some(_) if streaming => report.pass(name),
+        _ => {}
     }
 }
 

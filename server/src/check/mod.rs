@@ -9,6 +9,7 @@ mod configuration;
 mod connections;
 
 use crate::Server;
+use std::fmt;
 use std::time::Duration;
 use wal_format::Timestamp;
 
@@ -21,6 +22,16 @@ pub struct CheckResult {
     pub passed: bool,
     /// What was found, in words; often empty where the check passed.
     pub hint: String,
+}
+
+/// `replication slot (slot 'barman' not active)`
+impl fmt::Display for CheckResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.hint.is_empty() {
+            true => f.write_str(&self.name),
+            false => write!(f, "{} ({})", self.name, self.hint),
+        }
+    }
 }
 
 /// All checks of one server, in the order in which they ran.
@@ -39,7 +50,9 @@ impl CheckReport {
     /// Returns the failed checks that stand in the way of a backup: the rest is what a backup itself mends, or what
     /// can wait until it is done.
     pub fn backup_obstacles(&self) -> impl Iterator<Item = &CheckResult> {
-        const TOLERATED: [&str; 11] = [
+        const TOLERATED: [&str; 12] = [
+            // Those that concern a backup refuse it by name.
+            configuration::UNBUILT,
             "minimum redundancy requirements",
             "backup maximum age",
             "backup minimum size",

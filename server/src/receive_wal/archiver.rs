@@ -7,35 +7,35 @@ use barman_storage::{Cancel, LockFile};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use wal_format::{SegmentName, Timestamp, WalFileName};
+use wal_format::{Timestamp, WalFileName};
 
-/// A thread that archives segments in the order in which they are completed.
+/// A thread that archives segments and history files in the order in which they are completed.
 ///
 /// It is a convenience: what it cannot archive stays in `streaming/`, where `archive-wal` finds it.
 pub(super) struct Archiver {
     /// `None` once the thread has been told to end.
-    segments: Option<Sender<SegmentName>>,
+    files: Option<Sender<WalFileName>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Archiver {
     pub(super) fn start(server: Server, clock: fn() -> Timestamp, cancel: Cancel) -> Self {
-        let (segments, completed) = channel();
+        let (files, completed) = channel();
         let thread = std::thread::spawn(move || archive_all(&server, &completed, clock, &cancel));
-        Self { segments: Some(segments), thread: Some(thread) }
+        Self { files: Some(files), thread: Some(thread) }
     }
 
-    /// Leaves a segment to the thread. This never waits: the receiver's own task calls it.
-    pub(super) fn archive(&self, segment: SegmentName) {
+    /// Leaves a file to the thread. This never waits: the receiver's own task calls it.
+    pub(super) fn archive(&self, file: WalFileName) {
         // The thread ends only after the sender is gone.
-        let _ = self.segments.as_ref().map(|segments| segments.send(segment));
+        let _ = self.files.as_ref().map(|files| files.send(file));
     }
 }
 
 impl Drop for Archiver {
-    /// Waits for the segment under way: the process may end next, and must not do so in the middle of one.
+    /// Waits for the file under way: the process may end next, and must not do so in the middle of one.
     fn drop(&mut self) {
-        self.segments = None;
+        self.files = None;
         if let Some(thread) = self.thread.take() {
             // A panic there was reported by the panic itself.
             let _ = thread.join();
@@ -43,25 +43,24 @@ impl Drop for Archiver {
     }
 }
 
-fn archive_all(server: &Server, completed: &Receiver<SegmentName>, clock: fn() -> Timestamp, cancel: &Cancel) {
-    for segment in completed {
+fn archive_all(server: &Server, completed: &Receiver<WalFileName>, clock: fn() -> Timestamp, cancel: &Cancel) {
+    for file in completed {
         if cancel.is_cancelled() {
             return;
         }
-        if let Err(error) = archive(server, segment, clock(), cancel) {
-            tracing::warn!(target: "barman.wal_archiver", "{segment} is left to archive-wal: {}", one_line(&error));
+        if let Err(error) = archive(server, file, clock(), cancel) {
+            tracing::warn!(target: "barman.wal_archiver", "{file} is left to archive-wal: {}", one_line(&error));
         }
     }
 }
 
-fn archive(server: &Server, segment: SegmentName, now: Timestamp, cancel: &Cancel) -> Result<(), Error> {
+fn archive(server: &Server, file: WalFileName, now: Timestamp, cancel: &Cancel) -> Result<(), Error> {
     server.refuse_unsupported(Command::ArchiveWal)?;
     let _lock = wait_for_lock(server, cancel)?;
     let options = IngestOptions { batch_size: None, system_id: None, now, hooks: &NoHooks, cancel };
-    let name = WalFileName::Segment(segment);
-    if server.catalog().find_archived(&name)?.is_none() {
-        server.catalog().ingest_file(WalSource::Streaming, name, &options, &mut |_| {})?;
-        tracing::info!(target: "barman.wal_archiver", "archived {segment} from streaming");
+    if server.catalog().find_archived(&file)?.is_none() {
+        server.catalog().ingest_file(WalSource::Streaming, file, &options, &mut |_| {})?;
+        tracing::info!(target: "barman.wal_archiver", "archived {file} from streaming");
     }
     Ok(())
 }

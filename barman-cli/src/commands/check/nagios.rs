@@ -9,8 +9,7 @@ pub(super) fn report(context: &Context, checked: &[Checked<'_>]) -> Result<(), C
     let failed: Vec<&Checked<'_>> = checked.iter().filter(|one| one.report.failed().next().is_some()).collect();
     let (critical, ignored): (Vec<_>, Vec<_>) = failed.into_iter().partition(|one| one.config.active);
     let performance: Vec<String> = checked.iter().map(performance).collect();
-    let headline =
-        if critical.is_empty() { ready(checked, &ignored) } else { issues(&critical, checked.len()) };
+    let headline = if critical.is_empty() { ready(checked, &ignored) } else { issues(&critical, checked.len()) };
     let separator = if performance.is_empty() { "" } else { "|" };
     context.output.info(&format!("{headline}{separator}{}", performance.join(" ")));
     for one in &critical {

@@ -1,7 +1,8 @@
 //! What an operator is told after a restore.
 
 use crate::context::Context;
-use crate::output::time::{iso_utc, unix_seconds};
+use crate::output::time::unix_seconds;
+use barman_catalog::BackupTime;
 use barman_pitr::{RestorePlan, RestoreReport, RestoreRequest, WalSupply};
 use barman_server::human;
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ pub(super) fn show(
     let elapsed = clock.elapsed();
     let uses_get_wal = matches!(request.wal, WalSupply::GetWal { .. });
     let file = plan.configuration.file.as_path().display().to_string();
-    let start_time = iso_utc(start);
+    let start_time = BackupTime::utc(start).to_string();
     context.output.console_only(&text(report, uses_get_wal.then_some(file.as_str())));
     context.output.console_only(&format!(
         "\nRestore operation completed (start time: {start_time}, elapsed time: {})\n\
@@ -53,9 +54,11 @@ fn text(report: &RestoreReport, get_wal_file: Option<&str>) -> String {
         }
     }
     if !report.missing_files.is_empty() {
-        text.push_str("\nWARNING\nThe following configuration files have not been saved during backup, hence they \
+        text.push_str(
+            "\nWARNING\nThe following configuration files have not been saved during backup, hence they \
                        have not been restored.\nYou need to manually restore them in order to start the recovered \
-                       PostgreSQL instance:\n\n");
+                       PostgreSQL instance:\n\n",
+        );
         text.extend(report.missing_files.iter().map(|file| format!("    {file}\n")));
     }
     if let Some(file) = get_wal_file {

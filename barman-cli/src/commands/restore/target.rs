@@ -1,7 +1,8 @@
 //! The options that say where recovery stops.
 
 use crate::error::CommandError;
-use barman_pitr::{HostZone, RecoveryTarget, StopPoint, TargetAction, TargetTime, TimelineChoice};
+use barman_catalog::LocalZone;
+use barman_pitr::{RecoveryTarget, StopPoint, TargetAction, TargetTime, TimelineChoice};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -41,8 +42,11 @@ pub(super) struct Arguments {
 
 impl Arguments {
     /// Returns the target that the options mean.
-    pub(super) fn parse(&self) -> Result<RecoveryTarget, CommandError> {
-        let mut stops = [self.time()?, self.xid()?, self.lsn()?, self.name()?, self.immediate()].into_iter().flatten();
+    ///
+    /// A time without a zone is one of `zone`.
+    pub(super) fn parse(&self, zone: &LocalZone) -> Result<RecoveryTarget, CommandError> {
+        let mut stops =
+            [self.time(zone)?, self.xid()?, self.lsn()?, self.name()?, self.immediate()].into_iter().flatten();
         let stop = stops.next();
         if stops.next().is_some() {
             return Err(CommandError::new("You cannot specify multiple targets for the recovery operation")
@@ -51,9 +55,8 @@ impl Arguments {
         Ok(RecoveryTarget { stop, exclusive: self.exclusive, timeline: self.target_tli, action: self.target_action })
     }
 
-    fn time(&self) -> Result<Option<StopPoint>, CommandError> {
-        let zone = HostZone::of_this_host();
-        let parse = |text: &String| match TargetTime::parse(text, &zone) {
+    fn time(&self, zone: &LocalZone) -> Result<Option<StopPoint>, CommandError> {
+        let parse = |text: &String| match TargetTime::parse(text, zone) {
             Ok(time) => Ok(StopPoint::Time(time)),
             Err(error) => {
                 let message = format!("Unable to parse the target time parameter '{text}': {}", error.reason);

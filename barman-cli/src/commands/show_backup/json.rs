@@ -1,7 +1,7 @@
 //! `show-backup` for programs.
 
 use super::text::{LATEST, OLDEST};
-use crate::output::time::{epoch_seconds, iso};
+use crate::output::time::epoch_seconds;
 use barman_catalog::{BackupInfo, BackupType, CopyStats};
 use barman_server::{BackupDetail, human};
 use serde_json::{Map, Value, json};
@@ -13,7 +13,7 @@ pub(super) fn of(detail: &BackupDetail) -> Value {
     let mut map = Map::new();
     let mut put = |key: &str, value: Value| drop(map.insert(key.to_owned(), value));
     put("backup_id", json!(info.backup_id.to_string()));
-    if let Some(kind) = info.backup_type() {
+    if let Some(kind) = info.backup_type().filter(|_| info.status.is_copied()) {
         put("backup_type", json!(kind.as_str()));
     }
     if let Some(name) = &info.backup_name {
@@ -48,10 +48,8 @@ fn tablespaces(info: &BackupInfo) -> Value {
 
 fn base_backup(detail: &BackupDetail) -> Value {
     let info = detail.info();
-    let size = info.size.unwrap_or(0);
+    let size = detail.own_size();
     let with_wals = size + detail.summary.wal.wal_size;
-    let copy_seconds = info.copy_stats.as_ref().and_then(CopyStats::copy_seconds);
-    let copy_time = copy_seconds.map(|seconds| human::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default()));
     let mut value = json!({
         "backup_method": text(info.mode.as_ref()),
         "backup_size": human::size_of(size),
@@ -60,26 +58,28 @@ fn base_backup(detail: &BackupDetail) -> Value {
         "backup_size_with_wals_bytes": with_wals,
         "begin_lsn": text(info.begin_xlog),
         "begin_offset": info.begin_offset,
-        "begin_time": info.begin_time.map(iso),
+        "begin_time": text(info.begin_time),
         "begin_time_timestamp": info.begin_time.map(epoch_seconds),
         "begin_wal": text(info.begin_wal),
         "compression": info.compression,
-        "copy_time": copy_time,
-        "copy_time_seconds": copy_seconds,
         "encryption": info.encryption,
         "end_lsn": text(info.end_xlog),
         "end_offset": info.end_offset,
-        "end_time": info.end_time.map(iso),
+        "end_time": text(info.end_time),
         "end_time_timestamp": info.end_time.map(epoch_seconds),
         "end_wal": text(info.end_wal),
-        "number_of_workers": detail.workers(),
-        "throughput": detail.throughput().map(|rate| format!("{}/s", human::size(rate))),
-        "throughput_bytes": detail.throughput().map(whole),
         "timeline": info.timeline.map(wal_format::TimelineId::get),
         "wal_num": detail.summary.wal.wal_num,
         "wal_size": human::size_of(detail.summary.wal.wal_size),
         "wal_size_bytes": detail.summary.wal.wal_size,
     });
+    if let Some(seconds) = info.copy_stats.as_ref().and_then(CopyStats::copy_seconds) {
+        value["copy_time"] = json!(human::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default()));
+        value["copy_time_seconds"] = json!(seconds);
+        value["number_of_workers"] = json!(detail.workers());
+        value["throughput"] = json!(detail.throughput().map(|rate| format!("{}/s", human::size(rate))));
+        value["throughput_bytes"] = json!(detail.throughput().map(whole));
+    }
     if let Some(ratio) = detail.wal_compression_ratio() {
         value["wal_compression_ratio"] = json!(format!("{:.2}%", ratio * 100.0));
     }
@@ -94,8 +94,8 @@ fn base_backup(detail: &BackupDetail) -> Value {
 fn wal(detail: &BackupDetail) -> Value {
     let rate = detail.summary.wal.wals_per_second();
     let ratio = detail.later_wal_compression_ratio();
-    let timelines: Vec<u32> = detail.reachable_timelines.iter().map(|timeline| timeline.get()).collect();
-    json!({
+    let timelines: Vec<String> = detail.reachable_timelines.iter().map(ToString::to_string).collect();
+    let mut value = json!({
         "compression_ratio": ratio.map_or(json!(0), |ratio| json!(format!("{:.2}%", ratio * 100.0))),
         "disk_usage": human::size_of(detail.summary.wal.wal_until_next_size),
         "disk_usage_bytes": detail.summary.wal.wal_until_next_size,
@@ -104,8 +104,16 @@ fn wal(detail: &BackupDetail) -> Value {
         "timelines": timelines,
         "wal_rate": rate.map_or(json!(0), |rate| json!(format!("{:.2}/hour", rate * 3600.0))),
         "wal_rate_per_second": rate.map_or(json!(0), |rate| json!(rate)),
-    })
+    });
+    if !detail.reachable_timelines.is_empty() {
+        value["_WARNING"] = json!(TIMELINES_WARNING);
+    }
+    value
 }
+
+/// The value that programs know, blanks included.
+const TIMELINES_WARNING: &str = "WAL information is inaccurate                     \
+                                 due to multiple timelines interacting with                     this backup";
 
 fn catalog(detail: &BackupDetail) -> Value {
     let neighbour = |id: Option<barman_catalog::BackupId>, none: &str| id.map_or(none.to_owned(), |id| id.to_string());

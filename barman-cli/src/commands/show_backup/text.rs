@@ -1,6 +1,5 @@
 //! `show-backup` for people: labels and columns are Barman's, because scripts cut them out by position.
 
-use crate::output::time::iso;
 use barman_catalog::{BackupInfo, BackupType};
 use barman_server::{BackupDetail, human};
 use std::fmt::Display;
@@ -90,7 +89,7 @@ fn tablespaces(text: &mut Text, info: &BackupInfo) {
 
 fn base_backup(text: &mut Text, detail: &BackupDetail) {
     let info = detail.info();
-    let size = info.size.unwrap_or(0);
+    let size = detail.own_size();
     text.section("Base backup information");
     text.nested_if("Backup Method", info.mode.as_ref());
     if let Some(kind) = info.backup_type().filter(|kind| *kind != BackupType::Rsync) {
@@ -107,8 +106,8 @@ fn base_backup(text: &mut Text, detail: &BackupDetail) {
     text.nested("End WAL", or_none(info.end_wal));
     text.nested("Number of WALs", detail.summary.wal.wal_num);
     text.nested_if("WAL compression ratio", detail.wal_compression_ratio().map(percent));
-    text.nested_if("Begin time", info.begin_time.map(iso));
-    text.nested_if("End time", info.end_time.map(iso));
+    text.nested_if("Begin time", info.begin_time);
+    text.nested_if("End time", info.end_time);
     copy(text, detail);
     text.nested("Begin Offset", or_none(info.begin_offset));
     text.nested("End Offset", or_none(info.end_offset));
@@ -124,10 +123,13 @@ fn copy(text: &mut Text, detail: &BackupDetail) {
     let workers = detail.workers();
     let jobs = if workers > 1 { format!(" ({workers} jobs)") } else { String::new() };
     text.nested("Copy time", format!("{time}{jobs}"));
-    text.nested_if("Estimated throughput", detail.throughput().map(|rate| {
-        let jobs = if workers > 1 { format!(" ({workers} jobs)") } else { String::new() };
-        format!("{}/s{jobs}", human::size(rate))
-    }));
+    text.nested_if(
+        "Estimated throughput",
+        detail.throughput().map(|rate| {
+            let jobs = if workers > 1 { format!(" ({workers} jobs)") } else { String::new() };
+            format!("{}/s{jobs}", human::size(rate))
+        }),
+    );
 }
 
 fn wal(text: &mut Text, detail: &BackupDetail) {
