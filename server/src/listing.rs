@@ -73,13 +73,16 @@ impl BackupDetail {
         self.info().deduplicated_size.or(self.info().size).unwrap_or(0)
     }
 
-    /// Returns how many bytes an rsync backup shares with others, and what part of its size that is in percent.
+    /// Returns what hard links to older backups saved an rsync backup: bytes, and percent of its size. As with Barman,
+    /// the bytes are that part of the whole cluster, which is a little more than was copied.
     #[must_use]
-    #[allow(clippy::cast_precision_loss, reason = "a percentage need not be exact")]
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn resources_saved(&self) -> Option<(u64, f64)> {
-        let size = self.info().size.filter(|_| self.info().backup_type() == Some(BackupType::Rsync))?;
-        let saved = size.checked_sub(self.own_size()).filter(|saved| *saved > 0)?;
-        Some((saved, saved as f64 / size as f64 * 100.0))
+        let info = self.info();
+        let size = info.size.filter(|size| *size > 0 && info.backup_type() == Some(BackupType::Rsync))?;
+        let ratio = 1.0 - self.own_size() as f64 / size as f64;
+        let cluster = info.cluster_size.unwrap_or(size) as f64;
+        (ratio > 0.0).then_some(((cluster * ratio) as u64, ratio * 100.0))
     }
 
     /// Returns what part of the WAL that it needs compression saved, 0.0 to 1.0; `None` where it saved nothing.

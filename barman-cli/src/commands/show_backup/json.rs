@@ -31,8 +31,8 @@ pub(super) fn of(detail: &BackupDetail) -> Value {
         put("base_backup_information", base_backup(detail));
         put("wal_information", wal(detail));
         put("catalog_information", catalog(detail));
-    } else {
-        put("error", json!(info.error));
+    } else if let Some(error) = &info.error {
+        put("error", json!(error));
     }
     Value::Object(map)
 }

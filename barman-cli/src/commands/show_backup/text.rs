@@ -19,9 +19,9 @@ pub(super) fn of(detail: &BackupDetail) -> String {
                 "\nWARNING: WAL information is inaccurate due to multiple timelines interacting with this backup\n",
             );
         }
-    } else if let Some(error) = &info.error {
+    } else {
         text.blank();
-        text.top("Error", error);
+        text.top_if("Error", info.error.as_ref());
     }
     text.0
 }
@@ -32,6 +32,12 @@ struct Text(String);
 impl Text {
     fn top(&mut self, label: &str, value: impl Display) {
         self.0.push_str(&format!("  {label:<23}: {value}\n"));
+    }
+
+    fn top_if(&mut self, label: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.top(label, value);
+        }
     }
 
     fn nested(&mut self, label: &str, value: impl Display) {
@@ -55,26 +61,18 @@ impl Text {
 }
 
 fn header(text: &mut Text, info: &BackupInfo) {
-    if let Some(name) = &info.backup_name {
-        text.top("Backup Name", name);
-    }
+    text.top_if("Backup Name", info.backup_name.as_ref());
     text.top("Server Name", info.server_name.as_deref().unwrap_or_default());
-    if let Some(id) = &info.systemid {
-        text.top("System Id", id);
-    }
+    text.top_if("System Id", info.systemid);
     text.top("Status", info.status);
     if info.status.is_copied() {
         text.top("PostgreSQL Version", or_none(info.version));
         text.top("PGDATA directory", or_none(info.pgdata.as_ref()));
-        if let Some(size) = info.cluster_size {
-            text.top("Estimated Cluster Size", human::size_of(size));
-        }
+        text.top_if("Estimated Cluster Size", info.cluster_size.map(human::size_of));
     }
     text.section("Server information");
-    if let Some(summarize_wal) = &info.summarize_wal {
-        text.nested("WAL summarization", summarize_wal);
-    }
     text.nested_if("Checksums", info.data_checksums.as_ref());
+    text.nested_if("WAL summarizer", info.summarize_wal.as_ref());
 }
 
 fn tablespaces(text: &mut Text, info: &BackupInfo) {
