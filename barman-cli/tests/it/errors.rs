@@ -139,3 +139,23 @@ fn a_closed_pipe_is_no_error() {
     let script = format!("set -o pipefail; {ours} -c {} list-servers | head -1", home.config_file().display());
     assert!(shell.args(["-c", &script]).succeed().starts_with("server000 - "));
 }
+
+#[test]
+fn a_full_disk_fails_the_backup_and_says_so() {
+    let scene = Scene::streaming();
+    scene.server.psql("create table t ()");
+    scene.archive_everything();
+    // In a mount namespace of its own the backup finds a disk of 4 MiB where backups go.
+    let base = scene.home.path().join("main/base");
+    let mount = format!("mount -t tmpfs -o size=4m none {} && exec \"$@\"", base.display());
+    let mut command = std::process::Command::new("unshare");
+    let flags = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
+    command.args([flags, "sh", "-c", &mount, "sh", env!("CARGO_BIN_EXE_barman"), "-c"]);
+    let finished = command.arg(scene.home.config_file()).args(["backup", "main"]).finish();
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("No space left on device"), "{finished:?}");
+    assert!(finished.stderr.contains("HINT: free some space"), "{finished:?}");
+    let list = scene.succeed(&["list-backups", "main"]);
+    assert!(list.ends_with("FAILED\n"), "{list}");
+    scene.succeed(&["backup", "--wait", "main"]);
+}

@@ -5,6 +5,8 @@
 
 mod crash;
 mod errors;
+mod file_archival;
+mod memory;
 mod output;
 mod recovery;
 mod reference_barman;

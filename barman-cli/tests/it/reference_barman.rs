@@ -85,3 +85,33 @@ fn row_count(data: &Path) -> String {
 fn text(path: &Path) -> &str {
     path.to_str().expect("the path is text")
 }
+
+#[test]
+fn what_a_backup_and_a_restore_report_has_barmans_keys() {
+    let scene = Scene::streaming();
+    let barman = Barman::reference();
+    scene.server.psql("create table t ()");
+    scene.archive_everything();
+    let ours = scene.succeed(&["-f", "json", "backup", "--wait", "--immediate-checkpoint", "main"]);
+    let theirs = barman.succeed(&scene.home, &["-f", "json", "backup", "--wait", "--immediate-checkpoint", "main"]);
+    assert_eq!(keys(&ours), keys(&theirs));
+
+    let (first, second) = (scene.destination(), scene.destination().with_extension("theirs"));
+    let restore = ["-f", "json", "restore", "--get-wal", "main", "latest"];
+    let ours = scene.succeed(&[&restore[..], &[text(&first)]].concat());
+    let theirs = barman.succeed(&scene.home, &[&restore[..], &[text(&second)]].concat());
+    assert_eq!(keys(&ours), keys(&theirs));
+    for key in ["changes", "changes_count", "missing_files", "warnings", "warnings_count", "_WARNING"] {
+        assert_eq!(value(&ours, key), value(&theirs, key), "{key}");
+    }
+}
+
+fn keys(json: &str) -> Vec<String> {
+    let document: serde_json::Value = serde_json::from_str(json).expect("the output is JSON");
+    document.as_object().expect("the document is an object").keys().cloned().collect()
+}
+
+fn value(json: &str, key: &str) -> serde_json::Value {
+    let document: serde_json::Value = serde_json::from_str(json).expect("the output is JSON");
+    document[key].clone()
+}
