@@ -2,8 +2,9 @@
 
 use crate::Error;
 use crate::postgres::{Postgres, WalSwitch};
-use barman_catalog::{Catalog, Identity, LocalZone, ServerLayout};
+use barman_catalog::{Catalog, Identity, LocalZone, Lock, LockError, ServerLayout};
 use barman_config::{Command, Conninfo, GlobalConfig, ServerConfig};
+use barman_storage::LockFile;
 use replication_client::{Client, Config, Environment, Mode, SystemIdentity};
 use std::path::Path;
 use wal_format::SystemId;
@@ -118,6 +119,17 @@ impl Server {
     /// Whether WAL comes from another host than backups do.
     pub(crate) fn has_wal_overrides(&self) -> bool {
         self.config.streaming_archiver && self.config.overrides_wal_connection()
+    }
+
+    /// Takes one of the server's locks; `task` is what another process that holds it does.
+    ///
+    /// # Errors
+    /// Another process holds it, or the lock file cannot be opened.
+    pub(crate) fn lock(&self, task: &'static str, lock: Lock) -> Result<LockFile, Error> {
+        self.catalog().lock(lock).map_err(|error| match error {
+            LockError::Catalog(error) => error.into(),
+            _ => Error::Busy { task, server: self.name().to_owned() },
+        })
     }
 
     /// Compares the cluster that answered with the one whose backups and WAL the catalog holds.

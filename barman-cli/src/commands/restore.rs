@@ -1,21 +1,20 @@
 //! `restore`
 
+mod narrator;
 mod report;
 mod target;
+mod unbuilt;
 
-use super::unbuilt::UnbuiltOptions;
 use crate::context::{Context, Disabled};
 use crate::error::CommandError;
-use crate::progress::Progress;
-use barman_pitr::{
-    BackupChoice, PlanWarning, Relocation, RestoreEvent, RestoreOptions, RestorePlan, RestoreRequest, WalSupply,
-};
+use barman_pitr::{BackupChoice, PlanWarning, Relocation, RestoreOptions, RestorePlan, RestoreRequest, WalSupply};
 use barman_server::Server;
 use barman_storage::{Cancel, RelativePath};
+use narrator::Narrator;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::Instant;
+use unbuilt::Unbuilt;
 
 #[derive(Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools)]
@@ -68,83 +67,6 @@ pub(crate) struct Arguments {
     destination_directory: PathBuf,
 }
 
-/// Options of Barman that are not built yet.
-#[derive(Debug, clap::Args)]
-#[group(skip)]
-#[allow(clippy::struct_excessive_bools)]
-struct Unbuilt {
-    #[arg(long, hide = true)]
-    remote_ssh_command: Option<String>,
-    #[arg(long, hide = true)]
-    bwlimit: Option<String>,
-    #[arg(long, hide = true)]
-    retry_times: Option<String>,
-    #[arg(long, hide = true)]
-    retry_sleep: Option<String>,
-    #[arg(long, hide = true)]
-    no_retry: bool,
-    #[arg(long, hide = true)]
-    jobs_start_batch_period: Option<String>,
-    #[arg(long, hide = true)]
-    jobs_start_batch_size: Option<String>,
-    #[arg(long, hide = true)]
-    network_compression: bool,
-    #[arg(long, hide = true)]
-    no_network_compression: bool,
-    #[arg(long, hide = true)]
-    recovery_staging_path: Option<String>,
-    #[arg(long, hide = true)]
-    local_staging_path: Option<String>,
-    #[arg(long, hide = true)]
-    staging_path: Option<String>,
-    #[arg(long, hide = true)]
-    staging_location: Option<String>,
-    #[arg(long, hide = true)]
-    combine_mode: Option<String>,
-    #[arg(long, hide = true)]
-    recovery_option_port: Option<String>,
-    #[arg(long, hide = true)]
-    restore_command: Option<String>,
-    #[arg(long, hide = true)]
-    delta_restore: bool,
-    #[arg(long, hide = true)]
-    no_delta_restore: bool,
-    #[arg(long, hide = true)]
-    snapshot_recovery_instance: Option<String>,
-    #[arg(long, hide = true)]
-    snapshot_recovery_zone: Option<String>,
-    #[arg(long, hide = true)]
-    gcp_zone: Option<String>,
-    #[arg(long, hide = true)]
-    azure_resource_group: Option<String>,
-    #[arg(long, hide = true)]
-    aws_region: Option<String>,
-}
-
-impl Unbuilt {
-    /// What turns something off that is not here anyway is accepted, as is what tunes rsync, which is not used.
-    fn refuse(&self) -> Result<(), CommandError> {
-        UnbuiltOptions::default()
-            .option("--remote-ssh-command", self.remote_ssh_command.is_some())
-            .option("--bwlimit", self.bwlimit.as_ref().is_some_and(|limit| limit != "0"))
-            .option("--network-compression", self.network_compression)
-            .option("--recovery-staging-path", self.recovery_staging_path.is_some())
-            .option("--local-staging-path", self.local_staging_path.is_some())
-            .option("--staging-path", self.staging_path.is_some())
-            .option("--staging-location", self.staging_location.is_some())
-            .option("--combine-mode", self.combine_mode.is_some())
-            .option("--recovery-option-port", self.recovery_option_port.is_some())
-            .option("--restore-command", self.restore_command.is_some())
-            .option("--delta-restore", self.delta_restore)
-            .option("--snapshot-recovery-instance", self.snapshot_recovery_instance.is_some())
-            .option("--snapshot-recovery-zone", self.snapshot_recovery_zone.is_some())
-            .option("--gcp-zone", self.gcp_zone.is_some())
-            .option("--azure-resource-group", self.azure_resource_group.is_some())
-            .option("--aws-region", self.aws_region.is_some())
-            .refuse()
-    }
-}
-
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
     arguments.unbuilt.refuse()?;
     let server = context.single_server(&arguments.server_name, Disabled::Refused)?;
@@ -154,7 +76,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     let plan = server.plan_restore(&request, context.now(), &cancel)?;
     announce(context, &server, &plan);
     let options = RestoreOptions { jobs: jobs(&server, arguments), cancel: cancel.clone() };
-    let narrator = Narrator { context, progress: Mutex::new(None) };
+    let narrator = Narrator::new(context);
     let restored =
         context.run_until_signal(&cancel, || server.restore(&plan, &options, &|event| narrator.event(event)))??;
     report::show(context, &plan, &request, &restored, started);
@@ -230,51 +152,5 @@ fn warning_text(warning: &PlanWarning) -> String {
             "the standby gets no restore_command: it ends at the WAL that is copied now (use --get-wal)".to_owned()
         }
         other => format!("{other:?}"),
-    }
-}
-
-/// Says what a restore is doing.
-struct Narrator<'a> {
-    context: &'a Context,
-    /// The bar, and how many bytes it stands for by now.
-    progress: Mutex<Option<(Progress, u64)>>,
-}
-
-impl Narrator<'_> {
-    fn event(&self, event: RestoreEvent) {
-        let output = &self.context.output;
-        match event {
-            RestoreEvent::CopyingData { bytes } => self.begin("Copying the base backup.", bytes),
-            RestoreEvent::CopyingWal { bytes } => self.begin("Copying required WAL segments.", bytes),
-            RestoreEvent::Copied { bytes } => self.copied(bytes),
-            RestoreEvent::WritingArchiveStatus => output.info("Generating archive status files"),
-            RestoreEvent::WritingRecoverySettings => output.info("Generating recovery configuration"),
-            RestoreEvent::ReviewingConfiguration => {
-                output.info("Identify dangerous settings in destination directory.");
-            }
-            _ => self.end(),
-        }
-    }
-
-    fn begin(&self, line: &str, bytes: u64) {
-        self.end();
-        self.context.output.info(line);
-        *self.lock() = Some((Progress::start(&self.context.output, "Copying", bytes), 0));
-    }
-
-    fn copied(&self, bytes: u64) {
-        if let Some((progress, done)) = self.lock().as_mut() {
-            *done += bytes;
-            progress.set(*done);
-        }
-    }
-
-    fn end(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Progress, u64)>> {
-        // Only a panic while drawing could poison it, and the number is right all the same.
-        self.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

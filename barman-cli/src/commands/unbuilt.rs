@@ -50,11 +50,11 @@ pub(super) fn run(words: &[OsString]) -> Result<(), CommandError> {
 
 /// Options of one subcommand that are not built yet: given, they end it by name.
 #[derive(Debug, Default)]
-pub(super) struct UnbuiltOptions(Vec<&'static str>);
+pub(in crate::commands) struct UnbuiltOptions(Vec<&'static str>);
 
 impl UnbuiltOptions {
     /// Notes that `option` was given, if it was.
-    pub(super) fn option(mut self, option: &'static str, given: bool) -> Self {
+    pub(in crate::commands) fn option(mut self, option: &'static str, given: bool) -> Self {
         if given {
             self.0.push(option);
         }
@@ -62,7 +62,7 @@ impl UnbuiltOptions {
     }
 
     /// Refuses the first option that was given.
-    pub(super) fn refuse(self) -> Result<(), CommandError> {
+    pub(in crate::commands) fn refuse(self) -> Result<(), CommandError> {
         match self.0.first() {
             Some(option) => Err(CommandError::new(format!("the option '{option}' is not built yet"))
                 .hinted("Barman 3.19 works on the same configuration and files and has it")),
