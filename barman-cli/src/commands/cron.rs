@@ -3,7 +3,7 @@
 use crate::context::{Context, Disabled, Inactive};
 use crate::detached;
 use crate::error::CommandError;
-use barman_server::Task;
+use barman_server::{Error, Task};
 use std::ffi::OsString;
 
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,16 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
 
 fn maintain(context: &Context, name: &str, arguments: &Arguments) -> Result<(), CommandError> {
     let server = context.server(name)?;
-    for task in &server.maintenance()? {
+    let tasks = match server.maintenance() {
+        Err(Error::Busy { .. }) => {
+            let running =
+                format!("Another cron process is already running on server {name}. Skipping to the next server");
+            context.output.info(&running);
+            return Ok(());
+        }
+        tasks => tasks?,
+    };
+    for task in &tasks {
         announce(context, name, task);
         let command = command_line(context, name, task);
         detached::spawn(&command, arguments.keep_descriptors)
