@@ -2,9 +2,8 @@
 
 use nom::Parser as _;
 use nom::combinator::{map, verify};
-use nom::number::Endianness::Native;
-use nom::number::complete::{u8 as byte, u16 as native_u16, u32 as native_u32};
 
+use crate::native::{byte, int16, int32};
 use crate::record::{Record, RecordHeader};
 use crate::syntax::{Parsed, SyntaxError, expect, syntax_error};
 use crate::version::ImageFlags;
@@ -31,7 +30,7 @@ impl<'a> Record<'a> {
     pub fn contents(&self) -> Result<Contents<'a>, SyntaxError> {
         let bytes = self.bytes;
         let body = bytes.get(RecordHeader::LEN..).unwrap_or_default();
-        Contents::parse(self.major.image_flags(), body)
+        Contents::parse(self.major.facts().image_flags, body)
             .map_err(|error| syntax_error(body, error).further_on(RecordHeader::LEN))
     }
 }
@@ -119,17 +118,17 @@ impl<'a> Parts<'a> {
                 rest
             }
             DATA_LONG => {
-                let (rest, len) = expect("the length of main data", native_u32(Native)).parse(rest)?;
+                let (rest, len) = expect("the length of main data", int32).parse(rest)?;
                 self.add_main(usize::try_from(len).unwrap_or(usize::MAX));
                 rest
             }
             ORIGIN => {
-                let (rest, origin) = expect("a replication origin", native_u16(Native)).parse(rest)?;
+                let (rest, origin) = expect("a replication origin", int16).parse(rest)?;
                 self.origin = Some(origin);
                 rest
             }
             TOP_LEVEL_XID => {
-                let (rest, xid) = expect("a top-level transaction", native_u32(Native)).parse(rest)?;
+                let (rest, xid) = expect("a top-level transaction", int32).parse(rest)?;
                 self.top_level_xid = Some(xid);
                 rest
             }
@@ -254,7 +253,7 @@ impl BlockHeader {
         const SAME_RELATION: u8 = 0x80;
         let (input, (id, (fork, flags))) = (byte, Fork::parse_with_flags).parse(input)?;
         let as_announced = |&len: &u16| (len > 0) == (flags & HAS_DATA != 0);
-        let data_len = verify(native_u16(Native), as_announced);
+        let data_len = verify(int16, as_announced);
         let (input, data_len) =
             expect("the length of a block's data, as its flags announce it", data_len).parse(input)?;
         let (input, image) = match flags & HAS_IMAGE {
@@ -265,7 +264,7 @@ impl BlockHeader {
             0 => map(RelFileLocator::parse, Some).parse(input)?,
             _ => (input, None),
         };
-        let (input, block) = expect("a block's number", native_u32(Native)).parse(input)?;
+        let (input, block) = expect("a block's number", int32).parse(input)?;
         Ok((input, Self { id, fork, will_init: flags & WILL_INIT != 0, data_len, image, relation, block }))
     }
 
@@ -285,14 +284,14 @@ struct ImageHeader {
 
 impl ImageHeader {
     fn parse(input: &[u8], known: ImageFlags) -> Parsed<'_, Self> {
-        let fields = (native_u16(Native), native_u16(Native), byte);
+        let fields = (int16, int16, byte);
         // An image without a hole begins at 0 for the same reason that one with a hole does not: page headers.
         let holes_agree = |&(_, offset, flags): &(u16, u16, u8)| (offset != 0) == known.has_hole(flags);
         let name = "the header of a full-page image";
         let (input, (len, offset, flags)) = expect(name, verify(fields, holes_agree)).parse(input)?;
         let compression = known.compression(flags);
         let (input, hole_len) = if known.has_hole(flags) && compression != Compression::None {
-            let len = verify(native_u16(Native), |&len| len > 0);
+            let len = verify(int16, |&len| len > 0);
             map(expect("the length of a compressed image's hole", len), Some).parse(input)?
         } else {
             (input, None)
@@ -304,5 +303,131 @@ impl ImageHeader {
     const fn image<'a>(&self, bytes: &'a [u8]) -> Image<'a> {
         let Self { hole_offset, hole_len, compression, apply, .. } = *self;
         Image { bytes, compression, hole_offset, hole_len, apply }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Lsn, PgMajor, ResourceManager, TimelineId};
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    /// A record with this body, of which only the body matters here.
+    fn record(bytes: &[u8], major: PgMajor) -> Record<'_> {
+        let header = RecordHeader {
+            total_len: 0,
+            xid: 0,
+            prev: Lsn::new(0),
+            info: 0,
+            manager: ResourceManager::HEAP,
+            checksum: 0,
+        };
+        Record { start: Lsn::new(0), end: Lsn::new(0), timeline: TimelineId::FIRST, major, header, bytes }
+    }
+
+    /// Two blocks of one relation, the first with an image; an origin, a top-level transaction, main data.
+    fn body(image_info: u8) -> Vec<u8> {
+        let mut body = [0; RecordHeader::LEN].to_vec();
+        body.extend([0, 0x10 | 0x20 | 0x40]);
+        body.extend(3u16.to_ne_bytes());
+        body.extend(5u16.to_ne_bytes());
+        body.extend(100u16.to_ne_bytes());
+        body.push(image_info);
+        body.extend([1663u32, 5, 16384, 7].map(u32::to_ne_bytes).concat());
+        body.extend([2, 0x80 | 0x02]);
+        body.extend(0u16.to_ne_bytes());
+        body.extend(8u32.to_ne_bytes());
+        body.push(ORIGIN);
+        body.extend(9u16.to_ne_bytes());
+        body.push(TOP_LEVEL_XID);
+        body.extend(742u32.to_ne_bytes());
+        body.extend([DATA_SHORT, 4]);
+        body.extend(b"imagerowmain");
+        body
+    }
+
+    #[test]
+    fn every_part_is_found() {
+        let body = body(0x01 | 0x02);
+        let contents = record(&body, PgMajor::V15).contents().unwrap();
+        let relation = RelFileLocator { tablespace: 1663, database: 5, number: 16384 };
+        let image = Image {
+            bytes: b"image",
+            compression: Compression::None,
+            hole_offset: Some(100),
+            hole_len: None,
+            apply: true,
+        };
+        let first = BlockReference {
+            id: 0,
+            relation,
+            fork: Fork::Main,
+            block: 7,
+            will_init: true,
+            image: Some(image),
+            data: b"row",
+        };
+        let second = BlockReference {
+            id: 2,
+            fork: Fork::VisibilityMap,
+            block: 8,
+            will_init: false,
+            image: None,
+            data: b"",
+            ..first
+        };
+        assert_eq!(contents.blocks().collect::<Vec<_>>(), [first, second]);
+        assert_eq!(contents.main_data(), b"main");
+        assert_eq!((contents.origin(), contents.top_level_xid(), contents.image_len()), (Some(9), Some(742), 5));
+    }
+
+    #[test]
+    fn versions_differ_in_what_bits_of_an_image_mean() {
+        let image = |info, major| {
+            let body = body(info);
+            let image = record(&body, major).contents().unwrap().blocks().next().unwrap().image.unwrap();
+            (image.compression, image.apply)
+        };
+        assert_eq!(image(0x01 | 0x04, PgMajor::V14), (Compression::None, true));
+        assert_eq!(image(0x01 | 0x02, PgMajor::V15), (Compression::None, true));
+    }
+
+    #[test]
+    fn a_body_that_does_not_add_up_is_refused() {
+        let body = body(0x01 | 0x02);
+        for (at, value) in [(24, 33), (25, 0x1F), (49, 0), (50, 0x92), (body.len() - 13, 5)] {
+            let mut body = body.clone();
+            body[at] = value;
+            assert!(record(&body, PgMajor::V15).contents().is_err(), "byte {at} as {value}");
+        }
+        for len in RecordHeader::LEN + 1..body.len() {
+            assert!(record(&body[..len], PgMajor::V15).contents().is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_record_may_have_no_parts_at_all() {
+        let contents = record(&[0; RecordHeader::LEN], PgMajor::V15).contents().unwrap();
+        assert_eq!((contents.blocks().count(), contents.main_data()), (0, &b""[..]));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(
+            noise in prop::collection::vec(any::<u8>(), 0..200),
+            at: prop::sample::Index,
+            value: u8,
+            major in prop::sample::select(&PgMajor::ALL[..]),
+        ) {
+            let mut near = body(0x03);
+            let at = at.index(near.len());
+            near[at] = value;
+            for bytes in [&noise, &near] {
+                if let Ok(contents) = record(bytes, major).contents() {
+                    prop_assert!(contents.blocks().map(|block| block.data.len()).sum::<usize>() <= bytes.len());
+                }
+            }
+        }
     }
 }

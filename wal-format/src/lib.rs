@@ -32,7 +32,8 @@
 //! - Positions and names: [`Lsn`], [`TimelineId`], [`SystemId`], [`SegmentSize`], [`SegmentNumber`], [`SegmentName`],
 //!   [`WalFileName`], [`Timestamp`], and [`PgMajor`] with what differs between the versions.
 //! - WAL: [`PageHeader`] and [`SegmentHeader`], the [`Pages`] of a segment, and `RecordReader`, which finds each [`Record`]
-//!   in them; its [`Contents`] are references to blocks and data of its [`ResourceManager`].
+//!   in them; its [`Contents`] are references to blocks and data of its [`ResourceManager`], and its [`Payload`] is what it
+//!   means.
 //! - Files beside it: [`TimelineHistory`], [`BackupLabel`], [`TablespaceMap`], `Manifest`.
 //! - Checksums: `crc32c` and `Crc32c`, and `Hasher` for what a manifest lists.
 //!
@@ -67,9 +68,11 @@ mod history;
 mod lsn;
 #[cfg(feature = "std")]
 mod manifest;
+mod native;
 mod page;
 mod page_sequence;
 mod pages;
+mod payload;
 mod record;
 #[cfg(feature = "std")]
 mod record_reader;
@@ -101,6 +104,11 @@ pub use manifest::{Manifest, ManifestError, ManifestFile, ManifestVersion, WalRa
 pub use page::{LongHeader, PageFlags, PageHeader, PageHeaderError};
 pub use page_sequence::WalLayout;
 pub use pages::{Page, Pages};
+pub use payload::{
+    Checkpoint, DatabaseCopy, DatabaseDirectory, DatabaseDrop, Element, EndOfRecovery, HeapTruncate,
+    InvalidationMessage, List, OverwriteContrecord, ParameterChange, Payload, Prepare, RelationMapUpdate, RestorePoint,
+    RowChange, RowChangeKind, StorageTruncate, TransactionEnd, TransactionOrigin, WalLevel,
+};
 pub use record::{Record, RecordHeader};
 #[cfg(feature = "std")]
 pub use record_reader::{BorderState, End, Item, Pending, Proof, RecordReader, Source, Unproven};

@@ -1,18 +1,22 @@
 //! WAL records.
 
 use nom::Parser as _;
-use nom::bytes::complete::take;
 use nom::combinator::map;
-use nom::number::Endianness::Native;
-use nom::number::complete::{u8 as byte, u32 as native_u32, u64 as native_u64};
 
+use crate::native::{byte, int32, lsn, padding};
 use crate::syntax::Parsed;
-use crate::{Lsn, PgMajor, ResourceManager, TimelineId};
+use crate::{Lsn, Payload, PgMajor, ResourceManager, TimelineId};
 
 /// Records that concern the log itself (`catalog/pg_control.h`).
 pub(crate) mod xlog {
     pub(crate) const CHECKPOINT_SHUTDOWN: u8 = 0x00;
+    pub(crate) const CHECKPOINT_ONLINE: u8 = 0x10;
     pub(crate) const SWITCH: u8 = 0x40;
+    pub(crate) const BACKUP_END: u8 = 0x50;
+    pub(crate) const PARAMETER_CHANGE: u8 = 0x60;
+    pub(crate) const RESTORE_POINT: u8 = 0x70;
+    pub(crate) const FPW_CHANGE: u8 = 0x80;
+    pub(crate) const END_OF_RECOVERY: u8 = 0x90;
     pub(crate) const OVERWRITE_CONTRECORD: u8 = 0xD0;
 }
 
@@ -73,19 +77,11 @@ impl RecordHeader {
 
 #[inline]
 fn header(input: &[u8]) -> Parsed<'_, RecordHeader> {
-    let fields = (
-        native_u32(Native),
-        native_u32(Native),
-        native_u64(Native),
-        byte,
-        map(byte, ResourceManager::new),
-        take(2usize),
-        native_u32(Native),
-    );
-    map(fields, |(total_len, xid, prev, info, manager, _, checksum)| RecordHeader {
+    let fields = (int32, int32, lsn, byte, map(byte, ResourceManager::new), padding(2), int32);
+    map(fields, |(total_len, xid, prev, info, manager, (), checksum)| RecordHeader {
         total_len,
         xid,
-        prev: Lsn::new(prev),
+        prev,
         info,
         manager,
         checksum,
@@ -119,11 +115,10 @@ impl<'a> Record<'a> {
 
     /// The record that this one says was cut short (`XLOG_OVERWRITE_CONTRECORD`).
     pub(crate) fn overwritten_lsn(&self) -> Option<Lsn> {
-        if !self.header.is_xlog(xlog::OVERWRITE_CONTRECORD) {
-            return None;
+        match self.header.is_xlog(xlog::OVERWRITE_CONTRECORD).then(|| self.decode()) {
+            Some(Ok(Payload::OverwriteContrecord(record))) => Some(record.overwritten),
+            _ => None,
         }
-        let data = self.contents().ok()?.main_data();
-        data.first_chunk().map(|lsn| Lsn::new(u64::from_ne_bytes(*lsn)))
     }
 }
 

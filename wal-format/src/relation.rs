@@ -4,9 +4,8 @@ use core::fmt;
 
 use nom::Parser as _;
 use nom::combinator::{map, map_opt};
-use nom::number::Endianness::Native;
-use nom::number::complete::{u8 as byte, u32 as native_u32};
 
+use crate::native::{byte, int32};
 use crate::syntax::{Parsed, expect};
 
 /// Which files hold a relation (`RelFileLocator`, `storage/relfilelocator.h`; `RelFileNode` before 16).
@@ -26,7 +25,7 @@ pub struct RelFileLocator {
 impl RelFileLocator {
     #[inline]
     pub(crate) fn parse(input: &[u8]) -> Parsed<'_, Self> {
-        let fields = (native_u32(Native), native_u32(Native), native_u32(Native));
+        let fields = (int32, int32, int32);
         let locator = map(fields, |(tablespace, database, number)| Self { tablespace, database, number });
         expect("a relation's 12 bytes", locator).parse(input)
     }
@@ -74,6 +73,11 @@ impl Fork {
             Self::VisibilityMap => "vm",
             Self::Init => "init",
         }
+    }
+
+    /// Reads it from four bytes, as an `enum` of C.
+    pub(crate) fn parse(input: &[u8]) -> Parsed<'_, Self> {
+        expect("the number of a fork, 0 to 3", map_opt(int32, Self::from_number)).parse(input)
     }
 
     /// Reads it from the low half of a byte, and returns the other bits too.

@@ -74,7 +74,7 @@ impl ResourceManager {
     #[must_use]
     #[inline]
     pub const fn exists_in(self, major: PgMajor) -> bool {
-        (self.0 as usize) < BUILT_IN.len() || (self.0 >= Self::FIRST_CUSTOM && major.has_custom_resource_managers())
+        (self.0 as usize) < BUILT_IN.len() || (self.0 >= Self::FIRST_CUSTOM && major.facts().custom_resource_managers)
     }
 }
 

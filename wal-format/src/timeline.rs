@@ -7,6 +7,7 @@ use core::str::FromStr;
 use nom::Parser as _;
 use nom::combinator::map_opt;
 
+use crate::native::int32;
 use crate::syntax::{Parsed, SyntaxError, decimal, expect, parse_all};
 
 /// The number of a timeline, PostgreSQL's `TimeLineID`; never 0.
@@ -38,6 +39,11 @@ impl TimelineId {
 
     pub(crate) fn parse(input: &[u8]) -> Parsed<'_, Self> {
         expect("a timeline number", map_opt(decimal, Self::new)).parse(input)
+    }
+
+    /// Reads it from four bytes.
+    pub(crate) fn decode(input: &[u8]) -> Parsed<'_, Self> {
+        expect("a timeline number", map_opt(int32, Self::new)).parse(input)
     }
 }
 

@@ -18,12 +18,62 @@ pub enum PgMajor {
 }
 
 /// What is particular to one major version.
-struct Facts {
+#[derive(Clone, Copy)]
+pub(crate) struct Facts {
     /// The number before the point.
     number: u32,
     /// `XLOG_PAGE_MAGIC` of `access/xlog_internal.h`, as released servers of the version write it.
     wal_magic: u16,
+    /// Whether extensions can have resource managers (`access/rmgr.h`).
+    pub(crate) custom_resource_managers: bool,
+    /// What the bits of `bimg_info` mean (`access/xlogrecord.h`).
+    pub(crate) image_flags: ImageFlags,
+    /// Whether `CheckPoint` has `wal_level` in what was padding before (`catalog/pg_control.h`).
+    pub(crate) checkpoint_has_wal_level: bool,
+    /// Whether `CheckPoint` has `logicalDecodingEnabled`, and multixact offsets have 64 bits.
+    pub(crate) checkpoint_is_wide: bool,
+    /// Whether `xl_end_of_recovery` has `wal_level` (`access/xlog_internal.h`).
+    pub(crate) end_of_recovery_has_wal_level: bool,
+    /// Whether a database can be created block by block, which moved the other records of the resource manager
+    /// (`commands/dbcommands_xlog.h`).
+    pub(crate) creates_databases_by_wal: bool,
+    /// How long an entry of dropped statistics is in the end of a transaction, in bytes (`xl_xact_stats_item`); `None`
+    /// before there were any.
+    pub(crate) statistics_len: Option<usize>,
 }
+
+const V13: Facts = Facts {
+    number: 13,
+    wal_magic: 0xD106,
+    custom_resource_managers: false,
+    image_flags: ImageFlags { apply: 0x04, pglz: 0x02, lz4: 0, zstd: 0 },
+    checkpoint_has_wal_level: false,
+    checkpoint_is_wide: false,
+    end_of_recovery_has_wal_level: false,
+    creates_databases_by_wal: false,
+    statistics_len: None,
+};
+
+const V14: Facts = Facts { number: 14, wal_magic: 0xD10D, ..V13 };
+
+const V15: Facts = Facts {
+    number: 15,
+    wal_magic: 0xD110,
+    custom_resource_managers: true,
+    image_flags: ImageFlags { apply: 0x02, pglz: 0x04, lz4: 0x08, zstd: 0x10 },
+    creates_databases_by_wal: true,
+    statistics_len: Some(12),
+    ..V14
+};
+
+const V16: Facts = Facts { number: 16, wal_magic: 0xD113, ..V15 };
+
+const V17: Facts =
+    Facts { number: 17, wal_magic: 0xD116, checkpoint_has_wal_level: true, end_of_recovery_has_wal_level: true, ..V16 };
+
+const V18: Facts = Facts { number: 18, wal_magic: 0xD118, statistics_len: Some(16), ..V17 };
+
+const V19: Facts = Facts { number: 19, wal_magic: 0xD122, checkpoint_is_wide: true, ..V18 };
 
 impl PgMajor {
     /// Every version, oldest first.
@@ -59,41 +109,22 @@ impl PgMajor {
         self.facts().wal_magic
     }
 
-    /// What the bits of `bimg_info` mean (`access/xlogrecord.h`).
-    pub(crate) const fn image_flags(self) -> ImageFlags {
-        if self.is_at_least(Self::V15) {
-            ImageFlags { apply: 0x02, pglz: 0x04, lz4: 0x08, zstd: 0x10 }
-        } else {
-            ImageFlags { apply: 0x04, pglz: 0x02, lz4: 0, zstd: 0 }
-        }
-    }
-
-    /// Whether extensions can have resource managers (`access/rmgr.h`).
-    #[inline]
-    pub(crate) const fn has_custom_resource_managers(self) -> bool {
-        self.is_at_least(Self::V15)
-    }
-
-    const fn is_at_least(self, first: Self) -> bool {
-        self as u8 >= first as u8
-    }
-
-    fn find(wanted: impl Fn(Facts) -> bool) -> Option<Self> {
+    fn find(wanted: impl Fn(&Facts) -> bool) -> Option<Self> {
         Self::ALL.into_iter().find(|major| wanted(major.facts()))
     }
 
     /// The table.
-    const fn facts(self) -> Facts {
-        let (number, wal_magic) = match self {
-            Self::V13 => (13, 0xD106),
-            Self::V14 => (14, 0xD10D),
-            Self::V15 => (15, 0xD110),
-            Self::V16 => (16, 0xD113),
-            Self::V17 => (17, 0xD116),
-            Self::V18 => (18, 0xD118),
-            Self::V19 => (19, 0xD122),
-        };
-        Facts { number, wal_magic }
+    #[inline]
+    pub(crate) const fn facts(self) -> &'static Facts {
+        match self {
+            Self::V13 => &V13,
+            Self::V14 => &V14,
+            Self::V15 => &V15,
+            Self::V16 => &V16,
+            Self::V17 => &V17,
+            Self::V18 => &V18,
+            Self::V19 => &V19,
+        }
     }
 }
 

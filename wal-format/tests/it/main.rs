@@ -1,7 +1,12 @@
 //! Files that real servers and a real Barman wrote; `testdata/README.md` says how each was made.
 
+// Tests write to throwaway directories of their own.
+#![allow(clippy::disallowed_methods)]
+
 mod beside_wal;
+mod real_wal;
 mod wal;
+mod waldump;
 
 use std::path::Path;
 
