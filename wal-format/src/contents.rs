@@ -401,8 +401,9 @@ mod tests {
             body[at] = value;
             assert!(record(&body, PgMajor::V15).contents().is_err(), "byte {at} as {value}");
         }
-        let data = body.len() - b"imagerowmain".len();
-        for len in (RecordHeader::LEN + 1..RecordHeader::LEN + 25).chain(data..body.len()) {
+        // Cut 8 bytes behind one of its headers, it is another record: the blocks announce as many bytes of data.
+        let others = [49, 57, 60, 65].map(|end_of_header| end_of_header + 8);
+        for len in (RecordHeader::LEN + 1..body.len()).filter(|len| !others.contains(len)) {
             assert!(record(&body[..len], PgMajor::V15).contents().is_err(), "{len} bytes");
         }
     }
