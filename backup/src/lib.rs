@@ -42,6 +42,8 @@
 //! [`Cancel`](barman_storage::Cancel); both do their work on files on a thread of its own behind a bounded channel, so
 //! that a slow disk slows the server down instead of filling the memory.
 //!
+//! The feature `testing` adds `testing`, the way in for fuzzing.
+//!
 //! This crate knows nothing of restoring and of terminals, and it does not keep the record of a backup: that, and what
 //! becomes of a failed one, is up to the caller.
 
@@ -49,6 +51,8 @@ mod base_backup;
 mod cancelled;
 mod receiver;
 
+#[cfg(any(test, feature = "testing"))]
+pub use base_backup::testing;
 pub use base_backup::{
     ArchiveName, BaseBackupError, BaseBackupEvent, BaseBackupOptions, BaseBackupResult, EntryError, ManifestError, run,
 };

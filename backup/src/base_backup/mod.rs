@@ -9,6 +9,8 @@ mod options;
 mod piece_reader;
 mod placement;
 mod received_files;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 use std::pin::pin;
 
