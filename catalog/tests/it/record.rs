@@ -76,6 +76,13 @@ fn blanks_comments_and_repeated_keys() {
 }
 
 #[test]
+fn a_carriage_return_alone_ends_a_line_as_in_python() {
+    let info = parse("error=one\rsize=2\r\r\nstatus=DONE\r").expect("a record");
+    assert_eq!((info.error.as_deref(), info.size, info.status), (Some("one"), Some(2), Status::Done));
+    assert_eq!(parse("size=1\rtwo").unwrap_err(), BackupInfoError::NoKey { line: 2 });
+}
+
+#[test]
 fn an_empty_file_is_an_empty_backup() {
     let info = parse("").expect("a record");
     assert_eq!((info.status, info.backup_type()), (Status::Empty, None));
