@@ -104,16 +104,14 @@ const OMITTED_WHEN_NONE: [&str; 2] = ["backup_name", "snapshots_info"];
 impl BackupInfo {
     /// Parses the record of backup `backup_id`. A time without a zone is that of `zone`.
     ///
-    /// Lines end as in Python's text mode: with `\n`, `\r\n`, or a `\r` alone. Blank lines and comments are skipped, the
-    /// last of several lines for one key counts, and a key that is missing has the value it had before Barman introduced
-    /// it. Keys that are not known are kept in [`unknown`](Self::unknown).
+    /// Blank lines and comments are skipped, the last of several lines for one key counts, and a key that is missing has
+    /// the value it had before Barman introduced it. Keys that are not known are kept in [`unknown`](Self::unknown).
     ///
     /// # Errors
     /// A line has no `=`, or a known key has a value that it cannot have.
     pub fn parse(backup_id: BackupId, text: &str, zone: &LocalZone) -> Result<Self, BackupInfoError> {
         let mut info = Self::blank(backup_id);
-        let lines = text.lines().flat_map(|line| line.split('\r'));
-        for (index, line) in lines.map(str::trim).enumerate() {
+        for (index, line) in text.lines().map(str::trim).enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }

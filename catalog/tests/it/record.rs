@@ -75,11 +75,11 @@ fn blanks_comments_and_repeated_keys() {
     assert_eq!((info.size, info.status), (Some(2), Status::Done));
 }
 
+/// As Barman 3.19.1 shows it: a line of its own only for readers in Python's text mode, which Barman does not use here.
 #[test]
-fn a_carriage_return_alone_ends_a_line_as_in_python() {
-    let info = parse("error=one\rsize=2\r\r\nstatus=DONE\r").expect("a record");
-    assert_eq!((info.error.as_deref(), info.size, info.status), (Some("one"), Some(2), Status::Done));
-    assert_eq!(parse("size=1\rtwo").unwrap_err(), BackupInfoError::NoKey { line: 2 });
+fn a_carriage_return_ends_a_line_only_before_a_line_feed() {
+    let info = parse("error=one\rstatus=FAILED\nsize=2\r\n").expect("a record");
+    assert_eq!((info.error.as_deref(), info.size, info.status), (Some("one\rstatus=FAILED"), Some(2), Status::Empty));
 }
 
 #[test]
