@@ -34,7 +34,8 @@
 //! - WAL: [`PageHeader`] and [`SegmentHeader`], the [`Pages`] of a segment, and `RecordReader`, which finds each [`Record`]
 //!   in them; its [`Contents`] are references to blocks and data of its [`ResourceManager`], and its [`Payload`] is what it
 //!   means.
-//! - Files beside it: [`TimelineHistory`], [`BackupLabel`], [`TablespaceMap`], `Manifest`.
+//! - Files beside it: [`TimelineHistory`] and [`TimelineTree`], [`BackupLabel`], [`TablespaceMap`], `Manifest`, `ControlFile`.
+//! - Data pages: [`DataPageHeader`] and [`data_page_checksum`].
 //! - Checksums: `crc32c` and `Crc32c`, and `Hasher` for what a manifest lists.
 //!
 //! # Features
@@ -58,7 +59,10 @@ mod backup_label;
 #[cfg(feature = "std")]
 mod checksum;
 mod contents;
+#[cfg(feature = "std")]
+mod control_file;
 mod damage;
+mod data_page;
 #[cfg(feature = "std")]
 mod file_checksum;
 mod file_name;
@@ -87,13 +91,17 @@ mod tablespace_map;
 pub mod testing;
 mod time;
 mod timeline;
+mod timeline_tree;
 mod version;
 
 pub use backup_label::{BackupLabel, BackupMethod, BackupSource, IncrementalFrom};
 #[cfg(feature = "std")]
 pub use checksum::{Crc32c, crc32c};
 pub use contents::{BlockReference, Blocks, Compression, Contents, Image};
+#[cfg(feature = "std")]
+pub use control_file::{ClusterState, ControlFile, ControlFileError, MinimumRecovery};
 pub use damage::{Damage, DamageKind};
+pub use data_page::{DataPageHeader, data_page_checksum};
 #[cfg(feature = "std")]
 pub use file_checksum::{Checksum, ChecksumAlgorithm, Hasher, UnknownAlgorithm};
 pub use file_name::{ImpossibleSegmentName, SegmentName, WalFileName};
@@ -121,4 +129,5 @@ pub use system_id::SystemId;
 pub use tablespace_map::{TablespaceLocation, TablespaceMap};
 pub use time::Timestamp;
 pub use timeline::TimelineId;
+pub use timeline_tree::{ConflictingHistories, TimelineSpan, TimelineTree};
 pub use version::{PgMajor, UnknownMagic, UnsupportedVersion};

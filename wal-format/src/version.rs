@@ -24,6 +24,12 @@ pub(crate) struct Facts {
     number: u32,
     /// `XLOG_PAGE_MAGIC` of `access/xlog_internal.h`, as released servers of the version write it.
     wal_magic: u16,
+    /// `PG_CONTROL_VERSION` of `catalog/pg_control.h`.
+    pub(crate) control_version: u32,
+    /// Whether `ControlFileData` has `default_char_signedness`.
+    pub(crate) control_has_char_signedness: bool,
+    /// Whether it has `slru_pages_per_segment` and `data_checksum_version_init`.
+    pub(crate) control_has_initial_checksums: bool,
     /// Whether extensions can have resource managers (`access/rmgr.h`).
     pub(crate) custom_resource_managers: bool,
     /// What the bits of `bimg_info` mean (`access/xlogrecord.h`).
@@ -45,6 +51,9 @@ pub(crate) struct Facts {
 const V13: Facts = Facts {
     number: 13,
     wal_magic: 0xD106,
+    control_version: 1300,
+    control_has_char_signedness: false,
+    control_has_initial_checksums: false,
     custom_resource_managers: false,
     image_flags: ImageFlags { apply: 0x04, pglz: 0x02, lz4: 0, zstd: 0 },
     checkpoint_has_wal_level: false,
@@ -68,12 +77,32 @@ const V15: Facts = Facts {
 
 const V16: Facts = Facts { number: 16, wal_magic: 0xD113, ..V15 };
 
-const V17: Facts =
-    Facts { number: 17, wal_magic: 0xD116, checkpoint_has_wal_level: true, end_of_recovery_has_wal_level: true, ..V16 };
+const V17: Facts = Facts {
+    number: 17,
+    wal_magic: 0xD116,
+    control_version: 1700,
+    checkpoint_has_wal_level: true,
+    end_of_recovery_has_wal_level: true,
+    ..V16
+};
 
-const V18: Facts = Facts { number: 18, wal_magic: 0xD118, statistics_len: Some(16), ..V17 };
+const V18: Facts = Facts {
+    number: 18,
+    wal_magic: 0xD118,
+    control_version: 1800,
+    control_has_char_signedness: true,
+    statistics_len: Some(16),
+    ..V17
+};
 
-const V19: Facts = Facts { number: 19, wal_magic: 0xD122, checkpoint_is_wide: true, ..V18 };
+const V19: Facts = Facts {
+    number: 19,
+    wal_magic: 0xD122,
+    control_version: 1905,
+    control_has_initial_checksums: true,
+    checkpoint_is_wide: true,
+    ..V18
+};
 
 impl PgMajor {
     /// Every version, oldest first.

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod beside_wal;
+mod control_file;
 mod real_wal;
 mod wal;
 mod waldump;

@@ -8,7 +8,7 @@ use wal_format::{SegmentSize, TimelineId};
 
 use crate::waldump;
 
-fn majors() -> Vec<u32> {
+pub(crate) fn majors() -> Vec<u32> {
     let named = std::env::var("WAL_FORMAT_MAJORS").unwrap_or_else(|_| "15".to_owned());
     named.split_whitespace().map(|major| major.parse().unwrap()).collect()
 }
