@@ -107,6 +107,9 @@ impl fmt::Display for PythonLiteral {
             Self::Bool(true) => f.write_str("True"),
             Self::Bool(false) => f.write_str("False"),
             Self::Int(number) => write!(f, "{number}"),
+            // The word that Python prints is no literal; a number too large for a float reads back as infinity.
+            Self::Float(f64::INFINITY) => f.write_str("1e999"),
+            Self::Float(f64::NEG_INFINITY) => f.write_str("-1e999"),
             Self::Float(number) => f.write_str(&float_repr(*number)),
             Self::Str(text) => write_string(f, text),
             Self::List(items) => {
@@ -344,6 +347,13 @@ mod tests {
             ("é\u{a0}\u{2028}\u{7f}\u{1}", "'é\\xa0\\u2028\\x7f\\x01'"),
         ] {
             assert_eq!(PythonLiteral::from(text).to_string(), repr);
+        }
+    }
+
+    #[test]
+    fn numbers_beyond_all_floats_can_be_read_again() {
+        for text in ["1e999", "-1e999", "{'copy_time': 1e999}"] {
+            assert_eq!(PythonLiteral::parse(text).unwrap().to_string(), text);
         }
     }
 
