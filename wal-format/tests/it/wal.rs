@@ -2,7 +2,7 @@
 
 use wal_format::{Lsn, PageHeader, PgMajor, SegmentHeader, SegmentName, SegmentSize, SystemId, TimelineId};
 
-use crate::golden;
+use crate::{golden, waldump};
 
 #[test]
 fn the_first_segment_of_each_version_is_recognised() {
@@ -38,5 +38,26 @@ fn the_first_segment_of_a_new_timeline_begins_with_its_parents_pages() {
         let header = SegmentHeader::parse(&golden(&format!("{major}/ancestor_segment_header"))).unwrap();
         assert_eq!(header.timeline, TimelineId::FIRST);
         assert_eq!(header.check(&name, None, SegmentSize::DEFAULT), Ok(()));
+    }
+}
+
+#[test]
+fn segments_of_each_version_are_read_as_pg_waldump_reads_them() {
+    for major in [13, 15, 16, 17, 18, 19] {
+        let judged = waldump::parse(&String::from_utf8(golden(&format!("{major}/segment.waldump"))).unwrap());
+        let kinds = [
+            "RESTORE_POINT",
+            "COMMIT ",
+            "ABORT ",
+            "PREPARE",
+            "COMMIT_PREPARED",
+            "TRUNCATE ",
+            "SWITCH",
+            "CHECKPOINT_ONLINE",
+        ];
+        for kind in kinds {
+            assert!(waldump::count(&judged, kind) > 0, "no {kind} of {major}");
+        }
+        waldump::compare(&waldump::read_segment(&golden(&format!("{major}/segment")), TimelineId::FIRST), &judged);
     }
 }

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use test_support::{CommandExt as _, pg_tool};
 use wal_format::{
-    BlockReference, Fork, Item, List, Lsn, Payload, Record, RecordReader, RelFileLocator, RowChangeKind, SegmentName,
-    SegmentNumber, SegmentSize, Source, TimelineId, Timestamp, TransactionEnd,
+    BlockReference, Fork, Item, List, Lsn, Payload, Record, RecordReader, RelFileLocator, RowChangeKind, SegmentHeader,
+    SegmentName, SegmentNumber, SegmentSize, Source, TimelineId, Timestamp, TransactionEnd,
 };
 
 /// What both say about a record in numbers.
@@ -41,11 +41,16 @@ pub(crate) fn judge(major: u32, dir: &Path, first: SegmentName, size: SegmentSiz
     command.args(["-t", &first.timeline.to_string(), "-s", &first.start(size).unwrap().to_string()]);
     // It fails where WAL ends.
     let finished = command.finish();
-    let judged: Vec<_> = finished.stdout.lines().map(parse_line).collect();
+    let judged = parse(&finished.stdout);
     assert!(!judged.is_empty(), "{command:?}: {}", finished.stderr);
     // Shown where a test fails.
     println!("{} records up to {}; {}", judged.len(), last(&judged), finished.stderr.trim());
     judged
+}
+
+/// The lines that pg_waldump printed.
+pub(crate) fn parse(text: &str) -> Vec<Judged> {
+    text.lines().map(parse_line).collect()
 }
 
 /// `rmgr: Heap  len (rec/tot):  54/  150, tx:  739, lsn: 0/014E1A88, prev 0/014E1A50, desc: INSERT off 1`
@@ -98,6 +103,22 @@ pub(crate) fn read(dir: &Path, first: SegmentName, size: SegmentSize, last: Lsn)
         }
         number = number.next();
     }
+}
+
+/// The records of one segment whose pages of zeros at the end may be missing, as we see them.
+pub(crate) fn read_segment(bytes: &[u8], timeline: TimelineId) -> Vec<Read> {
+    let header = SegmentHeader::parse(bytes).unwrap();
+    let mut reader = RecordReader::new(header.page_address, timeline, header.segment_size, Source::Complete);
+    let zeros = vec![0; header.segment_size.bytes() as usize - bytes.len()];
+    let mut records = Vec::new();
+    for mut part in [bytes, &zeros] {
+        while let Some(item) = reader.next(&mut part).unwrap() {
+            let Item::Record(record) = item else { panic!("{item:?}") };
+            records.push(describe(&record));
+        }
+    }
+    reader.finish().unwrap();
+    records
 }
 
 /// Compares the two, record by record.
