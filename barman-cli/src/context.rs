@@ -1,6 +1,7 @@
 //! What every command gets: the configuration, the way to speak, and the edges of the process as values.
 
 use crate::error::CommandError;
+use crate::exit_code;
 use crate::output::Output;
 use barman_catalog::LocalZone;
 use barman_config::{Channel, Configuration, ServerConfig, Warning};
@@ -240,6 +241,12 @@ async fn cancel_on_signal(cancel: Cancel) {
         _ = terminate.recv() => {}
     }
     cancel.cancel();
+    // Whoever asks twice does not want to wait for good order: everything on disk can cope with that (invariant 7).
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    std::process::exit(exit_code::FAILURE.into());
 }
 
 fn unknown_server(name: &str) -> CommandError {

@@ -56,6 +56,10 @@ fn explain(error: &Error) -> CommandError {
             CommandError::new(format!("WAL file '{name}' not found in server '{server}'{}", ssh_client()))
                 .hinted("`barman get-wal --peek` lists what is there")
         }
+        Error::WalMissing { reason, .. } => {
+            CommandError::new(format!("This backup has been marked as FAILED due to the following reason: {reason}"))
+                .hinted("the segment is not on its way either: take another backup")
+        }
         Error::EncodedWal { .. } => plain.hinted("`get-wal` of Barman 3.19 can read it"),
         Error::CheckBackup(barman_catalog::CheckBackupError::Failed { .. }) => {
             CommandError::new("The validity of a failed backup cannot be checked").hinted("take another backup")

@@ -3,7 +3,7 @@
 use crate::{Error, Server};
 use barman_catalog::{IngestEvent, IngestOptions, Lock, NoHooks, WalSource};
 use barman_config::Command;
-use barman_storage::Cancel;
+use barman_storage::{Cancel, LockFile};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 use wal_format::{Timestamp, WalFileName};
@@ -23,6 +23,91 @@ impl Server {
         self.refuse_unsupported(Command::ArchiveWal)?;
         self.catalog().create_directories()?;
         let _lock = self.lock("archive-wal", Lock::ArchiveWal)?;
+        self.ingest_all(now, cancel, events)
+    }
+
+    /// Does the same, but waits while another archiver is at work.
+    ///
+    /// # Errors
+    /// As [`archive_wal`](Self::archive_wal); the other archiver only if it takes very long.
+    pub(crate) fn archive_wal_in_turn(
+        &self,
+        now: Timestamp,
+        cancel: &Cancel,
+        events: &mut dyn FnMut(IngestEvent<'_>),
+    ) -> Result<(), Error> {
+        self.refuse_unsupported(Command::ArchiveWal)?;
+        self.catalog().create_directories()?;
+        let _lock = self.wait_for_archive_lock(cancel)?;
+        self.ingest_all(now, cancel, events)
+    }
+
+    /// Archives until the file `name` is in the archive.
+    ///
+    /// # Errors
+    /// `timeout` passed, the wait was cancelled, or archiving failed.
+    pub async fn wait_for_wal(
+        &self,
+        name: &WalFileName,
+        timeout: Option<Duration>,
+        clock: &dyn Fn() -> Timestamp,
+        cancel: &Cancel,
+        events: &mut dyn FnMut(IngestEvent<'_>),
+    ) -> Result<(), Error> {
+        let mut is_archived = || Ok(self.catalog().find_archived(name)?.map(drop));
+        self.archive_until(&mut is_archived, name, timeout, clock, cancel, events).await
+    }
+
+    /// Archives again and again until `found` finds something, and returns that. `name` is what is waited for.
+    pub(crate) async fn archive_until<T>(
+        &self,
+        found: &mut dyn FnMut() -> Result<Option<T>, Error>,
+        name: &WalFileName,
+        timeout: Option<Duration>,
+        clock: &dyn Fn() -> Timestamp,
+        cancel: &Cancel,
+        events: &mut dyn FnMut(IngestEvent<'_>),
+    ) -> Result<T, Error> {
+        const POLL: Duration = Duration::from_millis(100);
+        let started = Instant::now();
+        loop {
+            self.archive_wal_in_turn(clock(), cancel, events)?;
+            if let Some(found) = found()? {
+                return Ok(found);
+            }
+            if let Some(timeout) = timeout.filter(|timeout| started.elapsed() >= *timeout) {
+                return Err(Error::WalTimeout { name: *name, seconds: timeout.as_secs() });
+            }
+            cancel.check()?;
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until no other archiver is at work: each would do right, but their reports would tell of files that vanish.
+    ///
+    /// # Errors
+    /// The other one does not come to an end, or the wait was cancelled.
+    pub(crate) fn wait_for_archive_lock(&self, cancel: &Cancel) -> Result<LockFile, Error> {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        const POLL: Duration = Duration::from_millis(20);
+        let started = Instant::now();
+        loop {
+            match self.lock("archive-wal", Lock::ArchiveWal) {
+                Err(Error::Busy { .. }) if started.elapsed() < PATIENCE => {
+                    cancel.check()?;
+                    std::thread::sleep(POLL);
+                }
+                locked => return locked,
+            }
+        }
+    }
+
+    fn ingest_all(
+        &self,
+        now: Timestamp,
+        cancel: &Cancel,
+        events: &mut dyn FnMut(IngestEvent<'_>),
+    ) -> Result<(), Error> {
         let config = self.config();
         let ways = [
             (config.streaming_archiver, WalSource::Streaming, config.streaming_archiver_batch_size),
@@ -36,48 +121,5 @@ impl Server {
             }
         }
         Ok(())
-    }
-
-    /// Archives what has arrived, unless another process is doing so at this moment.
-    ///
-    /// # Errors
-    /// As [`archive_wal`](Self::archive_wal), but for the other archiver.
-    pub(crate) fn archive_wal_unless_busy(
-        &self,
-        now: Timestamp,
-        cancel: &Cancel,
-        events: &mut dyn FnMut(IngestEvent<'_>),
-    ) -> Result<(), Error> {
-        match self.archive_wal(now, cancel, events) {
-            Err(Error::Busy { .. }) => Ok(()),
-            archived => archived,
-        }
-    }
-
-    /// Archives again and again until the file `name` is in the archive.
-    ///
-    /// # Errors
-    /// `timeout` passed, the wait was cancelled, or archiving failed.
-    pub async fn wait_for_wal(
-        &self,
-        name: &WalFileName,
-        timeout: Option<Duration>,
-        clock: &dyn Fn() -> Timestamp,
-        cancel: &Cancel,
-        events: &mut dyn FnMut(IngestEvent<'_>),
-    ) -> Result<(), Error> {
-        const POLL: Duration = Duration::from_millis(100);
-        let started = Instant::now();
-        loop {
-            self.archive_wal_unless_busy(clock(), cancel, events)?;
-            if self.catalog().find_archived(name)?.is_some() {
-                return Ok(());
-            }
-            if let Some(timeout) = timeout.filter(|timeout| started.elapsed() >= *timeout) {
-                return Err(Error::WalTimeout { name: name.to_string(), seconds: timeout.as_secs() });
-            }
-            cancel.check()?;
-            tokio::time::sleep(POLL).await;
-        }
     }
 }

@@ -31,19 +31,18 @@ impl Server {
         events: &Events<'_>,
     ) -> Result<BackupInfo, Error> {
         self.refuse_unsupported(Command::Backup)?;
-        self.check_ready_for_backup(request, clock()).await?;
+        Self::unless_cancelled(cancel, self.check_ready_for_backup(request, clock())).await?;
         self.catalog().create_directories()?;
         let lock = self.lock("backup", Lock::Backup)?;
         self.fail_interrupted_backups()?;
-        let mut info = self.begin_record(request, clock()).await?;
+        let mut info = Self::unless_cancelled(cancel, self.begin_record(request, clock())).await?;
         let outcome = Taking { server: self, request, clock, cancel }.run(&mut info, events).await;
         if let Err(error) = &outcome {
             self.record_failure(&mut info, error)?;
         }
         drop(lock);
         outcome?;
-        self.archive_end_of_backup(request, &info, clock, cancel, events).await?;
-        Ok(self.catalog().check_backup(&info.backup_id)?)
+        self.archive_end_of_backup(request, &info, clock, cancel, events).await
     }
 
     async fn check_ready_for_backup(&self, request: &BackupRequest, now: Timestamp) -> Result<(), Error> {
@@ -73,7 +72,8 @@ impl Server {
         Ok(self.catalog().save(info)?)
     }
 
-    /// Archives what the backup needs, as far as it has arrived or the caller wants to wait.
+    /// Archives what the backup needs, as far as it has arrived or the caller wants to wait, and returns the record with
+    /// the status that follows from it.
     async fn archive_end_of_backup(
         &self,
         request: &BackupRequest,
@@ -81,14 +81,16 @@ impl Server {
         clock: &dyn Fn() -> Timestamp,
         cancel: &Cancel,
         events: &Events<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<BackupInfo, Error> {
+        let id = &info.backup_id;
+        let mut archived = |event: IngestEvent<'_>| events(BackupEvent::Archive(&event));
         let (Wait::For(timeout), Some(end)) = (request.wait, info.end_wal) else {
-            let mut archived = |event: IngestEvent<'_>| events(BackupEvent::Archive(&event));
-            return self.archive_wal_unless_busy(clock(), cancel, &mut archived);
+            self.archive_wal_in_turn(clock(), cancel, &mut archived)?;
+            return self.check_backup(id);
         };
         let segment = WalFileName::Segment(end);
         events(BackupEvent::WaitingForWal { segment, timeout });
-        let mut archived = |event: IngestEvent<'_>| events(BackupEvent::Archive(&event));
-        self.wait_for_wal(&segment, timeout, clock, cancel, &mut archived).await
+        let mut when_done = || Ok(Some(self.check_backup(id)?).filter(|info| info.status == Status::Done));
+        self.archive_until(&mut when_done, &segment, timeout, clock, cancel, &mut archived).await
     }
 }

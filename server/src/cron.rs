@@ -2,6 +2,7 @@
 
 use crate::{Error, Server};
 use barman_catalog::{BackupId, Lock, Status};
+use barman_config::Command;
 
 /// A process to start in the background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,18 +27,36 @@ impl Task {
     }
 }
 
+/// What is due for a server.
+#[derive(Debug, Default)]
+pub struct Maintenance {
+    /// What is due and not being done already, WAL first.
+    pub tasks: Vec<Task>,
+    /// What went wrong on the way. It keeps nothing else from being done: WAL must go on arriving whatever else is broken.
+    pub problems: Vec<Error>,
+}
+
 impl Server {
-    /// Returns what is due and not being done already, and finishes what a killed process left behind.
+    /// Returns what is due, and finishes what a killed process left behind.
     ///
     /// # Errors
-    /// The catalog cannot be read, or another `cron` is at work on this server.
-    pub fn maintenance(&self) -> Result<Vec<Task>, Error> {
-        let _lock = self.lock("cron", Lock::Cron)?;
-        self.catalog().create_directories()?;
-        // While a backup runs, what looks interrupted is that backup.
-        if let Ok(_lock) = self.catalog().lock(Lock::Backup) {
-            self.fail_interrupted_backups()?;
+    /// The server is of a kind that is not built, or another `cron` is at work on it.
+    pub fn maintenance(&self) -> Result<Maintenance, Error> {
+        if self.config().passive {
+            // Its WAL comes from another Barman host: a receiver here would take that host's place at the slot.
+            self.refuse_unsupported(Command::Cron)?;
         }
+        let _lock = self.lock("cron", Lock::Cron)?;
+        let mut due = Maintenance::default();
+        due.add(self.wal_tasks());
+        due.add(self.stop_unwanted_receiver().map(|()| Vec::new()));
+        due.add(self.fail_interrupted_backups_unless_busy().map(|()| Vec::new()));
+        due.add(self.waiting_backups());
+        due.problems.extend(self.refuse_unsupported(Command::Cron).err());
+        Ok(due)
+    }
+
+    fn wal_tasks(&self) -> Result<Vec<Task>, Error> {
         let mut tasks = Vec::new();
         if self.is_idle(Lock::ArchiveWal)? {
             tasks.push(Task::ArchiveWal);
@@ -45,16 +64,48 @@ impl Server {
         if self.config().streaming_archiver && self.is_idle(Lock::ReceiveWal)? {
             tasks.push(Task::ReceiveWal);
         }
-        if !self.config().streaming_archiver && !self.is_idle(Lock::ReceiveWal)? {
-            self.stop_receive_wal()?;
+        Ok(tasks)
+    }
+
+    /// Ends a receiver that the configuration no longer wants. One that ends by itself meanwhile is as good.
+    fn stop_unwanted_receiver(&self) -> Result<(), Error> {
+        if self.config().streaming_archiver {
+            return Ok(());
         }
-        let backups = self.catalog().backups()?;
-        let waiting = backups.iter().filter(|info| info.status == Status::WaitingForWals);
-        tasks.extend(waiting.map(|info| Task::CheckBackup(info.backup_id)));
+        match self.stop_receive_wal() {
+            Err(Error::NotRunning { .. }) => Ok(()),
+            stopped => stopped.map(drop),
+        }
+    }
+
+    /// While a backup runs, what looks interrupted is that backup.
+    fn fail_interrupted_backups_unless_busy(&self) -> Result<(), Error> {
+        match self.catalog().lock(Lock::Backup) {
+            Ok(_lock) => self.fail_interrupted_backups(),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn waiting_backups(&self) -> Result<Vec<Task>, Error> {
+        let mut tasks = Vec::new();
+        for info in self.catalog().backups()? {
+            if info.status == Status::WaitingForWals && self.is_idle(Lock::BackupId(info.backup_id))? {
+                tasks.push(Task::CheckBackup(info.backup_id));
+            }
+        }
         Ok(tasks)
     }
 
     fn is_idle(&self, lock: Lock) -> Result<bool, Error> {
         Ok(self.catalog().lock_holder(lock)?.is_none())
+    }
+}
+
+impl Maintenance {
+    fn add(&mut self, found: Result<Vec<Task>, Error>) {
+        match found {
+            Ok(tasks) => self.tasks.extend(tasks),
+            Err(error) => self.problems.push(error),
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! What can go wrong between a command and the crates that carry it out.
 
+use barman_catalog::BackupId;
+use wal_format::WalFileName;
+
 /// Why an operation on a server failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -128,7 +131,7 @@ pub enum Error {
     #[error("WAL file '{name}' not found in server '{server}'")]
     WalNotFound {
         /// The file.
-        name: String,
+        name: WalFileName,
         /// The server.
         server: String,
     },
@@ -136,9 +139,17 @@ pub enum Error {
     #[error("the WAL file {name} has not been received in {seconds} seconds")]
     WalTimeout {
         /// The file.
-        name: String,
+        name: WalFileName,
         /// How long was waited.
         seconds: u64,
+    },
+    /// WAL that a backup needs is not in the archive, although later WAL is: the backup cannot be restored.
+    #[error("backup {id} has been marked as FAILED: {reason}")]
+    WalMissing {
+        /// The backup.
+        id: BackupId,
+        /// What its record says.
+        reason: String,
     },
     /// A backup's status could not be brought up to date.
     #[error(transparent)]
@@ -150,7 +161,7 @@ pub enum Error {
     #[error("WAL file '{name}' is stored in a form that is not built yet: {}", encoding.compression().unwrap_or("gpg"))]
     EncodedWal {
         /// The file.
-        name: String,
+        name: WalFileName,
         /// How it is wrapped.
         encoding: barman_catalog::Encoding,
     },

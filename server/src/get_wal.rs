@@ -13,11 +13,10 @@ impl Server {
     pub fn get_wal(&self, name: &WalFileName, partial: Partial) -> Result<ArchivedSegment, Error> {
         self.refuse_unsupported(Command::GetWal)?;
         let found = self.catalog().find_wal(name, partial)?;
-        let found =
-            found.ok_or_else(|| Error::WalNotFound { name: name.to_string(), server: self.name().to_owned() })?;
+        let found = found.ok_or_else(|| Error::WalNotFound { name: *name, server: self.name().to_owned() })?;
         match found.encoding {
             Encoding::Plain => Ok(found),
-            encoding => Err(Error::EncodedWal { name: name.to_string(), encoding }),
+            encoding => Err(Error::EncodedWal { name: *name, encoding }),
         }
     }
 
@@ -25,8 +24,9 @@ impl Server {
     /// follow it without a gap.
     ///
     /// # Errors
-    /// The catalog cannot be read.
+    /// The catalog cannot be read, or an option is set that is not built.
     pub fn peek_wal(&self, name: &WalFileName, limit: usize, partial: Partial) -> Result<Vec<WalFileName>, Error> {
+        self.refuse_unsupported(Command::GetWal)?;
         let newest = self.catalog().backups()?.pop();
         let size = newest.map_or(SegmentSize::DEFAULT, |info| info.xlog_segment_size);
         Ok(self.catalog().peek_wal(name, limit, partial, size)?)

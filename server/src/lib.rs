@@ -28,6 +28,7 @@
 mod archive_wal;
 mod backup;
 mod check;
+mod check_backup;
 mod cron;
 mod error;
 mod get_wal;
@@ -40,7 +41,7 @@ mod server;
 
 pub use backup::{BackupEvent, BackupRequest, Events, Wait, WalPosition};
 pub use check::{CheckReport, CheckResult};
-pub use cron::Task;
+pub use cron::{Maintenance, Task};
 pub use error::{Error, one_line};
 pub use listing::{BackupDetail, BackupSummary};
 pub use postgres::WalSwitch;

@@ -4,6 +4,7 @@ use crate::{Error, Server};
 use barman_catalog::{
     BackupId, BackupInfo, BackupType, CopyStats, Keep, Status, WalStats, next_backup, previous_backup,
 };
+use barman_config::Command;
 use barman_retention::{Candidate, State, Status as Verdict, verdicts};
 use std::collections::BTreeMap;
 use wal_format::{SegmentName, TimelineId, Timestamp};
@@ -23,7 +24,7 @@ impl BackupSummary {
     /// Returns its size and that of the WAL that it needs, in bytes.
     #[must_use]
     pub fn size_with_wal(&self) -> u64 {
-        self.info.size.unwrap_or(0) + self.wal.wal_size
+        self.info.size.unwrap_or(0).saturating_add(self.wal.wal_size)
     }
 
     /// Returns the verdict where a list mentions it: that a backup is valid goes without saying.
@@ -118,6 +119,7 @@ impl Server {
     /// # Errors
     /// The catalog cannot be read, or an option asks for another way to read it.
     pub fn list_backups(&self, now: Timestamp) -> Result<Vec<BackupSummary>, Error> {
+        self.refuse_unsupported(Command::Show)?;
         let backups = self.catalog().backups()?;
         let mut wal = self.catalog().wal_stats(&backups)?;
         let retention = self.retention(&backups, now)?;
@@ -132,8 +134,9 @@ impl Server {
     /// Returns everything about one backup.
     ///
     /// # Errors
-    /// There is no such backup, or the catalog cannot be read.
+    /// There is no such backup, the catalog cannot be read, or an option asks for another way to read it.
     pub fn show_backup(&self, id: &BackupId, now: Timestamp) -> Result<BackupDetail, Error> {
+        self.refuse_unsupported(Command::Show)?;
         let backups = self.catalog().backups()?;
         let info = self.catalog().backup(id)?;
         let mut wal = self.catalog().wal_stats(&backups)?;

@@ -254,7 +254,11 @@ impl Postgres {
         Ok(files.map(str::to_owned).collect())
     }
 
-    async fn tablespaces(&mut self) -> Result<Vec<Tablespace>, Error> {
+    /// Returns the tablespaces that have a location of their own.
+    ///
+    /// # Errors
+    /// The query failed.
+    pub(crate) async fn tablespaces(&mut self) -> Result<Vec<Tablespace>, Error> {
         const QUERY: &str = "SELECT spcname, oid, pg_tablespace_location(oid) FROM pg_tablespace \
                              WHERE pg_tablespace_location(oid) != '' ORDER BY oid";
         self.rows(QUERY).await?.iter().map(|row| tablespace(row)).collect()

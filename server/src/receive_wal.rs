@@ -32,12 +32,11 @@ impl Server {
         }
         self.catalog().create_directories()?;
         let _lock = self.lock("receive-wal", Lock::ReceiveWal)?;
-        let system = self.identify_wal_system().await?.system_id;
-        self.check_identity(system)?;
-        self.create_slot_if_wanted().await?;
+        let system = Self::unless_cancelled(cancel, self.prepare_to_receive()).await?;
         let streaming = self.catalog().streaming_dir()?;
         let options = self.receiver_options(system)?;
-        let archiver = Archiver::start(self.clone(), clock, cancel.clone());
+        let connection = self.wal_stream_connection()?;
+        let archiver = Archiver::start(self.clone(), system, clock);
         let report = |event: &ReceiverEvent<'_>| {
             match event {
                 ReceiverEvent::SegmentFinished { segment } => archiver.archive(WalFileName::Segment(*segment)),
@@ -46,8 +45,18 @@ impl Server {
             }
             events(event);
         };
-        barman_backup::receive(&self.wal_stream_connection()?, &streaming, &options, cancel, &report).await?;
+        let received = barman_backup::receive(&connection, &streaming, &options, cancel, &report).await;
+        archiver.finish().await;
+        received?;
         Ok(())
+    }
+
+    /// Makes sure that it is the right cluster, and that there is a slot where the configuration wants one made.
+    async fn prepare_to_receive(&self) -> Result<SystemId, Error> {
+        let system = self.identify_wal_system().await?.system_id;
+        self.check_identity(system)?;
+        self.create_slot_if_wanted().await?;
+        Ok(system)
     }
 
     fn receiver_options(&self, system: SystemId) -> Result<ReceiverOptions, Error> {
@@ -63,6 +72,7 @@ impl Server {
     /// # Errors
     /// No slot is named, the server cannot be reached, or the slot exists.
     pub async fn create_slot(&self) -> Result<String, Error> {
+        self.refuse_unsupported(Command::ReceiveWal)?;
         let name = self.slot_name()?;
         self.replication_client().await?.create_physical_slot(name, true).await?;
         Ok(name.to_owned())
@@ -73,6 +83,7 @@ impl Server {
     /// # Errors
     /// No slot is named, the server cannot be reached, or the slot is missing or in use.
     pub async fn drop_slot(&self) -> Result<String, Error> {
+        self.refuse_unsupported(Command::ReceiveWal)?;
         let name = self.slot_name()?;
         self.replication_client().await?.drop_slot(name, false).await?;
         Ok(name.to_owned())
@@ -111,9 +122,9 @@ impl Server {
         let holder = || self.catalog().lock_holder(Lock::ReceiveWal);
         let pid = holder()?.ok_or_else(|| self.not_running())?;
         self.interrupt(pid)?;
-        let deadline = Instant::now() + PATIENCE;
+        let started = Instant::now();
         while holder()?.is_some() {
-            if Instant::now() > deadline {
+            if started.elapsed() > PATIENCE {
                 return Err(Error::DoesNotStop { task: "receive-wal", pid });
             }
             std::thread::sleep(POLL);

@@ -4,9 +4,10 @@ use crate::Error;
 use crate::postgres::{Postgres, WalSwitch};
 use barman_catalog::{Catalog, Identity, LocalZone, Lock, LockError, ServerLayout};
 use barman_config::{Command, Conninfo, GlobalConfig, ServerConfig};
-use barman_storage::LockFile;
+use barman_storage::{Cancel, Cancelled, LockFile};
 use replication_client::{Client, Config, Environment, Mode, SystemIdentity};
 use std::path::Path;
+use std::time::Duration;
 use wal_format::SystemId;
 
 /// One server of the configuration, ready to be worked on. Nothing is opened or connected before it is needed.
@@ -62,8 +63,9 @@ impl Server {
     /// Closes the current WAL segment, after a checkpoint if `checkpoint` asks for one.
     ///
     /// # Errors
-    /// The server cannot be reached, or the role may not switch.
+    /// The server cannot be reached, the role may not switch, or an option is set that is not built.
     pub async fn switch_wal(&self, checkpoint: bool) -> Result<WalSwitch, Error> {
+        self.refuse_unsupported(Command::SwitchWal)?;
         self.connect().await?.switch_wal(checkpoint).await
     }
 
@@ -109,6 +111,24 @@ impl Server {
         })?;
         config.set_application_name(application);
         Ok(config)
+    }
+
+    /// Waits for `work`, but no longer than until `cancel` is set: a server that does not answer must not keep a process
+    /// alive that was told to end.
+    pub(crate) async fn unless_cancelled<T>(
+        cancel: &Cancel,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        const POLL: Duration = Duration::from_millis(100);
+        let cancelled = async {
+            while !cancel.is_cancelled() {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = cancelled => Err(Error::Cancelled(Cancelled)),
+        }
     }
 
     /// Whether any part of the configuration needs a replication connection.

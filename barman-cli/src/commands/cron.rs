@@ -25,22 +25,25 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
 
 fn maintain(context: &Context, name: &str, arguments: &Arguments) -> Result<(), CommandError> {
     let server = context.server(name)?;
-    let tasks = match server.maintenance() {
+    let due = match server.maintenance() {
         Err(Error::Busy { .. }) => {
             let running =
                 format!("Another cron process is already running on server {name}. Skipping to the next server");
             context.output.info(&running);
             return Ok(());
         }
-        tasks => tasks?,
+        due => due?,
     };
-    for task in &tasks {
+    for task in &due.tasks {
         announce(context, name, task);
         let command = command_line(context, name, task);
         detached::spawn(&command, arguments.keep_descriptors)
             .map_err(|error| CommandError::new(format!("cannot start {}: {error}", task.command())))?;
     }
-    Ok(server.refuse_unsupported(barman_config::Command::Cron)?)
+    for problem in due.problems {
+        CommandError::from(problem).report(&context.output);
+    }
+    Ok(())
 }
 
 fn announce(context: &Context, name: &str, task: &Task) {

@@ -33,12 +33,20 @@ fn killed_receivers_leave_no_gap() {
 #[test]
 fn killed_archivers_lose_and_tear_nothing() {
     let (scene, kept) = archiving_scene();
-    scene.succeed(&["receive-wal", "--create-slot", "main"]);
-    let mut receiver = start(&scene, &["receive-wal", "main"]);
-    scene.wait_until_streaming();
+    scene.configure(&scene.server, &[("archiver", "on"), ("streaming_archiver", "off")]);
+    scene.run(&["check", "--check-timeout", "1", "main"]);
+    let incoming = scene.home.path().join("main/incoming");
+    OsUser::of_servers().own_tree(&incoming);
+    let (kept_at, incoming) = (kept.path().display(), incoming.display());
+    let deliver = format!("cp %p {kept_at}/%f && cp %p {incoming}/.%f.tmp && mv {incoming}/.%f.tmp {incoming}/%f");
+    scene.server.psql(&format!("alter system set archive_command = '{deliver}'"));
+    scene.server.psql("select pg_reload_conf()");
     let load = under_load(&scene);
     for _ in 0..rounds() {
-        std::thread::sleep(Duration::from_millis(300));
+        // Some segments to work on, so that the archiver is killed in the middle of one.
+        for _ in 0..5 {
+            scene.server.switch_wal();
+        }
         let mut archiver = start(&scene, &["archive-wal", "main"]);
         kill_within(&mut archiver, Duration::from_millis(60));
         assert_archived_files_are_whole(&scene, kept.path());
@@ -46,12 +54,12 @@ fn killed_archivers_lose_and_tear_nothing() {
     load.stop();
     scene.archive_everything();
     assert_archive_equals(&scene, kept.path());
-    stop(&mut receiver);
 }
 
 #[test]
 fn killed_backups_end_as_failed_and_the_next_one_completes() {
-    let scene = Scene::streaming();
+    let (scene, kept) = archiving_scene();
+    scene.start_streaming();
     scene.server.psql("create table t as select generate_series(1, 100) as row");
     let load = under_load(&scene);
     for round in 1..=rounds() {
@@ -65,6 +73,8 @@ fn killed_backups_end_as_failed_and_the_next_one_completes() {
     load.stop();
     let after: Vec<String> = statuses(&scene);
     assert!(after.iter().all(|status| status == "DONE" || status == "FAILED"), "{after:?}");
+    scene.archive_everything();
+    assert_archive_equals(&scene, kept.path());
     let data = scene.restore("latest", &[]);
     let mut server = Postgres::builder().start_existing(&data);
     server.wait_until_recovered();
@@ -96,12 +106,6 @@ fn kill_within(process: &mut Child, longest: Duration) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("the clock is past 1970");
     std::thread::sleep(longest.mul_f64(f64::from(now.subsec_micros() % 1000) / 1000.0));
     process.kill().expect("a child can be killed");
-    process.wait().expect("a child can be waited for");
-}
-
-fn stop(process: &mut Child) {
-    let pid = rustix::process::Pid::from_child(process);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a child can be signalled");
     process.wait().expect("a child can be waited for");
 }
 

@@ -11,3 +11,4 @@ mod output;
 mod recovery;
 mod reference_barman;
 mod scene;
+mod terminal;

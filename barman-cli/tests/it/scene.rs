@@ -81,9 +81,11 @@ impl Scene {
         parent.join(taken.to_string())
     }
 
-    /// Returns our program on this home.
+    /// Returns our program on this home. It finds no other program: it needs neither PostgreSQL's nor anybody else's.
     pub(crate) fn command(&self) -> Command {
-        ours().command(&self.home)
+        let mut command = ours().command(&self.home);
+        command.env("PATH", "/nonexistent");
+        command
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Finished {

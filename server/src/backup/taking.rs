@@ -6,7 +6,7 @@ use super::request::BackupRequest;
 use crate::postgres::{ClusterFacts, Postgres};
 use crate::{Error, Server, one_line};
 use barman_backup::{BaseBackupEvent, BaseBackupOptions, BaseBackupResult};
-use barman_catalog::{BackupId, BackupInfo, BackupTime, CopyStats, Identity, Status};
+use barman_catalog::{BackupId, BackupInfo, BackupTime, CopyStats, Identity, Status, Tablespace};
 use barman_storage::Cancel;
 use replication_client::{Client, Mode};
 use std::time::{Duration, Instant};
@@ -25,8 +25,7 @@ impl Taking<'_> {
         let catalog = self.server.catalog();
         let id = info.backup_id;
         events(BackupEvent::Starting { id, destination: catalog.layout().backup_path(&id) });
-        let mut sql = self.server.connect().await?;
-        let facts = sql.cluster_facts().await?;
+        let (mut sql, facts) = Server::unless_cancelled(self.cancel, self.ask_for_facts()).await?;
         self.write_identity(info.systemid, facts.version_num)?;
         let start = self.record_start(info, &mut sql, &facts, events).await?;
 
@@ -35,6 +34,7 @@ impl Taking<'_> {
         let copy = self.copy_with_retries(info, events).await?;
         events(BackupEvent::CopyDone(started.elapsed()));
         record_copy(info, &copy, &facts, started.elapsed());
+        info.tablespaces = self.copied_tablespaces(&mut sql, &copy, &facts).await;
         info.end_time = Some(BackupTime::in_zone((self.clock)(), catalog.zone()));
         info.status = Status::WaitingForWals;
         // The data is durable by now, so the record may speak of it (invariant 3).
@@ -46,6 +46,12 @@ impl Taking<'_> {
         events(BackupEvent::EndPosition(WalPosition::at(copy.end, copy.timeline, facts.segment_size)));
         events(BackupEvent::Completed { start, elapsed: started.elapsed() });
         Ok(())
+    }
+
+    async fn ask_for_facts(&self) -> Result<(Postgres, ClusterFacts), Error> {
+        let mut sql = self.server.connect().await?;
+        let facts = sql.cluster_facts().await?;
+        Ok((sql, facts))
     }
 
     fn write_identity(&self, system_id: Option<SystemId>, version_num: u32) -> Result<(), Error> {
@@ -93,7 +99,11 @@ impl Taking<'_> {
             attempts_left -= 1;
             let after = self.request.retry_sleep;
             events(BackupEvent::Retrying { reason: one_line(&error), after });
-            tokio::time::sleep(after).await;
+            let pause = async {
+                tokio::time::sleep(after).await;
+                Ok(())
+            };
+            Server::unless_cancelled(self.cancel, pause).await?;
         }
     }
 
@@ -111,6 +121,26 @@ impl Taking<'_> {
         let create = move |oids: &[u32]| catalog.create_backup_data(&id, oids);
         let report = |event: &BaseBackupEvent| events(BackupEvent::Copy(event));
         Ok(barman_backup::run(client, &options, create, self.cancel, &report).await?)
+    }
+
+    /// Returns the tablespaces that were copied: one may have come or gone since the backup was asked for. SQL knows their
+    /// names; one that is gone again by now is called by its number.
+    async fn copied_tablespaces(
+        &self,
+        sql: &mut Postgres,
+        copy: &BaseBackupResult,
+        facts: &ClusterFacts,
+    ) -> Option<Vec<Tablespace>> {
+        let known = sql.tablespaces().await.unwrap_or_default();
+        let name = |oid: u32| {
+            let found = known.iter().chain(&facts.tablespaces).find(|tablespace| tablespace.oid == oid);
+            found.map_or_else(|| oid.to_string(), |tablespace| tablespace.name.clone())
+        };
+        let copied = copy.tablespaces.iter().filter_map(|copied| {
+            let (oid, location) = (copied.oid?, copied.location.clone()?);
+            Some(Tablespace { name: name(oid), oid, location })
+        });
+        Some(copied.collect::<Vec<_>>()).filter(|copied| !copied.is_empty())
     }
 
     /// Without an older backup nothing can use older WAL. The backup is good by now, whatever becomes of this.

@@ -53,8 +53,8 @@ async fn wait_for_a_segment(
         return false;
     }
     let patience = timeout.map_or(Duration::from_secs(10), |timeout| timeout / 3);
-    let deadline = Instant::now() + patience;
-    while Instant::now() < deadline {
+    let started = Instant::now();
+    while started.elapsed() < patience {
         tokio::time::sleep(POLL).await;
         if archive_once(server, now) {
             return true;

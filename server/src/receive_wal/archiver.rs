@@ -1,83 +1,107 @@
 //! Archives what the receiver completes, at once: the next `cron` may be a minute away.
 
 use crate::{Error, Server, one_line};
-use barman_catalog::{IngestOptions, Lock, NoHooks, WalSource};
+use barman_catalog::{IngestEvent, IngestOptions, NoHooks, WalSource};
 use barman_config::Command;
-use barman_storage::{Cancel, LockFile};
+use barman_storage::Cancel;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-use wal_format::{Timestamp, WalFileName};
+use wal_format::{SystemId, Timestamp, WalFileName};
 
-/// A thread that archives segments and history files in the order in which they are completed.
+/// A thread that archives what is complete in `streaming/`, in the order of the WAL, whenever something is added.
 ///
-/// It is a convenience: what it cannot archive stays in `streaming/`, where `archive-wal` finds it.
+/// It is a convenience: what it cannot archive stays in `streaming/`, where its next turn or `archive-wal` finds it.
 pub(super) struct Archiver {
-    /// `None` once the thread has been told to end.
-    files: Option<Sender<WalFileName>>,
-    thread: Option<JoinHandle<()>>,
+    files: Sender<WalFileName>,
+    thread: JoinHandle<()>,
+    /// Ends the thread early: what it has not done, somebody else will.
+    end: Cancel,
 }
 
 impl Archiver {
-    pub(super) fn start(server: Server, clock: fn() -> Timestamp, cancel: Cancel) -> Self {
+    /// Starts the thread. All WAL must be of cluster `system`.
+    pub(super) fn start(server: Server, system: SystemId, clock: fn() -> Timestamp) -> Self {
         let (files, completed) = channel();
-        let thread = std::thread::spawn(move || archive_all(&server, &completed, clock, &cancel));
-        Self { files: Some(files), thread: Some(thread) }
+        let end = Cancel::new();
+        let turns = Turns { server, system, clock, end: end.clone() };
+        let thread = std::thread::spawn(move || turns.run(&completed));
+        Self { files, thread, end }
     }
 
-    /// Leaves a file to the thread. This never waits: the receiver's own task calls it.
+    /// Tells the thread that a file is complete. This never waits: the receiver's own task calls it.
     pub(super) fn archive(&self, file: WalFileName) {
-        // The thread ends only after the sender is gone.
-        let _ = self.files.as_ref().map(|files| files.send(file));
+        // The thread ends only after the sender is gone, or with a panic that has been reported.
+        let _ = self.files.send(file);
+    }
+
+    /// Ends the thread: the file under way is archived or left as it was, never half.
+    pub(super) async fn finish(self) {
+        self.end.cancel();
+        drop(self.files);
+        let thread = self.thread;
+        // A panic there was reported by the panic itself.
+        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     }
 }
 
-impl Drop for Archiver {
-    /// Waits for the file under way: the process may end next, and must not do so in the middle of one.
-    fn drop(&mut self) {
-        self.files = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic there was reported by the panic itself.
-            let _ = thread.join();
-        }
-    }
+/// What the thread works with.
+struct Turns {
+    server: Server,
+    system: SystemId,
+    clock: fn() -> Timestamp,
+    end: Cancel,
 }
 
-fn archive_all(server: &Server, completed: &Receiver<WalFileName>, clock: fn() -> Timestamp, cancel: &Cancel) {
-    for file in completed {
-        if cancel.is_cancelled() {
-            return;
-        }
-        if let Err(error) = archive(server, file, clock(), cancel) {
-            tracing::warn!(target: "barman.wal_archiver", "{file} is left to archive-wal: {}", one_line(&error));
-        }
-    }
-}
-
-fn archive(server: &Server, file: WalFileName, now: Timestamp, cancel: &Cancel) -> Result<(), Error> {
-    server.refuse_unsupported(Command::ArchiveWal)?;
-    let _lock = wait_for_lock(server, cancel)?;
-    let options = IngestOptions { batch_size: None, system_id: None, now, hooks: &NoHooks, cancel };
-    if server.catalog().find_archived(&file)?.is_none() {
-        server.catalog().ingest_file(WalSource::Streaming, file, &options, &mut |_| {})?;
-        tracing::info!(target: "barman.wal_archiver", "archived {file} from streaming");
-    }
-    Ok(())
-}
-
-/// Waits a little for another archiver: both would do the same, but the log of one of them would tell of files that
-/// vanished under it.
-fn wait_for_lock(server: &Server, cancel: &Cancel) -> Result<LockFile, Error> {
-    const PATIENCE: Duration = Duration::from_secs(30);
-    const POLL: Duration = Duration::from_millis(20);
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match server.lock("archive-wal", Lock::ArchiveWal) {
-            Err(Error::Busy { .. }) if Instant::now() < deadline => {
-                cancel.check()?;
-                std::thread::sleep(POLL);
+impl Turns {
+    fn run(&self, completed: &Receiver<WalFileName>) {
+        for file in completed {
+            if self.end.is_cancelled() {
+                return;
             }
-            locked => return locked,
+            if let Err(error) = self.archive_up_to(file) {
+                tracing::warn!(target: "barman.wal_archiver", "{file} is left to archive-wal: {}", one_line(&error));
+            }
         }
+    }
+
+    /// Archives everything that is complete, what an earlier receiver left included, and `file` last. The order matters:
+    /// whoever finds a segment in the archive takes it that those before it are there as well.
+    fn archive_up_to(&self, file: WalFileName) -> Result<(), Error> {
+        self.server.refuse_unsupported(Command::ArchiveWal)?;
+        let _lock = self.server.wait_for_archive_lock(&self.end)?;
+        let options = IngestOptions {
+            batch_size: None,
+            system_id: Some(self.system),
+            now: (self.clock)(),
+            hooks: &NoHooks,
+            cancel: &self.end,
+        };
+        let catalog = self.server.catalog();
+        catalog.ingest(WalSource::Streaming, &options, &mut |event| log(&event))?;
+        // Without a `.partial` behind it, a run over the directory leaves the newest segment: nobody but the receiver can
+        // know that it is complete.
+        if catalog.find_archived(&file)?.is_none() {
+            catalog.ingest_file(WalSource::Streaming, file, &options, &mut |event| log(&event))?;
+        }
+        Ok(())
+    }
+}
+
+fn log(event: &IngestEvent<'_>) {
+    match event {
+        IngestEvent::Archived(entry) => {
+            tracing::info!(target: "barman.wal_archiver", "archived {} from streaming", entry.name);
+        }
+        IngestEvent::Unverified(name, reason) => {
+            tracing::warn!(target: "barman.wal_archiver", "{name} is archived unverified: {}", one_line(*reason));
+        }
+        IngestEvent::Refused { name, moved_to, reason } => {
+            let moved_to = moved_to.as_path().display();
+            tracing::error!(target: "barman.wal_archiver", "{name} moved to errors/{moved_to}: {}", one_line(*reason));
+        }
+        IngestEvent::Unknown(names) => {
+            tracing::warn!(target: "barman.wal_archiver", "moved to errors/, not WAL: {names:?}");
+        }
+        _ => {}
     }
 }
