@@ -31,6 +31,31 @@ fn killed_receivers_leave_no_gap() {
 }
 
 #[test]
+fn what_a_killed_receiver_left_is_archived_before_what_comes_after() {
+    let scene = Scene::of(Postgres::builder().initdb_option("--wal-segsize=1"));
+    scene.succeed(&["receive-wal", "--create-slot", "main"]);
+    let streamed = |name: &str| scene.home.path().join("main/streaming").join(name);
+    let lock = std::fs::File::create(scene.home.path().join(".main-archive-wal.lock")).expect("the home is ours");
+    lock.lock().expect("nobody archives yet");
+    let mut receiver = start(&scene, &["receive-wal", "main"]);
+    scene.wait_until_streaming();
+    let left = scene.server.switch_wal();
+    wait_until("the segment is complete", || streamed(&left).exists());
+    receiver.kill().expect("a child can be killed");
+    receiver.wait().expect("a child can be waited for");
+    drop(lock);
+
+    let mut receiver = start(&scene, &["receive-wal", "main"]);
+    scene.wait_until_streaming();
+    let next = scene.server.switch_wal();
+    wait_until("the next segment is archived", || listed_segments(&scene).contains(&next));
+    let listed = listed_segments(&scene);
+    assert!(listed.contains(&left) && listed.is_sorted(), "{left} before {next}: {listed:?}");
+    receiver.kill().expect("a child can be killed");
+    receiver.wait().expect("a child can be waited for");
+}
+
+#[test]
 fn killed_archivers_lose_and_tear_nothing() {
     let (scene, kept) = archiving_scene();
     scene.configure(&scene.server, &[("archiver", "on"), ("streaming_archiver", "off")]);

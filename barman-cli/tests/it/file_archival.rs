@@ -73,3 +73,35 @@ fn delivering() -> Scene {
     wait_until("the first segment is delivered", || incoming.join(&first).exists());
     scene
 }
+
+#[test]
+fn a_backup_whose_wal_is_lost_is_failed_and_the_command_says_so() {
+    let scene = delivering();
+    scene.server.psql("create table t ()");
+    let incoming = scene.home.path().join("main/incoming");
+    scene.succeed(&["archive-wal", "main"]);
+    scene.succeed(&["backup", "main"]);
+    let begin = field(&scene.succeed(&["show-backup", "main", "latest"]), "Begin WAL");
+    scene.server.switch_wal();
+    let last = scene.server.switch_wal();
+    wait_until("the last segment is delivered", || incoming.join(&last).exists());
+    // Lost on its way, together with what of it may be archived already.
+    let _ = std::fs::remove_file(incoming.join(&begin));
+    let _ = std::fs::remove_file(scene.home.path().join("main/wals").join(&begin[..16]).join(&begin));
+    let index = scene.home.path().join("main/wals/main-xlog.db");
+    let lines = std::fs::read_to_string(&index).expect("there is an index");
+    let lines: String =
+        lines.lines().filter(|line| !line.starts_with(&begin)).map(|line| format!("{line}\n")).collect();
+    std::fs::write(&index, lines).expect("the index is ours");
+    scene.succeed(&["archive-wal", "main"]);
+
+    let check = scene.run(&["check-backup", "main", "latest"]);
+    let lost = format!("At least one WAL file is missing. The first missing WAL file is {begin}");
+    assert_eq!((check.code, check.stderr.contains(&lost)), (Some(1), true), "{check:?}");
+    assert!(scene.succeed(&["list-backups", "main"]).ends_with("FAILED\n"));
+}
+
+fn field(text: &str, label: &str) -> String {
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(label)).expect("the field is shown");
+    line.trim_start_matches([' ', ':']).to_owned()
+}
