@@ -34,7 +34,8 @@
 //! - WAL: [`PageHeader`] and [`SegmentHeader`], the [`Pages`] of a segment, and `RecordReader`, which finds each [`Record`]
 //!   in them; its [`Contents`] are references to blocks and data of its [`ResourceManager`], and its [`Payload`] is what it
 //!   means.
-//! - Files beside it: [`TimelineHistory`] and [`TimelineTree`], [`BackupLabel`], [`TablespaceMap`], `Manifest`, `ControlFile`.
+//! - Files beside it: [`TimelineHistory`] and [`TimelineTree`], [`BackupLabel`], [`TablespaceMap`], `Manifest`, `ControlFile`, and
+//!   for incremental backups `WalSummary` and `IncrementalHeader`.
 //! - Data pages: [`DataPageHeader`] and [`data_page_checksum`].
 //! - Checksums: `crc32c` and `Crc32c`, and `Hasher` for what a manifest lists.
 //!
@@ -69,6 +70,8 @@ mod file_name;
 #[cfg(feature = "std")]
 mod hex;
 mod history;
+#[cfg(feature = "std")]
+mod incremental;
 mod lsn;
 #[cfg(feature = "std")]
 mod manifest;
@@ -106,6 +109,8 @@ pub use data_page::{DataPageHeader, data_page_checksum};
 pub use file_checksum::{Checksum, ChecksumAlgorithm, Hasher, UnknownAlgorithm};
 pub use file_name::{ImpossibleSegmentName, SegmentName, WalFileName};
 pub use history::{HistoryEntry, TimelineHistory};
+#[cfg(feature = "std")]
+pub use incremental::{IncrementalHeader, WalSummary, WalSummaryEntry, WalSummaryError, WalSummaryName};
 pub use lsn::Lsn;
 #[cfg(feature = "std")]
 pub use manifest::{Manifest, ManifestError, ManifestFile, ManifestVersion, WalRange};

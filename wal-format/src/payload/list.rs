@@ -48,7 +48,7 @@ impl<'a, T: Element> List<'a, T> {
     }
 
     /// Reads an array of `count` elements.
-    pub(super) fn parse(count: u32) -> impl nom::Parser<&'a [u8], Output = Self, Error = Mismatch<'a>> {
+    pub(crate) fn parse(count: u32) -> impl nom::Parser<&'a [u8], Output = Self, Error = Mismatch<'a>> {
         let len = usize::try_from(count).ok().and_then(|count| count.checked_mul(T::LEN));
         let bytes = take(len.unwrap_or(usize::MAX));
         expect("as many elements as announced", map(bytes, |bytes| Self { bytes, elements: PhantomData }))
@@ -85,6 +85,14 @@ impl<T: Element + fmt::Debug> fmt::Debug for List<'_, T> {
 /// Transactions and OIDs.
 impl Element for u32 {
     const LEN: usize = 4;
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        Some(Self::from_ne_bytes(*bytes.first_chunk()?))
+    }
+}
+
+impl Element for u16 {
+    const LEN: usize = 2;
 
     fn read(bytes: &[u8]) -> Option<Self> {
         Some(Self::from_ne_bytes(*bytes.first_chunk()?))
