@@ -243,7 +243,7 @@ fn port(settings: &Settings) -> Result<Option<u16>, ConninfoError> {
     let port = whole_number(settings, "port")?;
     let valid = port.map(|port| u16::try_from(port).ok().filter(|&port| port > 0));
     match valid {
-        Some(None) => Err(invalid(settings, "port", "a number from 1 to 65535")),
+        Some(None) => Err(ConninfoError::InvalidValue { option: "port", expected: "a number from 1 to 65535" }),
         valid => Ok(valid.flatten()),
     }
 }
@@ -251,7 +251,11 @@ fn port(settings: &Settings) -> Result<Option<u16>, ConninfoError> {
 /// Reads a number, with blanks around it, as `parse_int_param` does.
 fn whole_number(settings: &Settings, keyword: &'static str) -> Result<Option<i32>, ConninfoError> {
     let Some(value) = given(settings, keyword) else { return Ok(None) };
-    value.trim().parse().map(Some).map_err(|_| invalid(settings, keyword, "a whole number"))
+    value
+        .trim()
+        .parse()
+        .map(Some)
+        .map_err(|_| ConninfoError::InvalidValue { option: keyword, expected: "a whole number" })
 }
 
 fn parsed<T: FromStr>(
@@ -260,12 +264,7 @@ fn parsed<T: FromStr>(
     expected: &'static str,
 ) -> Result<Option<T>, ConninfoError> {
     let Some(value) = given(settings, keyword) else { return Ok(None) };
-    value.parse().map(Some).map_err(|_| invalid(settings, keyword, expected))
-}
-
-fn invalid(settings: &Settings, option: &'static str, expected: &'static str) -> ConninfoError {
-    let value = given(settings, option).unwrap_or_default().to_owned();
-    ConninfoError::InvalidValue { option, value, expected }
+    value.parse().map(Some).map_err(|_| ConninfoError::InvalidValue { option: keyword, expected })
 }
 
 /// As for libpq, zero and negative numbers wait without limit.

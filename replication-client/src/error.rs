@@ -294,7 +294,7 @@ impl ErrorKind {
 pub struct UnsupportedOption {
     /// The keyword, as libpq spells it.
     pub option: &'static str,
-    /// The value, or `***` where it is a secret.
+    /// The value, or `***` where it is a secret or may hold a piece of one.
     pub value: String,
 }
 

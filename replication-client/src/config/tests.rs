@@ -124,6 +124,30 @@ fn values_that_an_option_cannot_have_are_errors() {
 }
 
 #[test]
+fn what_is_refused_shows_no_piece_of_a_password() {
+    for conninfo in [
+        "port=5432password=geheim",
+        "port='5432 password=geheim'",
+        "port=5432,password=geheim",
+        "hostaddr=10.0.0.1password=geheim",
+        "connect_timeout=10password=geheim",
+        "sslmode=preferpassword=geheim",
+        "service=mainpassword=geheim",
+        "host=db1,db2passwd=geheim",
+        "requirepeer=postgrespassword=geheim",
+        // A slash that should have been encoded ends the password early and makes a port of it.
+        "postgresql://barman:geheim/x@db1",
+        "postgresql://barman:geheim,1/x@db1",
+    ] {
+        let shown = match Config::from_conninfo(conninfo, &environment()) {
+            Ok(config) => config.unsupported().iter().map(ToString::to_string).collect::<String>(),
+            Err(error) => format!("{error} {error:?}"),
+        };
+        assert!(!shown.is_empty() && !shown.contains("geheim"), "{conninfo}: {shown}");
+    }
+}
+
+#[test]
 fn without_a_user_anywhere_there_is_no_config() {
     assert_eq!(Config::from_conninfo("", &Environment::default()).unwrap_err(), ConninfoError::NoUser);
 }

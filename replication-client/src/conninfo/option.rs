@@ -49,12 +49,15 @@ impl ConninfoOption {
         if value.is_empty() || choices.values.contains(&value) {
             return Ok(());
         }
-        Err(ConninfoError::InvalidValue { option: self.keyword, value: value.to_owned(), expected: choices.words })
+        Err(ConninfoError::InvalidValue { option: self.keyword, expected: choices.words })
     }
 
-    /// Returns `value`, or stars where it is a secret.
+    /// Returns `value`, or stars where it is a secret or may hold one: a list of ports that are no numbers may be a
+    /// password with a stray comma, and an equals sign belongs to the next option, from which it was not kept apart.
     pub(crate) fn shown<'a>(&self, value: &'a str) -> &'a str {
-        if self.secret { "***" } else { value }
+        let is_list_of_numbers = |value: &str| value.bytes().all(|byte| byte.is_ascii_digit() || byte == b',');
+        let is_hidden = self.secret || value.contains('=') || self.keyword == "port" && !is_list_of_numbers(value);
+        if is_hidden { "***" } else { value }
     }
 
     const fn new(keyword: &'static str, variable: Option<&'static str>, support: Support) -> Self {

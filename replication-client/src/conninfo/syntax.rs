@@ -4,8 +4,8 @@ use nom::error::{ErrorKind, ParseError};
 
 /// A connection string, or an environment variable in its place, that cannot be used.
 ///
-/// Positions are bytes from the start of the string. Messages quote keywords, but never a value that could be part of
-/// a password.
+/// Positions are bytes from the start of the string. Neither a message nor a field has a value in it: where a blank or a
+/// quote was forgotten, any value may hold a piece of a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConninfoError {
@@ -32,12 +32,10 @@ pub enum ConninfoError {
         position: usize,
     },
     /// A value that its option cannot have.
-    #[error("invalid value {value:?} of connection option {option}: expected {expected}")]
+    #[error("invalid value of connection option {option}: expected {expected}")]
     InvalidValue {
         /// The keyword.
         option: &'static str,
-        /// The value.
-        value: String,
         /// What values it can have.
         expected: &'static str,
     },
