@@ -60,17 +60,18 @@ pub enum ReceiverEvent<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartReason {
-    /// It goes on where the streaming directory ends.
+    /// It goes on where the streaming directory ends, which is at least as far as the archive goes.
     StreamingDirectory,
     /// The server had left the timeline that was received before the point up to which it was: it goes on where the
-    /// server's history branches off. What was received beyond stays under its timeline's names.
+    /// server's history branches off, on the timeline that came next there. What was received beyond stays under its
+    /// timeline's names.
     Branch {
         /// The timeline that the server left.
         left: TimelineId,
         /// Where it did so.
         at: Lsn,
     },
-    /// The streaming directory is empty: it goes on after the newest archived segment.
+    /// The archive goes further than the streaming directory: it goes on after the newest archived segment.
     Archive,
     /// There is no WAL yet: the slot has kept WAL since then.
     Slot,

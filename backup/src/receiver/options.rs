@@ -12,7 +12,7 @@ pub struct ReceiverOptions {
     pub slot: Option<String>,
     /// The only cluster whose WAL is accepted; without it, any is.
     pub system: Option<SystemId>,
-    /// The newest segment in the archive: where to go on when the streaming directory is empty.
+    /// The newest segment in the archive: where to go on, unless the streaming directory reaches as far.
     pub newest_archived: Option<SegmentName>,
     /// Whether to sync and report as soon as WAL arrives, because commits wait for it (the receiver's
     /// `application_name` is in `synchronous_standby_names`).

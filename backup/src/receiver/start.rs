@@ -19,9 +19,10 @@ pub(super) struct StartPoint {
 
 /// Finds the place to go on from: the WAL that we have, else the WAL that the slot keeps, else the WAL of now.
 ///
-/// WAL that we have counts only as far as the server's history leads through it. A server that was restored and promoted
-/// may have left a timeline before the point up to which we received it; what lies beyond stays where it is, and receiving
-/// goes on where the server's own history branches off.
+/// Of the WAL that we have the furthest counts, in the streaming directory or in the archive, but only as far as the
+/// server's history leads through it. A server that was restored and promoted may have left a timeline before the point up
+/// to which we received it; what lies beyond stays where it is, and receiving goes on where the server's own history
+/// branches off.
 ///
 /// # Errors
 /// The streaming directory cannot be read, WAL in it has another segment size, or the slot does not exist.
@@ -46,7 +47,7 @@ pub(super) async fn find(
     Ok(StartPoint { timeline: server.timeline, position, reason: StartReason::ServerPosition })
 }
 
-/// Returns where the WAL that we have ends, the best place to go on from first.
+/// Returns where the WAL that we have ends: one place for each file in the streaming directory, and one for the archive.
 async fn received(dir: &Dir, options: &ReceiverOptions, size: SegmentSize) -> Result<Vec<StartPoint>, ReceiveError> {
     let dir = dir.clone();
     let ends = super::blocking(move || {
@@ -77,27 +78,47 @@ async fn server_history(
     history.map(Some).map_err(|source| ReceiveError::History { timeline, source })
 }
 
-/// Chooses among the ends of what we have.
+/// Chooses the furthest place on the way that the server's history took, and of equal ones the newest timeline's.
+///
+/// WAL of timelines that the server knows nothing of counts only where there is no other: the server then refuses in its
+/// own words.
 fn go_on(
     received: &[StartPoint],
     server: TimelineId,
     history: Option<&TimelineHistory>,
     size: SegmentSize,
 ) -> Option<StartPoint> {
-    let left_at = |timeline| history.and_then(|history| history.switch_lsn(timeline));
-    let leads_through = |point: &&StartPoint| {
-        point.timeline == server || left_at(point.timeline).is_some_and(|left| point.position <= left)
-    };
-    let best = received.first()?;
-    if let Some(point) = received.iter().find(leads_through) {
-        return Some(*point);
+    let furthest = |point: &StartPoint| (point.position, point.timeline);
+    // Backwards, because the last of equals is chosen: the streaming directory comes before the archive.
+    let on_the_way = received.iter().rev().filter_map(|point| lead_on(*point, server, history, size));
+    on_the_way.max_by_key(furthest).or_else(|| received.iter().rev().copied().max_by_key(furthest))
+}
+
+/// Returns where the server's history goes on from `point`: there, or, if the server left the timeline before, where it
+/// did so. `None` if the history does not know the timeline.
+fn lead_on(
+    point: StartPoint,
+    server: TimelineId,
+    history: Option<&TimelineHistory>,
+    size: SegmentSize,
+) -> Option<StartPoint> {
+    if point.timeline == server {
+        return Some(point);
     }
-    let Some((left, at)) = received.iter().find_map(|point| Some((point.timeline, left_at(point.timeline)?))) else {
-        // Not of this history at all: the server says so in its own words.
-        return Some(*best);
-    };
+    let (at, next) = left_for(history?, point.timeline)?;
+    if point.position <= at {
+        return Some(point);
+    }
     let position = SegmentNumber::containing(at, size).start(size);
-    Some(StartPoint { timeline: server, position, reason: StartReason::Branch { left, at } })
+    Some(StartPoint { timeline: next, position, reason: StartReason::Branch { left: point.timeline, at } })
+}
+
+/// Returns where a timeline was left, and for which one. That is not the server's own where there were more promotions
+/// since, and only that one has WAL there.
+fn left_for(history: &TimelineHistory, timeline: TimelineId) -> Option<(Lsn, TimelineId)> {
+    let mut entries = history.entries.iter().skip_while(|entry| entry.parent != timeline);
+    let left = entries.next()?;
+    Some((left.switch_lsn, entries.next().map_or(history.timeline, |entry| entry.parent)))
 }
 
 /// Returns what the slot keeps, if there is a slot and the server (15 and newer) can tell.
@@ -136,7 +157,10 @@ fn parse_segment_size(shown: &str) -> Option<SegmentSize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use StartReason::{Archive, StreamingDirectory};
 
     const MIB: u64 = 1 << 20;
 
@@ -144,14 +168,21 @@ mod tests {
         StartPoint { timeline: TimelineId::new(timeline).unwrap(), position: Lsn::new(segment * MIB), reason }
     }
 
+    fn choose(received: &[StartPoint], server: u32, history: &[u8]) -> Option<StartPoint> {
+        let server = TimelineId::new(server).unwrap();
+        let history = TimelineHistory::parse(server, history).unwrap();
+        go_on(received, server, Some(&history), SegmentSize::new(MIB).unwrap())
+    }
+
+    fn branch(left: u32, at: u64) -> StartReason {
+        StartReason::Branch { left: TimelineId::new(left).unwrap(), at: Lsn::new(at) }
+    }
+
     #[test]
     fn what_we_have_counts_as_far_as_the_servers_history_leads_through_it() {
-        use StartReason::{Archive, StreamingDirectory};
         // The server left timeline 1 within segment 10.
-        let history = TimelineHistory::parse(TimelineId::new(2).unwrap(), b"1\t0/A80000\tpromoted\n").unwrap();
-        let size = SegmentSize::new(MIB).unwrap();
-        let choose = |received: &[StartPoint]| go_on(received, TimelineId::new(2).unwrap(), Some(&history), size);
-        let branch = StartReason::Branch { left: TimelineId::FIRST, at: Lsn::new(0xA8_0000) };
+        let choose = |received: &[StartPoint]| choose(received, 2, b"1\t0/A80000\tpromoted\n");
+        let branch = branch(1, 0xA8_0000);
 
         assert_eq!(choose(&[]), None);
         // Behind the branch: the rest of the old timeline comes first.
@@ -165,6 +196,89 @@ mod tests {
         assert_eq!(choose(&archived), Some(point(2, 13, Archive)));
         // A timeline that the server knows nothing of is left for the server to refuse.
         assert_eq!(choose(&[point(7, 11, StreamingDirectory)]), Some(point(7, 11, StreamingDirectory)));
+        let unknown = [point(7, 11, StreamingDirectory), point(1, 3, Archive)];
+        assert_eq!(choose(&unknown), Some(point(1, 3, Archive)));
+    }
+
+    #[test]
+    fn a_branch_goes_on_with_the_timeline_that_the_old_one_was_left_for() {
+        // Timeline 1 was left for 2 within segment 10, and 2 for 3 within segment 20.
+        let choose = |received: &[StartPoint]| choose(received, 3, b"1\t0/A80000\t\n2\t0/1480000\t\n");
+        let (first, second) = (branch(1, 0xA8_0000), branch(2, 0x148_0000));
+
+        assert_eq!(choose(&[point(1, 25, StreamingDirectory)]), Some(point(2, 10, first)));
+        assert_eq!(choose(&[point(2, 25, StreamingDirectory)]), Some(point(3, 20, second)));
+        assert_eq!(choose(&[point(2, 15, StreamingDirectory)]), Some(point(2, 15, StreamingDirectory)));
+        // The furthest branch, whichever file comes first.
+        let both = [point(1, 30, StreamingDirectory), point(2, 25, StreamingDirectory)];
+        assert_eq!(choose(&both), Some(point(3, 20, second)));
+        let both = [point(2, 25, StreamingDirectory), point(1, 30, Archive)];
+        assert_eq!(choose(&both), Some(point(3, 20, second)));
+        // A branch is further than WAL before it.
+        let behind = [point(1, 12, StreamingDirectory), point(1, 4, Archive)];
+        assert_eq!(choose(&behind), Some(point(2, 10, first)));
+    }
+
+    #[test]
+    fn two_promotions_within_a_segment_are_both_followed() {
+        let received = [point(1, 11, StreamingDirectory)];
+        let chosen = choose(&received, 3, b"1\t0/A80000\t\n2\t0/A90000\t\n");
+        assert_eq!(chosen, Some(point(2, 10, branch(1, 0xA8_0000))));
+    }
+
+    #[test]
+    fn the_furthest_counts_wherever_it_is() {
+        let choose =
+            |received: &[StartPoint]| go_on(received, TimelineId::FIRST, None, SegmentSize::new(MIB).unwrap()).unwrap();
+        let (streamed, archived) =
+            (|segment| point(1, segment, StreamingDirectory), |segment| point(1, segment, Archive));
+        assert_eq!(choose(&[streamed(5), archived(9)]), archived(9));
+        assert_eq!(choose(&[streamed(9), archived(5)]), streamed(9));
+        assert_eq!(choose(&[streamed(5), streamed(7), archived(6)]), streamed(7));
+        assert_eq!(choose(&[streamed(9), archived(9)]), streamed(9));
+        // Of the same segment, the newest timeline.
+        let both = [point(1, 7, StreamingDirectory), point(2, 7, StreamingDirectory)];
+        let history = TimelineHistory::parse(TimelineId::new(2).unwrap(), b"1\t0/780000\t\n").unwrap();
+        let chosen = go_on(&both, TimelineId::new(2).unwrap(), Some(&history), SegmentSize::new(MIB).unwrap());
+        assert_eq!(chosen, Some(point(2, 7, StreamingDirectory)));
+    }
+
+    /// For each timeline in order, how many bytes of it the server wrote; and what was received of which timelines: how
+    /// many segments from the one it begins in, perhaps more than the server knows of.
+    fn any_past() -> impl Strategy<Value = (Vec<u64>, Vec<(usize, u64)>)> {
+        proptest::collection::vec(1..5 * MIB, 1..5).prop_flat_map(|lengths| {
+            let timelines = 0..lengths.len();
+            (Just(lengths), proptest::collection::vec((timelines, 0..8_u64), 1..6))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_server_has_the_wal_that_is_asked_for_and_none_is_skipped((lengths, held) in any_past()) {
+            // Timeline n + 1 lasts from ends[n] to ends[n + 1].
+            let ends: Vec<u64> = std::iter::once(0).chain(lengths.iter().scan(0, |end, length| {
+                *end += length;
+                Some(*end)
+            })).collect();
+            let text: String = (1..lengths.len()).map(|n| format!("{n}\t{}\t\n", Lsn::new(ends[n]))).collect();
+            let received: Vec<_> = held
+                .iter()
+                .map(|(n, segments)| point(*n as u32 + 1, ends[*n] / MIB + segments, StreamingDirectory))
+                .collect();
+            let chosen = choose(&received, lengths.len() as u32, text.as_bytes()).unwrap();
+
+            let n = chosen.timeline.get() as usize - 1;
+            let position = chosen.position.as_u64();
+            prop_assert!(ends[n] / MIB * MIB <= position);
+            prop_assert!(n + 1 == lengths.len() || position <= ends[n + 1]);
+            // As far as the server's own WAL goes, the furthest that was received is not behind that.
+            let reached = |(n, segments): &(usize, u64)| {
+                let end = (ends[*n] / MIB + segments) * MIB;
+                if n + 1 == lengths.len() { end } else { end.min(ends[n + 1] / MIB * MIB) }
+            };
+            let furthest = held.iter().map(reached).max().unwrap();
+            prop_assert_eq!(position, furthest);
+        }
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! What the streaming directory holds.
 
 use barman_storage::{Dir, Kind};
-use wal_format::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
+use wal_format::{Lsn, SegmentName, SegmentSize, TimelineId, WalFileName};
 
 use super::error::ReceiveError;
 use super::segment_file;
 
-/// Returns where the WAL in `dir` ends, which is where receiving can go on: one place for each file, the best first.
+/// Returns where the WAL in `dir` ends, which is where receiving can go on: one place for each file.
 ///
-/// As for pg_receivewal (`FindStreamingStart`), the furthest segment counts, and of the same segment the newest
-/// timeline's. After a complete segment comes the next one; a partial one is received again from its beginning, because
-/// nothing says how much of it arrived.
+/// As for pg_receivewal (`FindStreamingStart`), after a complete segment comes the next one; a partial one is received
+/// again from its beginning, because nothing says how much of it arrived.
 ///
 /// # Errors
 /// The directory cannot be read, or a name in it cannot occur with this segment size.
@@ -22,15 +21,13 @@ pub(super) fn ends(dir: &Dir, size: SegmentSize) -> Result<Vec<(TimelineId, Lsn)
             WalFileName::Partial(segment) => (segment, false),
             WalFileName::BackupLabel { .. } | WalFileName::History(_) => continue,
         };
+        // One that was cut short elsewhere is no end: it is received again.
         if !complete || has_size(dir, segment, size)? {
-            found.push((segment.number(size)?, segment.timeline, complete));
+            let number = segment.number(size)?;
+            found.push((segment.timeline, if complete { number.end(size) } else { number.start(size) }));
         }
     }
-    found.sort_unstable_by(|a, b| b.cmp(a));
-    let end = |(number, timeline, complete): (SegmentNumber, _, _)| {
-        (timeline, if complete { number.end(size) } else { number.start(size) })
-    };
-    Ok(found.into_iter().map(end).collect())
+    Ok(found)
 }
 
 /// A segment that was cut short elsewhere counts as absent, and is received again.
@@ -66,34 +63,33 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// Where a directory with these files, the complete segments of their full size, ends.
-    fn end_of(names: &[&str]) -> Option<(u32, u64)> {
+    /// Where a directory with these files, the complete segments of their full size, ends: timelines and segments.
+    fn ends_of(names: &[&str]) -> Vec<(u32, u64)> {
         let root = tempfile::tempdir().unwrap();
         let dir = Dir::open(root.path()).unwrap();
         for name in names {
             let mut file = dir.create_file(&RelativePath::new(name).unwrap(), 0o600).unwrap();
             file.truncate(MIB).unwrap();
         }
-        let ends = ends(&dir, SegmentSize::new(MIB).unwrap()).unwrap();
-        ends.first().map(|(timeline, lsn)| (timeline.get(), lsn.as_u64() / MIB))
+        let ends = ends(&dir, SegmentSize::new(MIB).unwrap()).unwrap().into_iter();
+        let mut ends: Vec<_> = ends.map(|(timeline, lsn)| (timeline.get(), lsn.as_u64() / MIB)).collect();
+        ends.sort_unstable();
+        ends
     }
 
     #[test]
-    fn it_ends_after_the_furthest_segment_or_at_the_beginning_of_its_partial_file() {
+    fn it_ends_after_each_complete_segment_and_at_the_beginning_of_each_partial_file() {
         for (names, expected) in [
-            (&[][..], None),
-            (&["00000002.history", "backup_label", "000000010000000000000009.partial.tmp"], None),
-            (&["000000010000000000000002"], Some((1, 3))),
-            (&["000000010000000000000002.partial"], Some((1, 2))),
-            (&["000000010000000000000002", "000000010000000000000003.partial"], Some((1, 3))),
-            // Both: the complete one counts.
-            (&["000000010000000000000002", "000000010000000000000002.partial"], Some((1, 3))),
-            // The newest timeline of the furthest segment, wherever it sorts.
-            (&["000000010000000000000007.partial", "000000020000000000000007.partial"], Some((2, 7))),
-            (&["000000010000000000000008.partial", "000000020000000000000007.partial"], Some((1, 8))),
-            (&["000000010000000000000FFF"], Some((1, 4096))),
+            (&[][..], &[][..]),
+            (&["00000002.history", "backup_label", "000000010000000000000009.partial.tmp"], &[]),
+            (&["000000010000000000000002"], &[(1, 3)]),
+            (&["000000010000000000000002.partial"], &[(1, 2)]),
+            (&["000000010000000000000002", "000000010000000000000003.partial"], &[(1, 3), (1, 3)]),
+            (&["000000010000000000000002", "000000010000000000000002.partial"], &[(1, 2), (1, 3)]),
+            (&["000000010000000000000008.partial", "000000020000000000000007.partial"], &[(1, 8), (2, 7)]),
+            (&["000000010000000000000FFF"], &[(1, 4096)]),
         ] {
-            assert_eq!(end_of(names), expected, "{names:?}");
+            assert_eq!(ends_of(names), expected, "{names:?}");
         }
     }
 
