@@ -20,6 +20,7 @@ const MODE: u32 = 0o600;
 pub(super) struct SegmentFile {
     dir: Dir,
     segment: SegmentName,
+    size: SegmentSize,
     file: OutFile,
     entry: DirectoryEntry,
 }
@@ -48,6 +49,9 @@ impl SegmentFile {
         size: SegmentSize,
         system: SystemId,
     ) -> Result<Self, ReceiveError> {
+        if is_cut_short(dir, segment, size)? {
+            refuse_foreign(dir, &segment_path(segment), system)?;
+        }
         let path = partial_path(segment);
         let Some(found) = dir.stat(&path)? else {
             return Self::create(dir, segment, size, DirectoryEntry::Unsynced);
@@ -58,7 +62,7 @@ impl SegmentFile {
         refuse_foreign(dir, &path, system)?;
         let mut file = dir.edit_file(&path)?;
         file.allocate(size.bytes())?;
-        Ok(Self { dir: dir.clone(), segment, file, entry: DirectoryEntry::Unsynced })
+        Ok(Self { dir: dir.clone(), segment, size, file, entry: DirectoryEntry::Unsynced })
     }
 
     /// Creates a new file beside the partial file of `segment`, of which a sync failed.
@@ -106,11 +110,18 @@ impl SegmentFile {
 
     /// Makes the complete segment durable under its final name.
     ///
+    /// A file that was cut short gives the name up, but only now: what it holds may have been reported as flushed.
+    ///
     /// # Errors
     /// As [`sync`](Self::sync), or another file has that name.
     pub(super) fn finish(mut self) -> Result<(), ReceiveError> {
-        if self.entry == DirectoryEntry::Replacement {
+        let cut_short = is_cut_short(&self.dir, self.segment, self.size)?;
+        if cut_short || self.entry == DirectoryEntry::Replacement {
             self.sync()?;
+        }
+        if cut_short {
+            tracing::warn!(segment = %self.segment, "replacing a segment that was cut short");
+            self.dir.remove_file(&segment_path(self.segment))?;
         }
         // Syncs the file before it gets the name, and then the directory, with which no earlier name needs a sync.
         let renamed = self.dir.rename_new(&partial_path(self.segment), &self.dir, &segment_path(self.segment));
@@ -135,7 +146,7 @@ impl SegmentFile {
             let _ = dir.remove_file(&path);
             return Err(error.into());
         }
-        Ok(Self { dir: dir.clone(), segment, file, entry })
+        Ok(Self { dir: dir.clone(), segment, size, file, entry })
     }
 }
 
@@ -143,12 +154,25 @@ impl SegmentFile {
 ///
 /// # Errors
 /// The directory cannot be read or changed.
-pub(super) fn settle_replacement(dir: &Dir, segment: SegmentName) -> Result<(), ReceiveError> {
-    if dir.stat(&partial_path(segment))?.is_some() || dir.stat(&segment_path(segment))?.is_some() {
+pub(super) fn settle_replacement(dir: &Dir, segment: SegmentName, size: SegmentSize) -> Result<(), ReceiveError> {
+    if dir.stat(&partial_path(segment))?.is_some() || is_complete(dir, segment, size)? {
         Ok(dir.remove_file(&replacement_path(segment))?)
     } else {
         put_in_place(dir, segment)
     }
+}
+
+/// Returns whether the segment has its final name and its full size.
+///
+/// # Errors
+/// The directory cannot be read.
+pub(super) fn is_complete(dir: &Dir, segment: SegmentName, size: SegmentSize) -> Result<bool, ReceiveError> {
+    Ok(dir.stat(&segment_path(segment))?.is_some_and(|stat| stat.size == size.bytes()))
+}
+
+/// Returns whether the segment has its final name and lacks its end, by whoever's doing: it is to be received again.
+fn is_cut_short(dir: &Dir, segment: SegmentName, size: SegmentSize) -> Result<bool, ReceiveError> {
+    Ok(dir.stat(&segment_path(segment))?.is_some_and(|stat| stat.size < size.bytes()))
 }
 
 /// Gives the replacement its name. A crash in between leaves the replacement alone, complete and synced, for

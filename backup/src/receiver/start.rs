@@ -51,7 +51,7 @@ pub(super) async fn find(
 async fn received(dir: &Dir, options: &ReceiverOptions, size: SegmentSize) -> Result<Vec<StartPoint>, ReceiveError> {
     let dir = dir.clone();
     let ends = super::blocking(move || {
-        streaming_directory::settle(&dir)?;
+        streaming_directory::settle(&dir, size)?;
         streaming_directory::ends(&dir, size)
     });
     let streamed = |(timeline, position)| StartPoint { timeline, position, reason: StartReason::StreamingDirectory };

@@ -1,7 +1,7 @@
 //! What the streaming directory holds.
 
 use barman_storage::{Dir, Kind};
-use wal_format::{Lsn, SegmentName, SegmentSize, TimelineId, WalFileName};
+use wal_format::{Lsn, SegmentSize, TimelineId, WalFileName};
 
 use super::error::ReceiveError;
 use super::segment_file;
@@ -22,7 +22,7 @@ pub(super) fn ends(dir: &Dir, size: SegmentSize) -> Result<Vec<(TimelineId, Lsn)
             WalFileName::BackupLabel { .. } | WalFileName::History(_) => continue,
         };
         // One that was cut short elsewhere is no end: it is received again.
-        if !complete || has_size(dir, segment, size)? {
+        if !complete || segment_file::is_complete(dir, segment, size)? {
             let number = segment.number(size)?;
             found.push((segment.timeline, if complete { number.end(size) } else { number.start(size) }));
         }
@@ -30,24 +30,20 @@ pub(super) fn ends(dir: &Dir, size: SegmentSize) -> Result<Vec<(TimelineId, Lsn)
     Ok(found)
 }
 
-/// A segment that was cut short elsewhere counts as absent, and is received again.
-fn has_size(dir: &Dir, segment: SegmentName, size: SegmentSize) -> Result<bool, ReceiveError> {
-    let stat = dir.stat(&segment_file::segment_path(segment))?;
-    Ok(stat.is_some_and(|stat| stat.size == size.bytes()))
-}
-
 /// Brings the directory into the state that a run cut short was about to reach.
+///
+/// It needs no sync for a name that an earlier run was killed before syncing: the first WAL to be reported comes after a
+/// sync of the directory, because its own file needs that.
 ///
 /// # Errors
 /// The directory cannot be read or changed.
-pub(super) fn settle(dir: &Dir) -> Result<(), ReceiveError> {
+pub(super) fn settle(dir: &Dir, size: SegmentSize) -> Result<(), ReceiveError> {
     for entry in dir.entries()? {
         if let Some(segment) = segment_file::replaced_segment(&entry.name) {
-            segment_file::settle_replacement(dir, segment)?;
+            segment_file::settle_replacement(dir, segment, size)?;
         }
     }
-    // A name that an earlier run was killed before syncing is about to be built upon.
-    Ok(dir.sync()?)
+    Ok(())
 }
 
 fn wal_files(dir: &Dir) -> Result<impl Iterator<Item = WalFileName>, ReceiveError> {

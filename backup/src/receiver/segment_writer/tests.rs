@@ -1,5 +1,6 @@
 //! The writer under power failures, failed syncs and restarts, with 1 MiB segments.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use barman_storage::testing::{Recorder, Survivors};
@@ -44,7 +45,10 @@ struct Ground {
 
 impl Ground {
     fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
+        Self::below(tempfile::tempdir().unwrap())
+    }
+
+    fn below(root: tempfile::TempDir) -> Self {
         let recorder = Recorder::start(root.path());
         let dir = Dir::open(root.path()).unwrap();
         Self { _root: root, dir, recorder, flushed: Vec::new(), finished: Vec::new() }
@@ -100,8 +104,9 @@ fn readable(survivors: &Survivors, from: u64, to: u64) -> bool {
         let whole = survivors.file(&name);
         let partial = || survivors.file(format!("{name}.partial"));
         let replacement = || survivors.file(format!("{name}.partial.tmp"));
-        let bytes = whole.or_else(partial).or_else(replacement);
-        bytes.and_then(|bytes| bytes.get(..(end - segment) as usize)) == Some(&wal(segment, end)[..])
+        // Two of them where one is cut short and about to be replaced by the other.
+        let wanted = wal(segment, end);
+        [whole, partial(), replacement()].into_iter().flatten().any(|bytes| bytes.starts_with(&wanted))
     })
 }
 
@@ -189,21 +194,106 @@ fn a_failed_sync_at_the_end_of_a_segment_is_repaired_whichever_it_is() {
 #[test]
 fn a_replacement_that_a_crash_left_behind_is_settled() {
     let segment = name(2 * MIB);
+    let full = MIB as usize;
     for (present, settled) in [
         // Only the replacement is left: it was complete, and the old file had just been removed.
-        (vec![".partial.tmp"], ".partial"),
+        (&[(".partial.tmp", full)][..], &[".partial"][..]),
         // The old file is still there, so the replacement may not have reached as far.
-        (vec![".partial.tmp", ".partial"], ".partial"),
-        (vec![".partial.tmp", ""], ""),
+        (&[(".partial.tmp", full), (".partial", full)], &[".partial"]),
+        (&[(".partial.tmp", full), ("", full)], &[""]),
+        // One that is cut short is no reason to give up the replacement.
+        (&[(".partial.tmp", full), ("", full - 1)], &["", ".partial"]),
     ] {
         let root = tempfile::tempdir().unwrap();
         let dir = Dir::open(root.path()).unwrap();
-        for suffix in &present {
-            dir.replace(&RelativePath::new(format!("{segment}{suffix}")).unwrap(), 0o600, suffix.as_bytes()).unwrap();
+        for (suffix, length) in present {
+            let path = RelativePath::new(format!("{segment}{suffix}")).unwrap();
+            dir.replace(&path, 0o600, &vec![1; *length]).unwrap();
         }
-        streaming_directory::settle(&dir).unwrap();
+        streaming_directory::settle(&dir, start_at(0).size).unwrap();
         let names: Vec<_> = dir.entries().unwrap().into_iter().map(|entry| entry.name).collect();
-        assert_eq!(names, [format!("{segment}{settled}").as_str()]);
+        let expected: Vec<_> = settled.iter().map(|suffix| OsString::from(format!("{segment}{suffix}"))).collect();
+        assert_eq!(names, expected);
+    }
+}
+
+#[test]
+fn a_name_that_an_earlier_run_could_not_sync_is_durable_before_anything_later_is_reported() {
+    let syncs = {
+        let mut ground = Ground::new();
+        let mut writer = ground.writer(2 * MIB);
+        ground.write(&mut writer, 3 * MIB, MIB).unwrap();
+        ground.recorder.recording().syncs()
+    };
+    let mut ground = Ground::new();
+    let mut writer = ground.writer(2 * MIB);
+    // The last one, of the directory, when the segment has its name already.
+    ground.recorder.fail_at(*syncs.last().unwrap(), EIO);
+    ground.write(&mut writer, 3 * MIB, MIB).unwrap_err();
+    drop(writer);
+
+    let size = start_at(0).size;
+    streaming_directory::settle(&ground.dir, size).unwrap();
+    let ends = streaming_directory::ends(&ground.dir, size).unwrap();
+    assert_eq!(ends, [(TimelineId::FIRST, Lsn::new(3 * MIB))]);
+    let mut again = ground.writer(3 * MIB);
+    ground.write(&mut again, 3 * MIB + 100_000, 100_000).unwrap();
+    ground.sync(&mut again).unwrap();
+    assert_eq!(ground.flushed.last().map(|(_, lsn)| *lsn), Some(3 * MIB + 100_000));
+    ground.assert_safe(2 * MIB);
+}
+
+#[test]
+fn a_segment_that_was_cut_short_gives_way_to_the_complete_one_and_not_before() {
+    for partial_exists in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let write_file = |name: String, length: u64| {
+            std::fs::write(root.path().join(name), wal(2 * MIB, 2 * MIB + length)).unwrap();
+        };
+        write_file(name(2 * MIB), 300_000);
+        if partial_exists {
+            write_file(format!("{}.partial", name(2 * MIB)), 100_000);
+        }
+        let mut ground = Ground::below(root);
+        // It may have been reported by whoever received it.
+        ground.flushed.push((0, 2 * MIB + 300_000));
+        let mut writer = ground.writer(2 * MIB);
+        ground.write(&mut writer, 2 * MIB + 500_000, 100_000).unwrap();
+        ground.sync(&mut writer).unwrap();
+        ground.write(&mut writer, 3 * MIB, 100_000).unwrap();
+
+        assert_eq!(ground.finished.len(), 1);
+        let left: Vec<_> = ground.dir.entries().unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(left, [name(2 * MIB).as_str()]);
+        assert!(read(ground.dir.path(), &name(2 * MIB)) == wal(2 * MIB, 3 * MIB));
+        ground.assert_safe(2 * MIB);
+    }
+}
+
+#[test]
+fn one_that_was_cut_short_stays_if_the_complete_one_cannot_be_synced() {
+    let cut_short = |root: &Path| std::fs::write(root.join(name(2 * MIB)), wal(2 * MIB, 2 * MIB + 300_000)).unwrap();
+    let syncs = {
+        let root = tempfile::tempdir().unwrap();
+        cut_short(root.path());
+        let mut ground = Ground::below(root);
+        let mut writer = ground.writer(2 * MIB);
+        ground.write(&mut writer, 3 * MIB, MIB).unwrap();
+        ground.recorder.recording().syncs()
+    };
+    for sync in syncs {
+        let root = tempfile::tempdir().unwrap();
+        cut_short(root.path());
+        let mut ground = Ground::below(root);
+        ground.flushed.push((0, 2 * MIB + 300_000));
+        let mut writer = ground.writer(2 * MIB);
+        ground.recorder.fail_at(sync, EIO);
+        let error = ground.write(&mut writer, 3 * MIB, MIB).unwrap_err();
+        assert!(matches!(error, ReceiveError::Sync { .. }), "{error:?}");
+        let mut again = SegmentWriter::replacing(ground.dir.clone(), start_at(2 * MIB), Lsn::new(3 * MIB));
+        ground.write(&mut again, 3 * MIB, MIB).unwrap();
+        assert_eq!(ground.finished.len(), 1);
+        ground.assert_safe(2 * MIB);
     }
 }
 
@@ -248,13 +338,17 @@ fn wal_of_another_cluster_is_not_written_over() {
     header.extend(4711_u64.to_ne_bytes());
     header.extend((MIB as u32).to_ne_bytes());
     header.extend(8192_u32.to_ne_bytes());
-    ground.dir.replace(&partial, 0o600, &header).unwrap();
-    let error = ground.writer(2 * MIB).write(Lsn::new(2 * MIB), b"begin").unwrap_err();
-    let foreign = |error: &ReceiveError| match error {
-        ReceiveError::ForeignSystem { expected, found } => Some((*expected, *found)),
-        _ => None,
-    };
-    assert_eq!(foreign(&error), Some((SystemId::new(4711), SYSTEM)), "{error:?}");
+    // A partial file, and one that was cut short.
+    for path in [partial, RelativePath::new(name(2 * MIB)).unwrap()] {
+        ground.dir.replace(&path, 0o600, &header).unwrap();
+        let error = ground.writer(2 * MIB).write(Lsn::new(2 * MIB), b"begin").unwrap_err();
+        let foreign = |error: &ReceiveError| match error {
+            ReceiveError::ForeignSystem { expected, found } => Some((*expected, *found)),
+            _ => None,
+        };
+        assert_eq!(foreign(&error), Some((SystemId::new(4711), SYSTEM)), "{error:?}");
+        ground.dir.remove_file(&path).unwrap();
+    }
 }
 
 #[test]
