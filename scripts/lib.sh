@@ -7,6 +7,18 @@ PG_MAJOR=15
 PG_BIN=${PG_BINDIR_15:-/usr/lib/postgresql/$PG_MAJOR/bin}
 
 die() { echo "${0##*/}: $*" >&2; exit 1; }
+
+# step NAME COMMAND...: a line with its time; the output of one that fails, which ends the script. The output is in $log.
+step() {
+  local name=$1 from=$EPOCHREALTIME
+  shift
+  # In a subshell, so that a step that exits is reported like any other that fails.
+  if ("$@") >"$log" 2>&1 </dev/null; then printf 'ok      %9s  %s\n' "$(seconds_since "$from")" "$name"; return; fi
+  cat "$log"
+  printf 'FAILED  %9s  %s\n' "$(seconds_since "$from")" "$name"
+  exit 1
+}
+
 seconds_since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f s", b - a }'; }
 
 # PostgreSQL refuses to run as root: root starts it as this user, everybody else as themselves.
