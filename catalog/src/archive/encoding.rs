@@ -1,6 +1,7 @@
 //! How a stored file is wrapped, told by how it begins.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{self, Read as _};
 
 use barman_storage::{Dir, Operation, RelativePath};
 
@@ -46,9 +47,14 @@ impl Encoding {
 
     /// Tells how a file is wrapped.
     pub(crate) fn of_file(dir: &Dir, path: &RelativePath) -> Result<Self, barman_storage::Error> {
-        let mut head = Vec::new();
         let unreadable = |source| barman_storage::Error::new(Operation::Read, layout::shown(dir, path), source);
-        dir.open_file(path)?.take(HEAD_BYTES).read_to_end(&mut head).map_err(unreadable)?;
+        Self::of_opened(&dir.open_file(path)?).map_err(unreadable)
+    }
+
+    /// Tells how a file is wrapped that was just opened.
+    pub(crate) fn of_opened(file: &File) -> io::Result<Self> {
+        let mut head = Vec::new();
+        file.take(HEAD_BYTES).read_to_end(&mut head)?;
         Ok(Self::detect(&head))
     }
 

@@ -1,9 +1,10 @@
 //! Finding WAL, wherever it is.
 
 use std::fs::File;
+use std::io::Seek as _;
 use std::path::PathBuf;
 
-use barman_storage::{Dir, RelativePath};
+use barman_storage::{Dir, Operation, RelativePath};
 use wal_format::{SegmentName, SegmentSize, WalFileName};
 
 use crate::catalog::existing;
@@ -27,8 +28,8 @@ pub enum Place {
     Source(WalSource),
 }
 
-/// A WAL file that was found, as it is stored.
-#[derive(Debug, Clone)]
+/// A WAL file that was found, as it is stored. It is held open: archiving may move it at any time, and it can still be read.
+#[derive(Debug)]
 pub struct ArchivedSegment {
     /// What it is called where it is stored; a `.partial` file may stand for the segment asked for.
     pub name: WalFileName,
@@ -40,24 +41,27 @@ pub struct ArchivedSegment {
     pub encoding: Encoding,
     dir: Dir,
     path: RelativePath,
+    file: File,
 }
 
 impl ArchivedSegment {
-    /// Opens the file as it is stored.
+    /// Returns the file as it is stored, from its beginning; it is the one that was found, wherever it is by now. All that
+    /// this returns share one position: read one after the other.
     ///
     /// # Errors
-    /// It cannot be read, or is gone: archiving moves it, and then it is found again elsewhere.
+    /// The process has too many files open.
     pub fn open(&self) -> Result<File, Error> {
-        Ok(self.dir.open_file(&self.path)?)
+        let rewound = self.file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
+        Ok(rewound.map_err(|error| barman_storage::Error::new(Operation::Open, self.display_path(), error))?)
     }
 
-    /// Returns the directory that holds the file, and its path there, for whoever copies many.
+    /// Returns the directory in which the file was found, and its path there, for whoever copies many.
     #[must_use]
     pub fn location(&self) -> (&Dir, &RelativePath) {
         (&self.dir, &self.path)
     }
 
-    /// Returns where the file is, for messages and hook scripts.
+    /// Returns where the file was found, for messages and hook scripts.
     #[must_use]
     pub fn display_path(&self) -> PathBuf {
         layout::shown(&self.dir, &self.path)
@@ -124,13 +128,14 @@ impl Catalog {
             Place::Source(source) => (source.directory(self.layout()), layout::wal_file(name)),
         };
         let Some(dir) = existing(directory)? else { return Ok(None) };
-        let Some(stat) = dir.stat(&path)? else { return Ok(None) };
-        let encoding = match Encoding::of_file(&dir, &path) {
-            // Archived since, and so no longer here.
+        let file = match dir.open_file(&path) {
             Err(error) if error.is_not_found() => return Ok(None),
-            told => told?,
+            opened => opened?,
         };
-        Ok(Some(ArchivedSegment { name: *name, place, size: stat.size, encoding, dir, path }))
+        let looked = Encoding::of_opened(&file).and_then(|encoding| Ok((encoding, file.metadata()?.len())));
+        let unreadable = |error| barman_storage::Error::new(Operation::Read, layout::shown(&dir, &path), error);
+        let (encoding, size) = looked.map_err(unreadable)?;
+        Ok(Some(ArchivedSegment { name: *name, place, size, encoding, dir, path, file }))
     }
 }
 

@@ -37,6 +37,27 @@ fn the_places_have_an_order() {
 }
 
 #[test]
+fn what_was_found_can_be_read_wherever_it_goes() {
+    let repository = Repository::new();
+    for (from, moved) in [("streaming", false), ("incoming", true)] {
+        let path = format!("{from}/{}", name(1));
+        repository.write(&path, "segment");
+        let found = repository.catalog.find_wal(&name(1).parse().expect("a name"), Partial::Exclude);
+        let found = found.expect("readable").expect("found");
+        // The archiver moves it, or copies and removes it.
+        if moved {
+            std::fs::rename(repository.path(&path), repository.path(&name(1))).expect("rename");
+        } else {
+            std::fs::remove_file(repository.path(&path)).expect("remove");
+        }
+        // Twice: each reader begins at the beginning.
+        for _ in 0..2 {
+            assert_eq!(std::io::read_to_string(found.open().expect("held open")).expect("readable"), "segment");
+        }
+    }
+}
+
+#[test]
 fn history_files_and_labels_are_found() {
     let repository = Repository::new();
     repository.write("wals/00000002.history", "history");
