@@ -106,34 +106,35 @@ impl BackupData {
         let mut size = 0;
         for dir in std::iter::once(&self.data).chain(self.tablespaces.values()) {
             let files = walk(dir)?;
-            size += files.iter().filter(|file| file.kind == Kind::File).map(|file| file.size).sum::<u64>();
+            let sizes = files.iter().filter(|file| file.kind == Kind::File).map(|file| file.size);
+            size = sizes.fold(size, u64::saturating_add);
         }
         Ok(size)
     }
 }
 
-fn walk(dir: &Dir) -> Result<Vec<BackupFile>, Error> {
+fn walk(top: &Dir) -> Result<Vec<BackupFile>, Error> {
     let mut files = Vec::new();
-    visit(dir, dir, None, &mut files)?;
+    // The next one last. A list and not recursion, since a hostile tree may be deeper than the stack.
+    let mut pending = list(top, None)?;
+    while let Some(file) = pending.pop() {
+        if file.kind == Kind::Directory {
+            pending.extend(list(top, Some(&file.path))?);
+        }
+        files.push(file);
+    }
     Ok(files)
 }
 
-/// Adds what is in `below`, which lies at `prefix` in `top`.
-fn visit(top: &Dir, below: &Dir, prefix: Option<&RelativePath>, files: &mut Vec<BackupFile>) -> Result<(), Error> {
-    for entry in below.entries()? {
+/// Returns what is in the directory at `path` in `top` (`None`: in `top` itself), last names first.
+fn list(top: &Dir, path: Option<&RelativePath>) -> Result<Vec<BackupFile>, Error> {
+    let dir = path.map_or_else(|| Ok(top.clone()), |path| top.subdir(path))?;
+    let mut files = Vec::new();
+    for entry in dir.entries()?.into_iter().rev() {
         let name = entry.path();
-        let Some(stat) = below.stat(&name)? else { continue };
-        let path = prefix.map_or_else(|| name.clone(), |prefix| prefix.join(&name));
-        files.push(BackupFile {
-            path: path.clone(),
-            kind: stat.kind,
-            size: stat.size,
-            mode: stat.mode,
-            dir: top.clone(),
-        });
-        if stat.kind == Kind::Directory {
-            visit(top, &below.subdir(&name)?, Some(&path), files)?;
-        }
+        let Some(stat) = dir.stat(&name)? else { continue };
+        let path = path.map_or_else(|| name.clone(), |path| path.join(&name));
+        files.push(BackupFile { path, kind: stat.kind, size: stat.size, mode: stat.mode, dir: top.clone() });
     }
-    Ok(())
+    Ok(files)
 }

@@ -104,10 +104,10 @@ impl Range {
         }
         if line.name <= self.end.as_str() {
             self.stats.wal_num += 1;
-            self.stats.wal_size += line.size;
+            self.stats.wal_size = self.stats.wal_size.saturating_add(line.size);
         } else {
             self.stats.wal_until_next_num += 1;
-            self.stats.wal_until_next_size += line.size;
+            self.stats.wal_until_next_size = self.stats.wal_until_next_size.saturating_add(line.size);
         }
         self.stats.last = line.name.parse().ok();
         self.stats.last_modified = line.modified();

@@ -35,6 +35,16 @@ fn segments_count_for_the_backup_and_for_the_time_until_the_next() {
 }
 
 #[test]
+fn sizes_of_a_damaged_index_do_not_overflow() {
+    let repository = Repository::new();
+    repository.write("wals/main-xlog.db", (1..=4).map(|number| line(number, u64::MAX, 100)).collect::<String>());
+    let backups = [repository.backup("20260101T000000", &name(1), &name(2), Status::Done)];
+    let stats = repository.catalog.wal_stats(&backups).expect("readable");
+    let only = &stats[&backups[0].backup_id];
+    assert_eq!((only.wal_size, only.wal_until_next_size), (u64::MAX, u64::MAX));
+}
+
+#[test]
 fn a_backup_without_wal_has_no_rate_and_saves_nothing() {
     let stats = WalStats::default();
     assert_eq!((stats.wals_per_second(), stats.compression_ratio(segment_size())), (None, 0.0));
