@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use barman_storage::{Dir, RelativePath};
+use barman_storage::{Dir, OutFile, Published, RelativePath};
 use wal_format::Timestamp;
 
 use crate::catalog::{FILE_MODE, existing, read_text};
 use crate::resolve::{Found, find};
-use crate::{BackupId, BackupInfo, Catalog, Error, ResolveError, layout};
+use crate::{BackupId, BackupInfo, Catalog, Error, ResolveError, Status, layout};
 
 impl Catalog {
     /// Returns the records of all backups, ascending by id.
@@ -63,32 +63,49 @@ impl Catalog {
 
     /// Writes the record of a backup; an older one is replaced. When this returns, the new one is durable.
     ///
+    /// With status [`Status::Empty`] a backup begins, and its record replaces none: that would be another backup's.
+    ///
     /// # Errors
-    /// The record cannot be written; then the older one is still there.
+    /// The record cannot be written, or is the first of a backup whose id is taken; then the older one is still there.
     pub fn save(&self, info: &BackupInfo) -> Result<(), Error> {
         // Invariant 2: whoever reads meanwhile, or after a crash, sees the older record or this one, whole.
         let path = layout::backup_info(&info.backup_id);
-        Ok(self.meta_dir()?.replace(&path, FILE_MODE, info.to_text().as_bytes())?)
+        let (meta, text) = (self.meta_dir()?, info.to_text());
+        if info.status != Status::Empty {
+            return Ok(meta.replace(&path, FILE_MODE, text.as_bytes())?);
+        }
+        let taken = || Error::Conflict { path: layout::shown(&meta, &path) };
+        if self.find_backup(&info.backup_id)?.is_some() {
+            return Err(taken());
+        }
+        let write = |file: &mut OutFile| Ok::<_, Error>(file.write_all(text.as_bytes())?);
+        match meta.publish_new(&path, FILE_MODE, write)? {
+            Published::Created(()) => Ok(()),
+            Published::AlreadyThere(()) => Err(taken()),
+        }
     }
 
     /// Returns the id for a backup that starts at `now`: the local time, or as little later as makes it the newest.
     ///
     /// The clock shows an hour twice in autumn, and two backups can start in one second. Order of ids is order of
-    /// backups everywhere, so an id is never given twice and never sorts before one given in the last three hours.
+    /// backups everywhere, so an id is never given twice and never sorts before one given in the last three hours. Files
+    /// without a record, such as a backup leaves whose deletion was interrupted, take an id as well.
     ///
     /// # Errors
-    /// The catalog cannot be read.
+    /// The catalog cannot be read, or all ids of the next hours are taken.
     pub fn next_backup_id(&self, now: Timestamp) -> Result<BackupId, Error> {
         const STEPS_SECONDS: i64 = 3 * 3600;
-        let taken = self.backup_ids()?;
+        let mut taken = self.backup_ids()?;
+        taken.extend(self.directory_ids()?);
         let later = |seconds: i64| {
             let moment = now.unix_micros().saturating_add(seconds * 1_000_000);
             BackupId::from_local_time(Timestamp::from_unix_micros(moment), self.zone())
         };
-        let horizon = later(STEPS_SECONDS);
-        let newest = taken.range(..=horizon).next_back();
-        let free = |id: &BackupId| newest.is_none_or(|newest| id > newest);
-        Ok((0..=STEPS_SECONDS).map(later).find(free).unwrap_or(horizon))
+        let newest = taken.range(..=later(STEPS_SECONDS)).next_back();
+        let free = |id: &BackupId| newest.is_none_or(|newest| id > newest) && !taken.contains(id);
+        // Twice as far: the newest may be the last that is looked at, and others may follow it.
+        let id = (0..=2 * STEPS_SECONDS).map(later).find(free);
+        id.ok_or_else(|| Error::NoFreeId { server: self.layout().server.clone(), first: later(0) })
     }
 
     /// The ids of all backups that have a record.
@@ -99,14 +116,20 @@ impl Catalog {
             ids.extend(entries.iter().filter_map(|entry| layout::backup_of_info(entry.name.to_str()?)));
         }
         if let Some(backups) = existing(&self.layout().basebackups_directory)? {
-            for entry in backups.entries()? {
-                let Some(id) = entry.name.to_str().and_then(|name| name.parse().ok()) else { continue };
+            for id in self.directory_ids()? {
                 if !ids.contains(&id) && backups.stat(&layout::old_backup_info(&id))?.is_some() {
                     ids.insert(id);
                 }
             }
         }
         Ok(ids)
+    }
+
+    /// The ids that have a directory, with a record or without.
+    fn directory_ids(&self) -> Result<BTreeSet<BackupId>, Error> {
+        let Some(backups) = existing(&self.layout().basebackups_directory)? else { return Ok(BTreeSet::new()) };
+        let entries = backups.entries()?;
+        Ok(entries.iter().filter_map(|entry| entry.name.to_str()?.parse().ok()).collect())
     }
 
     fn parse_info(&self, id: &BackupId, text: &str, dir: &Dir, path: &RelativePath) -> Result<BackupInfo, Error> {

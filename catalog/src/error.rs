@@ -57,6 +57,15 @@ pub enum Error {
         id: BackupId,
     },
 
+    /// Every id is taken that a backup could get.
+    #[error("no free backup id for server {server} from {first} on: is the clock right?")]
+    NoFreeId {
+        /// The server.
+        server: String,
+        /// The first id that was tried.
+        first: BackupId,
+    },
+
     /// A `backup.info` that cannot be understood. Nothing is decided without it: the WAL that its backup needs is unknown.
     #[error("invalid backup record {}", path.display())]
     BackupInfo {

@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 
 use barman_catalog::{
-    Catalog, Error, Identity, Keep, LocalZone, ResolveError, ServerLayout, Status, next_backup, previous_backup,
+    BackupInfo, Catalog, Error, Identity, Keep, LocalZone, ResolveError, ServerLayout, Status, next_backup,
+    previous_backup,
 };
 use wal_format::{SystemId, Timestamp};
 
@@ -87,7 +88,7 @@ fn ids_are_never_given_twice_and_never_go_back() {
     let mut given = Vec::new();
     for _ in 0..3 {
         let next = catalog.next_backup_id(now).expect("an id");
-        catalog.save(&barman_catalog::BackupInfo::new(next, "main")).expect("save");
+        catalog.save(&BackupInfo::new(next, "main")).expect("save");
         given.push(next.to_string());
         now = Timestamp::from_unix_micros(now.unix_micros() + 1_000_000);
     }
@@ -98,6 +99,37 @@ fn ids_are_never_given_twice_and_never_go_back() {
     repository.backup("20990101T000000", ONE, ONE, Status::Done);
     let later = Timestamp::from_unix_micros(now.unix_micros() + 86_400_000_000);
     assert_eq!(catalog.next_backup_id(later).expect("an id").as_str(), "20261026T020002");
+}
+
+#[test]
+fn a_taken_id_is_never_given() {
+    let repository = Repository::new();
+    let catalog = &repository.catalog;
+    // 2026-11-20 16:44:17; the clock was put back by exactly as much as ids look ahead, and then more backups were taken.
+    let now = Timestamp::from_unix_micros(1_795_193_057_000_000);
+    for taken in ["20261120T194417", "20261120T194419"] {
+        repository.backup(taken, ONE, ONE, Status::Done);
+    }
+    assert_eq!(catalog.next_backup_id(now).expect("an id").as_str(), "20261120T194418");
+    // Files whose record is gone are not given to another backup, which would remove them.
+    repository.write("base/20261120T194418/data/PG_VERSION", "15\n");
+    assert_eq!(catalog.next_backup_id(now).expect("an id").as_str(), "20261120T194420");
+}
+
+#[test]
+fn the_first_record_of_a_backup_replaces_none() {
+    let repository = Repository::new();
+    let info = repository.backup("20261120T164416", ONE, ONE, Status::Done);
+    let old = backup("20240101T000000", ONE, ONE, Status::Done);
+    repository.write("base/20240101T000000/backup.info", old.to_text());
+    for taken in [&info, &old] {
+        let first = BackupInfo::new(taken.backup_id, "main");
+        assert!(matches!(repository.catalog.save(&first), Err(Error::Conflict { .. })));
+        assert_eq!(&repository.catalog.backup(&taken.backup_id).expect("a record"), taken);
+    }
+    let first = BackupInfo::new(id("20261120T164417"), "main");
+    repository.catalog.save(&first).expect("free");
+    assert!(matches!(repository.catalog.save(&first), Err(Error::Conflict { .. })));
 }
 
 #[test]
@@ -154,6 +186,18 @@ fn the_directories_of_a_new_backup_are_private_and_empty() {
     assert_eq!(paths(data.data_files().expect("files")), ["PG_VERSION", "base", "base/1", "base/1/2606"]);
     assert_eq!(paths(data.tablespace_files(16386).expect("files")), ["PG_15", "PG_15/1"]);
     assert_eq!(data.size().expect("a size"), 11);
+}
+
+#[test]
+fn a_deep_tree_is_walked_on_a_small_stack() {
+    const DEPTH: usize = 400;
+    const STACK_BYTES: usize = 64 * 1024;
+    let repository = Repository::new();
+    let info = repository.backup("20261120T164416", ONE, ONE, Status::Done);
+    repository.write(&format!("base/20261120T164416/data/{}file", "d/".repeat(DEPTH)), "12345");
+    let walk = move || repository.catalog.backup_data(&info).expect("directories").data_files().expect("files").len();
+    let walker = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(walk).expect("a thread");
+    assert_eq!(walker.join().expect("no panic"), DEPTH + 1);
 }
 
 #[test]
