@@ -1,6 +1,7 @@
 //! Whether the WAL that a backup needs is archived.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use wal_format::{SegmentName, SegmentNumber, WalFileName};
 
@@ -39,15 +40,22 @@ pub enum CheckBackupError {
 
 impl Catalog {
     /// Finds out whether the WAL that a backup needs is archived, and brings its status up to date: `DONE`,
-    /// `WAITING_FOR_WALS`, or `FAILED` with the reason. Returns the record as it is afterwards.
+    /// `WAITING_FOR_WALS`, or `FAILED` with the reason. Returns the record as it is afterwards. A backup whose data is not
+    /// complete stays what it is, whatever is archived.
+    ///
+    /// Others that use the backup are waited for, for two seconds.
     ///
     /// # Errors
     /// The backup has failed, does not exist or is in use, or the catalog cannot be read or written.
     pub fn check_backup(&self, id: &BackupId) -> Result<BackupInfo, CheckBackupError> {
-        let _lock = self.lock(Lock::BackupId(*id))?;
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let _lock = self.lock_within(PATIENCE, Lock::BackupId(*id))?;
         let mut info = self.backup(id)?;
         if info.status == Status::Failed {
             return Err(CheckBackupError::Failed { id: *id });
+        }
+        if !info.status.is_copied() {
+            return Ok(info);
         }
         let before = (info.status, info.error.clone());
         match self.backup_validity(&info)? {

@@ -1,8 +1,10 @@
 //! Who works on what: Barman's own lock files.
 
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
-use barman_storage::{Dir, LockFile};
+use barman_storage::{Dir, LockFile, RelativePath};
 
 use crate::catalog::DIRECTORY_MODE;
 use crate::{BackupId, Catalog, Error};
@@ -53,24 +55,45 @@ impl Catalog {
     /// # Errors
     /// Another process holds it, or the lock file cannot be opened.
     pub fn lock(&self, lock: Lock) -> Result<LockFile, LockError> {
-        let dir = self.lock_dir()?;
-        let name = self.layout().lock(&lock)?;
-        match LockFile::try_exclusive(&dir, &name).map_err(Error::from)? {
-            Some(held) => Ok(held),
-            None => Err(self.busy(lock)?),
-        }
+        self.lock_within(Duration::ZERO, lock)
+    }
+
+    /// Takes a lock, and waits so long for another process that holds it.
+    pub(crate) fn lock_within(&self, patience: Duration, lock: Lock) -> Result<LockFile, LockError> {
+        self.take(patience, lock, LockFile::try_exclusive)
     }
 
     /// Takes a lease on a backup: while it is held nobody deletes the backup (invariant 6), neither we nor Barman.
     /// Several processes can hold one at a time.
     ///
+    /// A process that brings the status of the backup up to date has it to itself for a moment; a restore must not fail for
+    /// that. So this waits, for three seconds.
+    ///
     /// # Errors
     /// A process is changing or deleting the backup, or the lock file cannot be opened.
     pub fn lease(&self, id: &BackupId) -> Result<LockFile, LockError> {
-        let lock = Lock::BackupId(*id);
-        match LockFile::try_shared(&self.lock_dir()?, &self.layout().lock(&lock)?).map_err(Error::from)? {
-            Some(held) => Ok(held),
-            None => Err(self.busy(lock)?),
+        const PATIENCE: Duration = Duration::from_secs(3);
+        self.take(PATIENCE, Lock::BackupId(*id), LockFile::try_shared)
+    }
+
+    fn take(
+        &self,
+        patience: Duration,
+        lock: Lock,
+        attempt: fn(&Dir, &RelativePath) -> Result<Option<LockFile>, barman_storage::Error>,
+    ) -> Result<LockFile, LockError> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        let (dir, name) = (self.lock_dir()?, self.layout().lock(&lock)?);
+        let mut waited = Duration::ZERO;
+        loop {
+            if let Some(held) = attempt(&dir, &name).map_err(Error::from)? {
+                return Ok(held);
+            }
+            if waited >= patience {
+                return Err(self.busy(lock)?);
+            }
+            thread::sleep(PAUSE);
+            waited += PAUSE;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use barman_catalog::{CheckBackupError, LockError, Status, WalSource};
 
-use crate::repository::{Repository, id, name, segment};
+use crate::repository::{Repository, backup, id, name, segment};
 
 const BACKUP: &str = "20260101T000000";
 
@@ -48,6 +48,19 @@ fn a_segment_that_waits_to_be_archived_is_no_hole() {
     deliver(&repository, &[2, 4]);
     repository.write(&format!("streaming/{}", name(3)), segment(&name(3), 7));
     assert_eq!(status(&repository), Status::WaitingForWals);
+}
+
+#[test]
+fn a_backup_whose_data_is_not_complete_does_not_become_so() {
+    let repository = Repository::new();
+    deliver(&repository, &[2, 3, 5]);
+    for incomplete in [Status::Started, Status::Syncing, Status::Empty] {
+        for end in [3, 5] {
+            let info = backup(BACKUP, &name(2), &name(end), incomplete);
+            repository.write(&format!("meta/{BACKUP}-backup.info"), info.to_text());
+            assert_eq!(status(&repository), incomplete);
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Locks and leases.
 
-use barman_catalog::{Lock, LockError};
+use std::time::Duration;
+
+use barman_catalog::{Lock, LockError, Status};
 
 use crate::repository::{Repository, id};
 
@@ -32,6 +34,24 @@ fn leases_coexist_and_keep_deletion_out() {
     let deletion = repository.catalog.lock(Lock::BackupId(backup)).expect("free");
     assert!(matches!(repository.catalog.lease(&backup), Err(LockError::Busy { pid: Some(_), .. })));
     drop(deletion);
+}
+
+#[test]
+fn whoever_uses_a_backup_for_a_moment_is_waited_for() {
+    let repository = Repository::new();
+    let backup = repository.backup("20261120T164416", "", "", Status::Done).backup_id;
+    let moment = Duration::from_millis(300);
+    let checking = repository.catalog.lock(Lock::BackupId(backup)).expect("free");
+    std::thread::scope(|scope| {
+        let lease = scope.spawn(|| repository.catalog.lease(&backup));
+        std::thread::sleep(moment);
+        drop(checking);
+        let lease = lease.join().expect("no panic").expect("free in time");
+        let checked = scope.spawn(|| repository.catalog.check_backup(&backup));
+        std::thread::sleep(moment);
+        drop(lease);
+        checked.join().expect("no panic").expect("free in time");
+    });
 }
 
 #[test]
