@@ -22,8 +22,12 @@ impl Catalog {
     /// Says which WAL lies before the oldest backup: all files with a name less than the first that it needs, except
     /// history files. Nothing if `id` is not the oldest backup whose data is complete, or does not say what it needs.
     ///
-    /// The archive itself is looked through and not its index alone, so that a purge which was interrupted is completed
-    /// by the next one (invariant 7).
+    /// The archive itself is looked through and not its index alone, so that what an interrupted purge left goes with the
+    /// next one (invariant 7), at the latest when this backup is deleted and another is the oldest.
+    ///
+    /// Until then it takes space and does no other harm, and nobody removes it sooner: nothing tells such files from those
+    /// that Barman archived without recording them because it was killed, or from an archive whose index was damaged. A
+    /// user who removed the oldest backup by hand, or keeps one elsewhere, may want them.
     ///
     /// # Errors
     /// The catalog cannot be read.
