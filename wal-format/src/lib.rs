@@ -70,6 +70,7 @@ mod file_name;
 #[cfg(feature = "std")]
 mod hex;
 mod history;
+mod image;
 #[cfg(feature = "std")]
 mod incremental;
 mod lsn;
@@ -80,6 +81,7 @@ mod page;
 mod page_sequence;
 mod pages;
 mod payload;
+mod pglz;
 mod record;
 #[cfg(feature = "std")]
 mod record_reader;
@@ -109,6 +111,7 @@ pub use data_page::{DataPageHeader, data_page_checksum};
 pub use file_checksum::{Checksum, ChecksumAlgorithm, Hasher, UnknownAlgorithm};
 pub use file_name::{ImpossibleSegmentName, SegmentName, WalFileName};
 pub use history::{HistoryEntry, TimelineHistory};
+pub use image::ImageError;
 #[cfg(feature = "std")]
 pub use incremental::{IncrementalHeader, WalSummary, WalSummaryEntry, WalSummaryError, WalSummaryName};
 pub use lsn::Lsn;

@@ -5,8 +5,9 @@ use std::process::Command;
 
 use test_support::{CommandExt as _, pg_tool};
 use wal_format::{
-    BlockReference, Fork, Item, List, Lsn, Payload, Record, RecordReader, RelFileLocator, RowChangeKind, SegmentHeader,
-    SegmentName, SegmentNumber, SegmentSize, Source, TimelineId, Timestamp, TransactionEnd,
+    BlockReference, Compression, DataPageHeader, Fork, Image, ImageError, Item, List, Lsn, Payload, Record,
+    RecordReader, RelFileLocator, RowChangeKind, SegmentHeader, SegmentName, SegmentNumber, SegmentSize, Source,
+    TimelineId, Timestamp, TransactionEnd,
 };
 
 /// What both say about a record in numbers.
@@ -156,8 +157,25 @@ fn describe(record: &Record<'_>) -> Read {
     };
     let payload = record.decode().unwrap_or_else(|error| panic!("{}: {error}", record.start));
     let texts = texts(&payload, record);
+    contents.blocks().filter_map(|block| block.image).for_each(check_image);
     let blocks = contents.blocks().map(|block| block_text(&block)).collect::<Vec<_>>().join(", ");
     Read { line, texts, blocks }
+}
+
+/// Whether an image that we can restore makes a page.
+fn check_image(image: Image<'_>) {
+    let mut page = Vec::new();
+    match image.restore(8192, &mut page) {
+        Ok(()) => {
+            let header = DataPageHeader::parse(&page).unwrap();
+            assert_eq!(page.len(), 8192);
+            assert!(header.is_new() || (header.page_len == 8192 && header.layout_version == 4), "{header:?}");
+        }
+        Err(ImageError::Unsupported { .. }) => {
+            assert!([Compression::Lz4, Compression::Zstd].contains(&image.compression))
+        }
+        Err(error) => panic!("{error}"),
+    }
 }
 
 fn block_text(block: &BlockReference<'_>) -> String {
