@@ -18,7 +18,8 @@ pub struct BackupStart {
     pub tablespaces: Vec<Tablespace>,
 }
 
-/// One archive of a base backup: a tablespace, or the data directory where [`oid`](Self::oid) is `None`.
+/// One archive of a base backup: a tablespace, which has both an oid and a location, or the data directory, which has
+/// neither.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tablespace {
     /// The tablespace, or `None` for the data directory.
@@ -58,11 +59,13 @@ pub enum BackupEvent {
 impl Tablespace {
     /// Reads a row of the second result.
     pub(super) fn decode(row: &Row<'_>) -> Result<Self, ProtocolError> {
-        Ok(Self {
-            oid: row.optional("spcoid", |text| text.parse().ok())?,
-            location: row.optional("spclocation", |text| Some(text.to_owned()))?,
-            size_kb: row.optional("size", |text| text.parse().ok())?,
-        })
+        let oid = row.optional("spcoid", |text| text.parse().ok())?;
+        let location = row.optional("spclocation", |text| Some(text.to_owned()))?;
+        match (oid, &location) {
+            (Some(_), None) => Err(ProtocolError::MissingField { field: "spclocation" }),
+            (None, Some(_)) => Err(ProtocolError::MissingField { field: "spcoid" }),
+            _ => Ok(Self { oid, location, size_kb: row.optional("size", |text| text.parse().ok())? }),
+        }
     }
 }
 

@@ -149,6 +149,17 @@ fn a_list_without_the_data_directory_is_refused() {
 }
 
 #[test]
+fn a_tablespace_has_an_oid_and_a_location() {
+    for (row, missing) in [([Some("16385"), None], "spclocation"), ([None, Some(TABLESPACE)], "spcoid")] {
+        let rows: [&[Option<&str>]; 2] = [&[row[0], row[1], None], &[None, None, None]];
+        let bytes = position(server(), "0/2000028").result(&["spcoid", "spclocation", "size"], &rows);
+        let error = error(V15, &bytes);
+        let is_named = matches!(error, ErrorKind::Protocol(ProtocolError::MissingField { field }) if field == missing);
+        assert!(is_named, "{error:?}");
+    }
+}
+
+#[test]
 fn archives_that_nobody_announced_or_that_come_twice_are_refused() {
     let begin = || announcement().copy_out().copy_data(b"nbase.tar\0\0");
     for (bytes, expected) in [
