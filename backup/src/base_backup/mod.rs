@@ -16,7 +16,7 @@ use std::pin::pin;
 
 use barman_catalog::BackupData;
 use barman_storage::{Cancel, Cancelled};
-use replication_client::{BackupEnd, BackupEvent, BaseBackup, Client, Tablespace};
+use replication_client::{BackupEnd, BackupEvent, BackupStart, BaseBackup, Client, Tablespace};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -42,9 +42,14 @@ pub struct BaseBackupResult {
     pub start: Lsn,
     /// The position from which on the backup is consistent: all WAL between `start` and it is needed.
     pub end: Lsn,
-    /// The timeline of both.
+    /// The timeline of `start`.
     pub timeline: TimelineId,
-    /// The tablespaces besides the data directory, as the server announced them.
+    /// The timeline of `end`. It is another one if the server is a standby that followed a promotion meanwhile:
+    /// PostgreSQL allows that, and so does pg_basebackup.
+    pub end_timeline: TimelineId,
+    /// The tablespaces besides the data directory, as the server announced them when the backup began: these, and no
+    /// others, are in the backup, and a query before or after it may see others. Each has its oid and its location on the
+    /// server.
     pub tablespaces: Vec<Tablespace>,
     /// The text of `backup_label`.
     pub label_text: String,
@@ -79,17 +84,12 @@ pub async fn run(
         () = cancelled(cancel) => return Err(Cancelled.into()),
     };
     let start = stream.start().clone();
-    let oids: Vec<u32> = start.tablespaces.iter().filter_map(|tablespace| tablespace.oid).collect();
-    events(&BaseBackupEvent::Started {
-        start: start.start_lsn,
-        timeline: start.timeline,
-        tablespaces: oids.clone(),
-        total_bytes: start.tablespaces.iter().filter_map(|tablespace| tablespace.size_kb).sum::<u64>() * 1024,
-    });
+    events(&started(&start));
 
     let (pieces, received) = mpsc::channel(CAPACITY);
     let (verified, is_verified) = oneshot::channel();
     let (cancel_placement, sync_jobs, start_lsn) = (cancel.clone(), options.sync_jobs, start.start_lsn);
+    let oids = oids(&start);
     let placing = tokio::task::spawn_blocking(move || {
         let data = create(&oids)?;
         let placement = Placement { data: &data, cancel: &cancel_placement, sync_jobs, start: start_lsn };
@@ -104,16 +104,38 @@ pub async fn run(
     let (Some(end), placed) = (received?, placed?) else {
         unreachable!("the thread stops listening only to fail");
     };
-    Ok(BaseBackupResult {
+    Ok(BaseBackupResult::new(start, end, placed))
+}
+
+impl BaseBackupResult {
+    fn new(start: BackupStart, end: BackupEnd, placed: Placed) -> Self {
+        Self {
+            start: start.start_lsn,
+            end: end.end_lsn,
+            timeline: start.timeline,
+            end_timeline: end.timeline,
+            tablespaces: start.tablespaces.into_iter().filter(|tablespace| tablespace.oid.is_some()).collect(),
+            label_text: placed.label_text,
+            label: placed.label,
+            size: placed.size,
+            files: placed.files,
+        }
+    }
+}
+
+fn started(start: &BackupStart) -> BaseBackupEvent {
+    let kilobytes: u64 = start.tablespaces.iter().filter_map(|tablespace| tablespace.size_kb).sum();
+    BaseBackupEvent::Started {
         start: start.start_lsn,
-        end: end.end_lsn,
         timeline: start.timeline,
-        tablespaces: start.tablespaces.into_iter().filter(|tablespace| tablespace.oid.is_some()).collect(),
-        label_text: placed.label_text,
-        label: placed.label,
-        size: placed.size,
-        files: placed.files,
-    })
+        tablespaces: oids(start),
+        total_bytes: kilobytes * 1024,
+    }
+}
+
+/// Returns the oids of the tablespaces besides the data directory.
+fn oids(start: &BackupStart) -> Vec<u32> {
+    start.tablespaces.iter().filter_map(|tablespace| tablespace.oid).collect()
 }
 
 /// Passes what the server sends on to the thread; returns how the backup ended, or `None` if the thread has given up.
@@ -167,5 +189,41 @@ async fn joined(placing: JoinHandle<Result<Placed, BaseBackupError>>) -> Result<
     match placing.await {
         Ok(placed) => placed,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LABEL: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../wal-format/testdata/15/backup_label"));
+
+    #[test]
+    fn start_and_end_keep_their_timelines_and_tablespaces_what_the_server_said() {
+        let (first, second) = (TimelineId::FIRST, TimelineId::new(2).unwrap());
+        let location = Some("/srv/tbs1".to_owned());
+        let tablespace = Tablespace { oid: Some(16386), location, size_kb: Some(12) };
+        let data_directory = Tablespace { oid: None, location: None, size_kb: Some(34_567) };
+        let start = BackupStart {
+            start_lsn: Lsn::new(0x200_0028),
+            timeline: first,
+            tablespaces: vec![tablespace.clone(), data_directory],
+        };
+        let expected = BaseBackupEvent::Started {
+            start: Lsn::new(0x200_0028),
+            timeline: first,
+            tablespaces: vec![16386],
+            total_bytes: 34_579 * 1024,
+        };
+        assert_eq!(started(&start), expected);
+
+        // A standby that follows a promotion while the backup is taken.
+        let end = BackupEnd { end_lsn: Lsn::new(0x300_0100), timeline: second };
+        let label = BackupLabel::parse(LABEL).unwrap();
+        let placed = Placed { size: 1, files: 1, label_text: LABEL.to_owned(), label };
+        let result = BaseBackupResult::new(start, end, placed);
+        assert_eq!((result.start, result.timeline), (Lsn::new(0x200_0028), first));
+        assert_eq!((result.end, result.end_timeline), (Lsn::new(0x300_0100), second));
+        assert_eq!(result.tablespaces, [tablespace]);
     }
 }

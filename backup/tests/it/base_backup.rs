@@ -84,6 +84,12 @@ fn a_backup_under_load_is_what_pg_verifybackup_and_a_server_expect() {
     assert_eq!(std::fs::read_link(&link).unwrap(), root.join(&oid));
     assert!(!root.join("data/tablespace_map").exists());
     assert!(result.start < result.end);
+    assert_eq!(result.timeline, result.end_timeline);
+    let [announced] = &result.tablespaces[..] else { panic!("{:?}", result.tablespaces) };
+    assert_eq!(
+        (announced.oid.map(|oid| oid.to_string()), announced.location.as_deref()),
+        (Some(oid.clone()), tablespace.to_str())
+    );
     assert_eq!(result.label.start_lsn, result.start);
     assert_eq!(result.label_text, std::fs::read_to_string(root.join("data/backup_label")).unwrap());
     assert!(result.label_text.contains("LABEL: pg_basebackup base backup\n"));
