@@ -97,7 +97,7 @@ pub struct Record<'a> {
     /// Where the next one may begin, or the header of a page before it (`EndRecPtr`): past padding, and past the rest of
     /// the segment if this record ends it.
     pub end: Lsn,
-    /// The timeline of the page it begins on.
+    /// The timeline of the page it ends on.
     pub timeline: TimelineId,
     /// The version of the server that wrote it.
     pub major: PgMajor,

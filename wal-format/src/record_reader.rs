@@ -222,8 +222,8 @@ impl RecordReader {
         if self.source == Source::Open || self.is_at_border() {
             return Ok(());
         }
-        let at = if self.phase == Phase::Partial { self.partial.start } else { self.at };
-        Err(self.damage(at, DamageKind::Truncated { border: self.pages.border_after(at) }))
+        let at = if self.is_within_record() { self.partial.start } else { self.at };
+        Err(self.damage(at, DamageKind::Truncated { border: self.pages.border_after(self.at) }))
     }
 
     /// Says that the bytes from here on come from a segment of `timeline`, and whether it may still grow.
@@ -281,6 +281,11 @@ impl RecordReader {
         matches!(self.phase, Phase::PageHeader(_)) && self.pages.begins_segment(self.at) && self.page_header.is_empty()
     }
 
+    /// Whether a record has begun whose bytes are still coming.
+    fn is_within_record(&self) -> bool {
+        matches!(self.phase, Phase::Partial | Phase::PageHeader(Behind::Partial))
+    }
+
     fn record<'r>(&self, start: Lsn, header: RecordHeader, bytes: &'r [u8]) -> Record<'r> {
         let end = match self.phase {
             Phase::AfterSwitch { border } => border,
@@ -326,8 +331,7 @@ impl RecordReader {
             self.phase = Phase::Ended(End { at, reason: kind });
             return Ok(());
         }
-        let lost_record = matches!(self.phase, Phase::Partial | Phase::PageHeader(Behind::Partial));
-        let since = if lost_record { self.partial.start } else { at };
+        let since = if self.is_within_record() { self.partial.start } else { at };
         let known = self.damaged_since.replace(self.damaged_since.unwrap_or(since));
         self.unproven.close();
         (self.phase, self.previous, self.overwritten) = (phase, previous, None);

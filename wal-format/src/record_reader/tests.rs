@@ -427,6 +427,20 @@ fn a_neighbour_from_elsewhere_is_not_proven() {
     assert!(matches!(prove(&whole, &switched), DamageKind::PrevLink { .. }));
 }
 
+#[test]
+fn a_source_that_ends_within_a_record_is_cut_where_the_record_begins() {
+    let mut wal = wal(8192);
+    wal.message(100);
+    let across = wal.message(20_000);
+    let border = Lsn::new(wal.start().as_u64() + SIZE.bytes());
+    for len in [5000, 8192, 8200] {
+        let mut reader = reader(&wal, Source::Complete);
+        read(&mut reader, &wal.bytes()[..len]);
+        let damage = reader.finish().unwrap_err();
+        assert_eq!((damage.at, damage.kind), (across, DamageKind::Truncated { border }), "{len}");
+    }
+}
+
 /// Twelve kinds of damage, each found where it is.
 #[test]
 fn every_kind_of_damage_is_reported_where_it_is() {
