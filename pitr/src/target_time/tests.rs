@@ -125,8 +125,8 @@ fn a_local_time_that_happened_twice_or_never_is_refused() {
     let read = |text: &str| TargetTime::parse(text, &rome()).map_err(|error| error.reason);
     let twice = TargetTimeReason::HappenedTwice {
         zone: "Europe/Rome".to_owned(),
-        first: "+02".to_owned(),
-        second: "+01".to_owned(),
+        first: "2025-10-26 02:30:00+02:00".to_owned(),
+        second: "2025-10-26 02:30:00+01:00".to_owned(),
     };
     assert_eq!(read("2025-10-26 02:30:00"), Err(twice));
     assert!(read("2025-10-26 01:59:59").is_ok());
