@@ -54,8 +54,8 @@ mod timeline_path;
 mod wal_selection;
 pub use mangle::{DangerousSetting, SettingChange};
 pub use plan::{
-    PlanWarning, PlannedConfiguration, PlannedFile, PlannedTablespace, PlannedTree, PlannedWal, PlannedWalFile,
-    RestorePlan, plan,
+    PlanWarning, PlannedConfiguration, PlannedFile, PlannedTablespace, PlannedTree, PlannedWaitingWal, PlannedWal,
+    PlannedWalFile, RestorePlan, plan,
 };
 pub use plan_error::{PlanError, UnsupportedBackup};
 pub use recovery_settings::Signal;

@@ -19,10 +19,10 @@ mod histories;
 mod places;
 mod wal;
 
-pub use wal::{PlannedWal, PlannedWalFile};
+pub use wal::{PlannedWaitingWal, PlannedWal, PlannedWalFile};
 
 use backup::Chosen;
-use histories::ArchivedHistories;
+use histories::Histories;
 use places::Places;
 use wal::WalRequest;
 
@@ -161,11 +161,11 @@ pub fn plan(catalog: &Catalog, request: &RestoreRequest) -> Result<RestorePlan, 
     if request.target.action.is_some() && !request.target.is_pitr() {
         return Err(PlanError::ActionWithoutTarget);
     }
-    let histories = ArchivedHistories::list(catalog)?;
+    let histories = Histories::list(catalog)?;
     let chosen = backup::choose(catalog, request, &histories)?;
     let places = Places::find(request, &chosen.info)?;
     let files = files::plan(catalog, &chosen.info, &places)?;
-    let (wal, wal_warnings) = wal(catalog, request, &chosen, &places)?;
+    let (wal, wal_warnings) = wal(catalog, request, &chosen, &places, &histories)?;
     let configuration = configuration(request, &catalog.layout().server, &places, &files.data)?;
     Ok(RestorePlan {
         warnings: warnings(request, &configuration, wal_warnings),
@@ -186,11 +186,12 @@ fn wal(
     request: &RestoreRequest,
     chosen: &Chosen,
     places: &Places,
+    histories: &Histories<'_>,
 ) -> Result<(Option<PlannedWal>, Vec<PlanWarning>), PlanError> {
     let WalSupply::Copy { partial, .. } = request.wal else { return Ok((None, Vec::new())) };
     let (stop, is_pitr) = (request.target.stop.as_ref(), request.target.is_pitr());
     let wanted = WalRequest { stop, is_pitr, destination: &places.wal, partial };
-    let (wal, warnings) = wal::plan(catalog, &wanted, chosen)?;
+    let (wal, warnings) = wal::plan(catalog, &wanted, chosen, histories)?;
     Ok((Some(wal), warnings))
 }
 

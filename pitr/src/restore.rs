@@ -150,7 +150,7 @@ pub fn restore(
     let id = plan.backup.backup_id;
     let _lease = catalog.lease(&id).map_err(|source| RestoreError::Lease { id, source })?;
     check_backup(catalog, plan)?;
-    let restore = Restore { plan, options, events };
+    let restore = Restore { catalog, plan, options, events };
     let data = create_empty(&plan.destination)?;
     let locations = plan.tablespaces.iter().map(|tablespace| create_empty(&tablespace.location));
     let tablespaces: Vec<Dir> = locations.collect::<Result<_, _>>()?;
@@ -195,6 +195,7 @@ fn create_empty(path: &Path) -> Result<Dir, RestoreError> {
 
 /// One restore.
 struct Restore<'a> {
+    catalog: &'a Catalog,
     plan: &'a RestorePlan,
     options: &'a RestoreOptions,
     events: &'a (dyn Fn(RestoreEvent) + Sync),

@@ -1,7 +1,5 @@
 //! The way through the timelines from a base backup to where recovery ends.
 
-use std::collections::BTreeSet;
-
 use wal_format::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineHistory, TimelineId};
 
 /// The timelines that recovery passes through, oldest first; the first is that of the base backup.
@@ -93,9 +91,18 @@ impl Leg {
 
 /// Returns the timeline that `recovery_target_timeline = latest` means for a server that starts on `from`: as PostgreSQL
 /// does (`findNewestTimeLine` in timeline.c), the last in an unbroken row of history files.
-pub(crate) fn newest_timeline(from: TimelineId, history_files: &BTreeSet<TimelineId>) -> TimelineId {
-    let following = (from.get()..u32::MAX).map_while(|number| TimelineId::new(number + 1));
-    following.take_while(|timeline| history_files.contains(timeline)).last().unwrap_or(from)
+pub(crate) fn newest_timeline<E>(
+    from: TimelineId,
+    has_history: impl Fn(TimelineId) -> Result<bool, E>,
+) -> Result<TimelineId, E> {
+    let mut newest = from;
+    while let Some(next) = newest.get().checked_add(1).and_then(TimelineId::new) {
+        if !has_history(next)? {
+            break;
+        }
+        newest = next;
+    }
+    Ok(newest)
 }
 
 /// Why PostgreSQL could not recover a backup along a timeline.
@@ -103,7 +110,7 @@ pub(crate) fn newest_timeline(from: TimelineId, history_files: &BTreeSet<Timelin
 #[non_exhaustive]
 pub enum UnreachableReason {
     /// Nothing says where the target timeline came from.
-    #[error("its history file is not in the archive")]
+    #[error("its history file is neither in the archive nor on its way there")]
     NoHistoryFile,
     /// The timeline of the backup is not among the ancestors of the target timeline.
     #[error("it does not descend from the timeline of the backup")]
@@ -171,8 +178,8 @@ mod tests {
     #[test]
     fn latest_is_the_end_of_an_unbroken_row_as_in_postgresql() {
         let newest = |from, files: &[u32]| {
-            let files = files.iter().copied().map(timeline).collect();
-            newest_timeline(timeline(from), &files).get()
+            let newest = newest_timeline(timeline(from), |next| Ok::<_, ()>(files.contains(&next.get())));
+            newest.unwrap().get()
         };
         assert_eq!(newest(1, &[2, 3, 4]), 4);
         assert_eq!(newest(4, &[2, 3, 4]), 4);

@@ -3,7 +3,7 @@
 use barman_catalog::{BackupInfo, BackupType, Catalog};
 use wal_format::{Lsn, PgMajor, SegmentName, SegmentNumber, TimelineId};
 
-use super::histories::ArchivedHistories;
+use super::histories::Histories;
 use crate::plan_error::{PlanError, UnsupportedBackup};
 use crate::request::{BackupChoice, RestoreRequest, WalSupply};
 use crate::target::{RecoveryTarget, StopPoint, TimelineChoice};
@@ -29,7 +29,7 @@ pub(super) struct Extent {
 pub(super) fn choose(
     catalog: &Catalog,
     request: &RestoreRequest,
-    histories: &ArchivedHistories<'_>,
+    histories: &Histories<'_>,
 ) -> Result<Chosen, PlanError> {
     match request.backup {
         BackupChoice::Id(id) => {
@@ -43,11 +43,7 @@ pub(super) fn choose(
 }
 
 /// Takes the newest backup that was finished before the target and whose timeline leads there.
-fn choose_newest(
-    catalog: &Catalog,
-    request: &RestoreRequest,
-    histories: &ArchivedHistories<'_>,
-) -> Result<Chosen, PlanError> {
+fn choose_newest(catalog: &Catalog, request: &RestoreRequest, histories: &Histories<'_>) -> Result<Chosen, PlanError> {
     check_choosable(&request.target)?;
     let server = &catalog.layout().server;
     for info in catalog.backups()?.into_iter().rev() {
@@ -121,10 +117,10 @@ fn check_target(info: &BackupInfo, target: &RecoveryTarget) -> Result<(), PlanEr
 }
 
 /// Finds the way from the backup to the target's timeline.
-fn lead(info: BackupInfo, request: &RestoreRequest, histories: &ArchivedHistories<'_>) -> Result<Chosen, PlanError> {
+fn lead(info: BackupInfo, request: &RestoreRequest, histories: &Histories<'_>) -> Result<Chosen, PlanError> {
     let extent = Extent::of(&info)?;
     let from = extent.timeline;
-    let to = target_timeline(request, from, histories);
+    let to = target_timeline(request, from, histories)?;
     let path = if to == from {
         Ok(TimelinePath::staying_on(from))
     } else {
@@ -141,17 +137,21 @@ fn lead(info: BackupInfo, request: &RestoreRequest, histories: &ArchivedHistorie
 }
 
 /// Returns the timeline along which PostgreSQL will recover.
-fn target_timeline(request: &RestoreRequest, from: TimelineId, histories: &ArchivedHistories<'_>) -> TimelineId {
+fn target_timeline(
+    request: &RestoreRequest,
+    from: TimelineId,
+    histories: &Histories<'_>,
+) -> Result<TimelineId, PlanError> {
     let recovers_from_archive =
         request.target.is_pitr() || request.standby_mode || matches!(request.wal, WalSupply::GetWal { .. });
     match request.target.timeline {
-        Some(TimelineChoice::Number(timeline)) => timeline,
-        Some(TimelineChoice::Current) => from,
+        Some(TimelineChoice::Number(timeline)) => Ok(timeline),
+        Some(TimelineChoice::Current) => Ok(from),
         Some(TimelineChoice::Latest) => histories.newest(from),
         // The default of recovery_target_timeline, since PostgreSQL 12.
         None if recovers_from_archive => histories.newest(from),
         // Recovery as after a crash stays where it is.
-        None => from,
+        None => Ok(from),
     }
 }
 

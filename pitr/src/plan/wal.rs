@@ -1,20 +1,17 @@
 //! Which WAL is copied, and whether it is all there.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use barman_catalog::{ArchivedSegment, Catalog, Encoding, Partial};
-use barman_storage::{Dir, Operation, RelativePath};
-use wal_format::{SegmentNumber, SegmentSize, TimelineId, WalFileName};
+use barman_catalog::{ArchivedSegment, Catalog, Encoding, Partial, Place};
+use barman_storage::{Dir, RelativePath};
+use wal_format::{SegmentNumber, SegmentSize, WalFileName};
 
 use super::PlanWarning;
 use super::backup::Chosen;
+use super::histories::Histories;
 use crate::plan_error::PlanError;
 use crate::target::StopPoint;
 use crate::wal_selection::{SelectedWal, WalRange};
-
-/// Far more than a history file has: PostgreSQL writes a line for each time that the cluster was promoted.
-const LONGEST_HISTORY_BYTES: u64 = 1 << 20;
 
 /// The WAL to copy.
 #[derive(Debug)]
@@ -23,8 +20,10 @@ pub struct PlannedWal {
     pub destination: PathBuf,
     /// Whether it goes into `pg_wal`, where the server must not take it for WAL that it has yet to archive.
     pub is_archived: bool,
-    /// The files, by the directory that holds them: the archive, and `streaming/` for the newest of all.
-    pub sources: Vec<(Dir, Vec<PlannedWalFile>)>,
+    /// The archived files, by the directory that holds them.
+    pub archived: Vec<(Dir, Vec<PlannedWalFile>)>,
+    /// Files that wait to be archived.
+    pub waiting: Vec<PlannedWaitingWal>,
 }
 
 /// A WAL file to copy.
@@ -38,10 +37,23 @@ pub struct PlannedWalFile {
     pub size: u64,
 }
 
+/// A WAL file to copy that waits to be archived.
+///
+/// It may well move while the base backup is copied: from `.partial` to its own name, and into the archive. So it is looked
+/// for once more when its turn comes, and what was found first is held open in case that something else was made of it.
+#[derive(Debug)]
+pub struct PlannedWaitingWal {
+    /// Where it is, and its name where it goes.
+    pub file: PlannedWalFile,
+    /// What was found.
+    pub stored: ArchivedSegment,
+}
+
 impl PlannedWal {
     /// Returns all files.
     pub fn files(&self) -> impl Iterator<Item = &PlannedWalFile> {
-        self.sources.iter().flat_map(|(_, files)| files)
+        let waiting = self.waiting.iter().map(|waiting| &waiting.file);
+        self.archived.iter().flat_map(|(_, files)| files).chain(waiting)
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -62,16 +74,18 @@ pub(super) fn plan(
     catalog: &Catalog,
     request: &WalRequest<'_>,
     chosen: &Chosen,
+    histories: &Histories<'_>,
 ) -> Result<(PlannedWal, Vec<PlanWarning>), PlanError> {
     let size = chosen.info.xlog_segment_size;
     let last = WalRange::last_segment(request.stop, chosen.extent.last_segment, size);
     let range = WalRange { path: &chosen.path, size, first: chosen.extent.first_segment, last };
-    let names = archived_names(catalog, |name| range.wants(name, request.partial))?;
-    let mut search = Search { catalog, size, sources: Vec::new(), warnings: Vec::new() };
+    let mut names = archived_names(catalog, |name| range.wants(name, request.partial))?;
+    names.extend(histories.waiting(chosen.extent.timeline, chosen.path.last())?);
+    let mut search = Search { catalog, size, archived: Vec::new(), waiting: Vec::new(), warnings: Vec::new() };
     let mut selected = Vec::new();
     for wal in range.select(&names, request.partial) {
-        match catalog.find_archived(&wal.archived)? {
-            Some(stored) => selected.extend(search.take(wal, &stored)?),
+        match catalog.find_wal(&wal.archived, Partial::Exclude)? {
+            Some(stored) => selected.extend(search.take(wal, stored)?),
             // Where recovery cannot do without it, that is found below.
             None => search.warnings.push(PlanWarning::LostWal { name: wal.archived }),
         }
@@ -81,9 +95,10 @@ pub(super) fn plan(
     }
     check_reaches(&range, &selected, request.stop, chosen.extent.last_segment)?;
     let missing = range.missing(&selected, None).into_iter().map(PlanWarning::MissingWal);
-    let warnings = search.warnings.into_iter().chain(missing).collect();
-    let destination = request.destination.to_owned();
-    Ok((PlannedWal { destination, is_archived: !request.is_pitr, sources: search.sources }, warnings))
+    let warnings = std::mem::take(&mut search.warnings).into_iter().chain(missing).collect();
+    let (destination, is_archived) = (request.destination.to_owned(), !request.is_pitr);
+    let Search { archived, waiting, .. } = search;
+    Ok((PlannedWal { destination, is_archived, archived, waiting }, warnings))
 }
 
 /// Without the WAL up to its end a backup never becomes consistent, and a target LSN has to be in the WAL, too.
@@ -110,14 +125,15 @@ fn check_reaches(
 struct Search<'a> {
     catalog: &'a Catalog,
     size: SegmentSize,
-    sources: Vec<(Dir, Vec<PlannedWalFile>)>,
+    archived: Vec<(Dir, Vec<PlannedWalFile>)>,
+    waiting: Vec<PlannedWaitingWal>,
     warnings: Vec<PlanWarning>,
 }
 
 impl Search<'_> {
     /// Takes a file, unless PostgreSQL would refuse it for its length: then it is as good as missing.
-    fn take(&mut self, wal: SelectedWal, stored: &ArchivedSegment) -> Result<Option<SelectedWal>, PlanError> {
-        check_encoding(stored)?;
+    fn take(&mut self, wal: SelectedWal, stored: ArchivedSegment) -> Result<Option<SelectedWal>, PlanError> {
+        check_encoding(&stored)?;
         let (found, expected) = (stored.size, self.size.bytes());
         if matches!(wal.name, WalFileName::Segment(_)) && found != expected {
             self.warnings.push(PlanWarning::WrongSize { name: wal.archived, expected, found });
@@ -125,10 +141,14 @@ impl Search<'_> {
         }
         let (dir, path) = stored.location();
         let file = PlannedWalFile { from: path.clone(), name: wal.name, size: stored.size };
+        if stored.place != Place::Archive {
+            self.waiting.push(PlannedWaitingWal { file, stored });
+            return Ok(Some(wal));
+        }
         // One handle for all that lie in the same directory: there may be more files than a process may have open.
-        match self.sources.iter_mut().find(|(known, _)| known.path() == dir.path()) {
+        match self.archived.iter_mut().find(|(known, _)| known.path() == dir.path()) {
             Some((_, files)) => files.push(file),
-            None => self.sources.push((dir.clone(), vec![file])),
+            None => self.archived.push((dir.clone(), vec![file])),
         }
         Ok(Some(wal))
     }
@@ -143,7 +163,7 @@ impl Search<'_> {
         let Some(segment) = next else { return Ok(None) };
         match self.catalog.find_wal(&WalFileName::Segment(segment), Partial::Include)? {
             Some(stored) => {
-                self.take(SelectedWal { archived: stored.name, name: WalFileName::Segment(segment) }, &stored)
+                self.take(SelectedWal { archived: stored.name, name: WalFileName::Segment(segment) }, stored)
             }
             None => Ok(None),
         }
@@ -163,22 +183,13 @@ pub(super) fn archived_names(
     Ok(names)
 }
 
-/// Reads a history file of the archive.
-pub(super) fn read_history(catalog: &Catalog, timeline: TimelineId) -> Result<Vec<u8>, PlanError> {
-    let stored = catalog.find_archived(&WalFileName::History(timeline))?;
-    let stored = stored.ok_or(PlanError::LostHistory { timeline })?;
-    check_encoding(&stored)?;
-    let mut text = Vec::new();
-    let unreadable = |source| barman_storage::Error::new(Operation::Read, stored.display_path(), source);
-    stored.open()?.take(LONGEST_HISTORY_BYTES).read_to_end(&mut text).map_err(unreadable)?;
-    Ok(text)
+fn check_encoding(stored: &ArchivedSegment) -> Result<(), PlanError> {
+    match stored.encoding {
+        Encoding::Plain => Ok(()),
+        encoding => Err(unreadable_form(stored.name, encoding)),
+    }
 }
 
-fn check_encoding(stored: &ArchivedSegment) -> Result<(), PlanError> {
-    let encoding = match stored.encoding {
-        Encoding::Plain => return Ok(()),
-        Encoding::Compressed(name) => name,
-        Encoding::Encrypted => "gpg",
-    };
-    Err(PlanError::EncodedWal { name: stored.name, encoding: encoding.to_owned() })
+pub(super) fn unreadable_form(name: WalFileName, encoding: Encoding) -> PlanError {
+    PlanError::EncodedWal { name, encoding: encoding.compression().unwrap_or("gpg").to_owned() }
 }

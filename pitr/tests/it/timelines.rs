@@ -82,6 +82,34 @@ fn history_files_are_always_copied() {
     }
 }
 
+/// What `get-wal` and `show-backup` know, `restore` knows as well.
+#[test]
+fn history_files_that_wait_to_be_archived_count() {
+    let fixture = Fixture::with_backup();
+    let streaming = &fixture.catalog.layout().streaming_wals_directory;
+    crate::fixture::write_file(&streaming.join("00000002.history"), format!("1\t{}\tx\n", segment_start(8)).as_bytes());
+    let info = fixture.catalog.backup(&BACKUP.parse().expect("an id")).expect("a record");
+    assert_eq!(fixture.catalog.reachable_timelines(&info).expect("readable"), [timeline(2)]);
+    for choice in [number(2), Some(TimelineChoice::Latest)] {
+        let request = RestoreRequest { target: along(choice, None), ..fixture.request() };
+        let plan = fixture.plan(&request).expect("a plan");
+        assert_eq!(plan.timeline(), timeline(2));
+        assert!(plan.wal.expect("WAL").files().any(|file| file.name.to_string() == "00000002.history"));
+    }
+}
+
+#[test]
+fn a_listed_history_file_that_is_lost_is_an_error() {
+    let fixture = forked();
+    fixture.catalog.xlog_db().expect("an index");
+    std::fs::remove_file(fixture.catalog.layout().wals_directory.join("00000003.history")).expect("removed");
+    for choice in [number(3), Some(TimelineChoice::Latest)] {
+        let request = RestoreRequest { target: along(choice, None), ..fixture.request() };
+        let lost = fixture.plan(&request);
+        assert!(matches!(lost, Err(PlanError::LostHistory { timeline: lost }) if lost == timeline(3)));
+    }
+}
+
 #[test]
 fn an_immediate_target_needs_the_wal_of_the_backup_only() {
     let fixture = forked();
