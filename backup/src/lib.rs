@@ -47,6 +47,11 @@
 //! This crate knows nothing of restoring and of terminals, and it does not keep the record of a backup: that, and what
 //! becomes of a failed one, is up to the caller.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)
+)]
+
 mod base_backup;
 mod cancelled;
 mod receiver;

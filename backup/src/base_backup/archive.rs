@@ -94,14 +94,13 @@ impl<'a> Unpacker<'a> {
         let mut written = 0;
         while written < size {
             self.cancel.check()?;
-            let length = content.read(&mut self.buffer).map_err(Failure::Broken)?;
-            if length == 0 {
+            let bytes = read_piece(content, &mut self.buffer).map_err(Failure::Broken)?;
+            if bytes.is_empty() {
                 return Err(EntryError::Truncated { expected: size, found: written }.into());
             }
-            let bytes = &self.buffer[..length];
             crc.update(bytes);
             file.write_all(bytes)?;
-            written += length as u64;
+            written += bytes.len() as u64;
         }
         Ok(crc.finish())
     }
@@ -149,12 +148,19 @@ impl From<Cancelled> for Failure {
 /// After its last entry an archive holds zeros alone: anything else is an entry that we failed to see.
 fn expect_zeros(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<()> {
     loop {
-        match stream.read(buffer)? {
-            0 => return Ok(()),
-            length if buffer[..length].iter().all(|byte| *byte == 0) => {}
+        match read_piece(stream, buffer)? {
+            [] => return Ok(()),
+            bytes if bytes.iter().all(|byte| *byte == 0) => {}
             _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "data after the end of the archive")),
         }
     }
+}
+
+/// Reads what comes next into `buffer`; at the end that is nothing.
+#[allow(clippy::indexing_slicing, reason = "no reader reads more than there is room for")]
+fn read_piece<'a>(stream: &mut impl Read, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    let length = stream.read(buffer)?;
+    Ok(&buffer[..length])
 }
 
 #[cfg(test)]

@@ -221,7 +221,7 @@ impl FileEntry<'_> {
 }
 
 fn from_hex(digits: &str) -> Option<Vec<u8>> {
-    let value = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
+    let value = |digit: u8| u8::try_from(char::from(digit).to_digit(16)?).ok();
     let byte = |pair: &[u8]| match pair {
         [high, low] => Some(value(*high)? << 4 | value(*low)?),
         _ => None,

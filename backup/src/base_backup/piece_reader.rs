@@ -71,9 +71,7 @@ impl Read for PieceReader {
         if !self.fill()? {
             return Ok(0);
         }
-        let length = self.data.len().min(into.len());
-        self.data.copy_to_slice(&mut into[..length]);
-        Ok(length)
+        (&mut self.data).reader().read(into)
     }
 }
 

@@ -157,6 +157,7 @@ fn next_border(pieces: &mut PieceReader, expected: &'static str) -> Result<Borde
     pieces.next_border().map_err(|source| BaseBackupError::Sequence { expected, source: Some(source) })
 }
 
+#[allow(clippy::expect_used, reason = "digits are a plain file name")]
 fn linked_path(oid: u32) -> RelativePath {
     RelativePath::new(Path::new("pg_tblspc").join(oid.to_string())).expect("digits are a plain file name")
 }

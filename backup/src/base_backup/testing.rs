@@ -29,6 +29,7 @@ pub fn unpack_archive(archive: ArchiveName, pieces: &[Bytes], root: &Dir) -> Res
 }
 
 /// What the connection hands over for one archive, all of it waiting already.
+#[allow(clippy::expect_used, reason = "the channel has as much room as there are pieces")]
 fn delivered(archive: ArchiveName, pieces: &[Bytes]) -> PieceReader {
     let data = pieces.iter().cloned().map(Piece::Data);
     let begin = std::iter::once(Piece::Border(Border::Archive(archive)));

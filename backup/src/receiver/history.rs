@@ -16,7 +16,7 @@ const MODE: u32 = 0o600;
 /// # Errors
 /// The server has no such file, what it sends is no history, or it cannot be stored.
 pub(super) async fn store(client: &mut Client, dir: &Dir, timeline: TimelineId) -> Result<bool, ReceiveError> {
-    let path = RelativePath::new(WalFileName::History(timeline).to_string()).expect("digits are a plain file name");
+    let path = history_path(timeline);
     if timeline == TimelineId::FIRST || dir.stat(&path)?.is_some() {
         return Ok(false);
     }
@@ -29,4 +29,9 @@ pub(super) async fn store(client: &mut Client, dir: &Dir, timeline: TimelineId) 
     })
     .await?;
     Ok(true)
+}
+
+#[allow(clippy::expect_used, reason = "digits and a dot are a plain file name")]
+fn history_path(timeline: TimelineId) -> RelativePath {
+    RelativePath::new(WalFileName::History(timeline).to_string()).expect("digits and a dot are a plain file name")
 }

@@ -216,6 +216,7 @@ pub(super) fn replaced_segment(name: &OsStr) -> Option<SegmentName> {
     name.to_str()?.strip_suffix(".partial.tmp")?.parse().ok()
 }
 
+#[allow(clippy::expect_used, reason = "digits and dots are a plain file name")]
 fn plain_name(name: String) -> RelativePath {
     RelativePath::new(name).expect("digits and dots are a plain file name")
 }

@@ -61,23 +61,23 @@ impl SegmentWriter {
         self.position
     }
 
-    /// Writes the bytes that begin at `at`, up to the end of the segment they begin in, and returns how many.
+    /// Writes the bytes that begin at `at`, up to the end of the segment they begin in, and returns the others.
     ///
     /// # Errors
     /// `at` is not where the bytes before ended, or the file cannot be opened or written.
-    pub(super) fn write(&mut self, at: Lsn, data: &[u8]) -> Result<usize, ReceiveError> {
+    pub(super) fn write<'a>(&mut self, at: Lsn, data: &'a [u8]) -> Result<&'a [u8], ReceiveError> {
         if at != self.position {
             return Err(ReceiveError::OutOfOrder { expected: self.position, found: at });
         }
         let segment = SegmentNumber::containing(at, self.start.size);
         let offset = at.as_u64() - segment.start(self.start.size).as_u64();
         let room = usize::try_from(self.start.size.bytes() - offset).unwrap_or(usize::MAX);
-        let data = &data[..data.len().min(room)];
+        let (data, rest) = data.split_at_checked(room).unwrap_or((data, &[]));
         let position = at.checked_add(data.len() as u64).ok_or(ReceiveError::EndOfAddresses)?;
         self.open_file()?.write_at(offset, data)?;
         self.position = position;
         self.unsynced = true;
-        Ok(data.len())
+        Ok(rest)
     }
 
     /// Gives the segment its final name if it is complete, and returns that with the proof that it is durable there.

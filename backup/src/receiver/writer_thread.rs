@@ -115,9 +115,8 @@ impl Work {
 
     fn write(&mut self, mut at: Lsn, mut data: &[u8]) -> Result<(), ReceiveError> {
         while !data.is_empty() {
-            let taken = self.writer.write(at, data)?;
+            data = self.writer.write(at, data)?;
             at = self.writer.position();
-            data = &data[taken..];
             if let Some((segment, durable)) = self.writer.finish_segment()? {
                 self.report(Report::Durable(durable));
                 self.report(Report::Finished(segment));

@@ -243,16 +243,19 @@ fn a_name_that_an_earlier_run_could_not_sync_is_durable_before_anything_later_is
     ground.assert_safe(2 * MIB);
 }
 
+/// What an earlier run left: a file with the beginning of a segment, durable.
+fn leave_behind(root: &Path, name: &str, length: u64) {
+    let content = wal(2 * MIB, 2 * MIB + length);
+    Dir::open(root).unwrap().replace(&RelativePath::new(name).unwrap(), 0o600, &content).unwrap();
+}
+
 #[test]
 fn a_segment_that_was_cut_short_gives_way_to_the_complete_one_and_not_before() {
     for partial_exists in [false, true] {
         let root = tempfile::tempdir().unwrap();
-        let write_file = |name: String, length: u64| {
-            std::fs::write(root.path().join(name), wal(2 * MIB, 2 * MIB + length)).unwrap();
-        };
-        write_file(name(2 * MIB), 300_000);
+        leave_behind(root.path(), &name(2 * MIB), 300_000);
         if partial_exists {
-            write_file(format!("{}.partial", name(2 * MIB)), 100_000);
+            leave_behind(root.path(), &format!("{}.partial", name(2 * MIB)), 100_000);
         }
         let mut ground = Ground::below(root);
         // It may have been reported by whoever received it.
@@ -272,10 +275,9 @@ fn a_segment_that_was_cut_short_gives_way_to_the_complete_one_and_not_before() {
 
 #[test]
 fn one_that_was_cut_short_stays_if_the_complete_one_cannot_be_synced() {
-    let cut_short = |root: &Path| std::fs::write(root.join(name(2 * MIB)), wal(2 * MIB, 2 * MIB + 300_000)).unwrap();
     let syncs = {
         let root = tempfile::tempdir().unwrap();
-        cut_short(root.path());
+        leave_behind(root.path(), &name(2 * MIB), 300_000);
         let mut ground = Ground::below(root);
         let mut writer = ground.writer(2 * MIB);
         ground.write(&mut writer, 3 * MIB, MIB).unwrap();
@@ -283,7 +285,7 @@ fn one_that_was_cut_short_stays_if_the_complete_one_cannot_be_synced() {
     };
     for sync in syncs {
         let root = tempfile::tempdir().unwrap();
-        cut_short(root.path());
+        leave_behind(root.path(), &name(2 * MIB), 300_000);
         let mut ground = Ground::below(root);
         ground.flushed.push((0, 2 * MIB + 300_000));
         let mut writer = ground.writer(2 * MIB);
@@ -390,8 +392,7 @@ proptest! {
             let data = wal(at, at + length);
             let mut rest = &data[..];
             while !rest.is_empty() {
-                let taken = writer.write(writer.position(), rest).unwrap();
-                rest = &rest[taken..];
+                rest = writer.write(writer.position(), rest).unwrap();
                 finished += usize::from(writer.finish_segment().unwrap().is_some());
             }
             at += length;
