@@ -11,13 +11,21 @@ impl Server {
     /// # Errors
     /// It is nowhere, or stored in a form that cannot be read yet.
     pub fn get_wal(&self, name: &WalFileName, partial: Partial) -> Result<ArchivedSegment, Error> {
-        self.refuse_unsupported(Command::GetWal)?;
-        let found = self.catalog().find_wal(name, partial)?;
-        let found = found.ok_or_else(|| Error::WalNotFound { name: *name, server: self.name().to_owned() })?;
+        let found = self.get_wal_as_stored(name, partial)?;
         match found.encoding {
             Encoding::Plain => Ok(found),
             encoding => Err(Error::EncodedWal { name: *name, encoding }),
         }
+    }
+
+    /// Finds a WAL file, however it is compressed or encrypted.
+    ///
+    /// # Errors
+    /// It is nowhere.
+    pub fn get_wal_as_stored(&self, name: &WalFileName, partial: Partial) -> Result<ArchivedSegment, Error> {
+        self.refuse_unsupported(Command::GetWal)?;
+        let found = self.catalog().find_wal(name, partial)?;
+        found.ok_or_else(|| Error::WalNotFound { name: *name, server: self.name().to_owned() })
     }
 
     /// Returns the names of up to `limit` files that can be had: `name` itself, and if that is a segment those which

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     bzip2: bool,
 
     /// Send the file as it is stored
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["gzip", "bzip2"])]
     keep_compression: bool,
 
     /// List the files that are there, this many at most, from this one on
@@ -49,11 +49,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
-    UnbuiltOptions::default()
-        .option("--gzip", arguments.gzip)
-        .option("--bzip2", arguments.bzip2)
-        .option("--keep-compression", arguments.keep_compression)
-        .refuse()?;
+    UnbuiltOptions::default().option("--gzip", arguments.gzip).option("--bzip2", arguments.bzip2).refuse()?;
     let server = context.single_server(&arguments.server_name, Disabled::Refused)?;
     if arguments.test {
         context.output.info(&format!("Ready to retrieve WAL files from the server {}", server.name()));
@@ -67,7 +63,10 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
         }
         return Ok(());
     }
-    let found = server.get_wal(&name, partial)?;
+    let found = match arguments.keep_compression {
+        true => server.get_wal_as_stored(&name, partial)?,
+        false => server.get_wal(&name, partial)?,
+    };
     match &arguments.output_directory {
         Some(directory) => {
             let target = directory.join(name.to_string());

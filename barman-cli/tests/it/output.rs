@@ -158,6 +158,7 @@ fn what_is_at_hand_can_be_peeked_at_as_with_barman() {
         &["get-wal", "-p", "2", "main", "000000010000000000000004"],
         &["get-wal", "-p", "2", "main", "000000010000000000000007"],
         &["get-wal", "main", "000000010000000000000005"],
+        &["get-wal", "--keep-compression", "main", "000000010000000000000005"],
         &["get-wal", "main", "00000001000000000000000B"],
         &["get-wal", "main", "foo"],
         &["get-wal", "--test", "main", "x"],

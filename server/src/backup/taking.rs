@@ -43,7 +43,7 @@ impl Taking<'_> {
         self.purge_before_first(&id, events);
         self.create_restore_point(&mut sql, &facts, &id).await;
         events(BackupEvent::Size(copy.size));
-        events(BackupEvent::EndPosition(WalPosition::at(copy.end, copy.timeline, facts.segment_size)));
+        events(BackupEvent::EndPosition(WalPosition::at(copy.end, copy.end_timeline, facts.segment_size)));
         events(BackupEvent::Completed { start, elapsed: started.elapsed() });
         Ok(())
     }
@@ -195,7 +195,7 @@ fn record_facts(info: &mut BackupInfo, facts: &ClusterFacts) {
 /// Replaces the provisional start by that of the label, and adds the end.
 fn record_copy(info: &mut BackupInfo, copy: &BaseBackupResult, facts: &ClusterFacts, elapsed: Duration) {
     let begin = WalPosition::at(copy.start, copy.timeline, facts.segment_size);
-    let end = WalPosition::at(copy.end, copy.timeline, facts.segment_size);
+    let end = WalPosition::at(copy.end, copy.end_timeline, facts.segment_size);
     info.backup_label = Some(copy.label_text.clone());
     info.timeline = Some(copy.timeline);
     info.begin_xlog = Some(begin.lsn);
