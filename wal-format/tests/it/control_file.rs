@@ -6,7 +6,17 @@ use std::process::Command;
 use test_support::{CommandExt as _, Postgres, StopMode, pg_tool};
 use wal_format::{ClusterState, ControlFile, PgMajor};
 
+use crate::golden;
 use crate::real_wal::majors;
+
+#[test]
+fn control_files_of_each_version_are_read_as_pg_controldata_reads_them() {
+    for major in [13, 15, 16, 17, 18, 19] {
+        let judged = String::from_utf8(golden(&format!("{major}/pg_control.controldata"))).unwrap();
+        let control = compare(major, &golden(&format!("{major}/pg_control.stopped")), &judged);
+        assert_eq!((control.state, control.max_connections), (ClusterState::ShutDown, 37));
+    }
+}
 
 #[test]
 fn a_control_file_is_read_as_pg_controldata_reads_it() {
@@ -19,19 +29,25 @@ fn a_control_file_is_read_as_pg_controldata_reads_it() {
             .setting("track_commit_timestamp", "on")
             .start();
         server.psql("create table t as select generate_series(1, 1000) i; checkpoint");
-        compare(&server);
+        compare_live(&server);
         server.stop(StopMode::Fast);
-        assert_eq!(compare(&server).state, ClusterState::ShutDown);
+        assert_eq!(compare_live(&server).state, ClusterState::ShutDown);
     }
 }
 
-fn compare(server: &Postgres) -> ControlFile {
+fn compare_live(server: &Postgres) -> ControlFile {
     let bytes = std::fs::read(server.data_dir().join("global/pg_control")).unwrap();
-    let major = PgMajor::from_version_num(server.major() * 10_000).unwrap();
-    let control = ControlFile::parse(&bytes, major).unwrap();
-    let judged = control_data(server);
+    let mut command = Command::new(pg_tool(server.major(), "pg_controldata"));
+    compare(server.major(), &bytes, &command.env("LC_ALL", "C").arg(server.data_dir()).succeed())
+}
+
+/// Compares a control file with what pg_controldata printed about it.
+fn compare(major: u32, bytes: &[u8], judged: &str) -> ControlFile {
+    let control = ControlFile::parse(bytes, PgMajor::from_version_num(major * 10_000).unwrap()).unwrap();
+    let judged: BTreeMap<_, _> =
+        judged.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name, value.trim())).collect();
     let zero_padded = |raw: u64| format!("{:X}/{:08X}", raw >> 32, raw & 0xFFFF_FFFF);
-    let position = |lsn: wal_format::Lsn| match server.major() {
+    let position = |lsn: wal_format::Lsn| match major {
         19.. => zero_padded(lsn.as_u64()),
         _ => lsn.to_string(),
     };
@@ -57,14 +73,7 @@ fn compare(server: &Postgres) -> ControlFile {
         ("Bytes per WAL segment", control.segment_size.to_string()),
         ("Data page checksum version", control.data_checksum_version.to_string()),
     ] {
-        assert_eq!(judged.get(name), Some(&ours), "{name} of {}", server.major());
+        assert_eq!(judged.get(name), Some(&ours.as_str()), "{name} of {major}");
     }
     control
-}
-
-fn control_data(server: &Postgres) -> BTreeMap<String, String> {
-    let mut command = Command::new(pg_tool(server.major(), "pg_controldata"));
-    let text = command.env("LC_ALL", "C").arg(server.data_dir()).succeed();
-    let lines = text.lines().filter_map(|line| line.split_once(':'));
-    lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
 }

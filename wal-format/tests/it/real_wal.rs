@@ -1,7 +1,8 @@
 //! WAL of real servers, judged by their own pg_waldump.
 //!
 //! `WAL_FORMAT_MAJORS` names the versions, for example `13 15 18`; 15 alone if it is not set. A version that is named and
-//! not installed fails the tests.
+//! not installed fails the tests. What only exists since 17 is ignored unless asked for:
+//! `WAL_FORMAT_MAJORS="13 15 16 17 18 19" cargo test -p wal-format --test it -- --include-ignored`.
 
 use test_support::{OsUser, PgbenchLoad, Postgres, StopMode, TempDir};
 use wal_format::{SegmentSize, TimelineId};
