@@ -67,8 +67,10 @@ impl Server {
     }
 
     fn record_failure(&self, info: &mut BackupInfo, error: &Error) -> Result<(), Error> {
+        // A record without a start is of a backup that never began to copy.
+        let action = if info.status == Status::Empty { "starting backup" } else { "copying files" };
         info.status = Status::Failed;
-        info.error = Some(format!("failure copying files ({})", one_line(error)));
+        info.error = Some(format!("failure {action} ({})", one_line(error)));
         Ok(self.catalog().save(info)?)
     }
 

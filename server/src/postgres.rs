@@ -3,6 +3,7 @@
 use crate::Error;
 use barman_catalog::Tablespace;
 use replication_client::{Client, Config, Mode};
+use std::path::Path;
 use wal_format::{Lsn, PgMajor, SegmentName, SegmentSize};
 
 /// An SQL connection to the server a configuration section names.
@@ -38,6 +39,15 @@ pub(crate) struct ClusterFacts {
     pub(crate) segment_size: SegmentSize,
     /// Whether the server is a standby.
     pub(crate) in_recovery: bool,
+}
+
+impl ClusterFacts {
+    /// Returns the configuration files that lie outside the data directory: no base backup contains them.
+    pub(crate) fn external_configuration(&self) -> Vec<String> {
+        let files = [&self.config_file, &self.hba_file, &self.ident_file].into_iter().chain(&self.included_files);
+        let external = files.filter(|file| !Path::new(file).starts_with(&self.data_directory));
+        external.cloned().collect()
+    }
 }
 
 /// One physical replication slot, as `pg_replication_slots` shows it.

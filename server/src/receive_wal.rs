@@ -1,6 +1,7 @@
 //! The WAL receiver of one server: its slot, its lock, its start and its end.
 
 mod archiver;
+mod synchronous;
 
 use crate::{Error, Server};
 use archiver::Archiver;
@@ -12,6 +13,13 @@ use replication_client::{Client, ErrorKind, Mode};
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 use wal_format::{SystemId, Timestamp, WalFileName};
+
+/// What is found out before WAL flows.
+struct Prepared {
+    system: SystemId,
+    /// Whether commits wait until this receiver has synced their WAL.
+    synchronous: bool,
+}
 
 impl Server {
     /// Receives WAL into `streaming/` until `cancel` is set, and archives each segment as soon as it is complete. One
@@ -32,11 +40,11 @@ impl Server {
         }
         self.catalog().create_directories()?;
         let _lock = self.lock("receive-wal", Lock::ReceiveWal)?;
-        let system = Self::unless_cancelled(cancel, self.prepare_to_receive()).await?;
+        let prepared = Self::unless_cancelled(cancel, self.prepare_to_receive()).await?;
         let streaming = self.catalog().streaming_dir()?;
-        let options = self.receiver_options(system)?;
+        let options = self.receiver_options(&prepared)?;
         let connection = self.wal_stream_connection()?;
-        let archiver = Archiver::start(self.clone(), system, clock);
+        let archiver = Archiver::start(self.clone(), prepared.system, clock);
         let report = |event: &ReceiverEvent<'_>| {
             match event {
                 ReceiverEvent::SegmentFinished { segment } => archiver.archive(WalFileName::Segment(*segment)),
@@ -51,18 +59,22 @@ impl Server {
         Ok(())
     }
 
-    /// Makes sure that it is the right cluster, and that there is a slot where the configuration wants one made.
-    async fn prepare_to_receive(&self) -> Result<SystemId, Error> {
-        let system = self.identify_wal_system().await?.system_id;
+    /// Makes sure that it is the right cluster, that there is a slot where the configuration wants one made, and asks
+    /// whether commits wait for this receiver.
+    async fn prepare_to_receive(&self) -> Result<Prepared, Error> {
+        let mut client = self.replication_client().await?;
+        let system = client.identify_system().await?.system_id;
         self.check_identity(system)?;
+        let standbys = client.show("synchronous_standby_names").await?;
         self.create_slot_if_wanted().await?;
-        Ok(system)
+        Ok(Prepared { system, synchronous: synchronous::names(&standbys, &self.config().streaming_archiver_name) })
     }
 
-    fn receiver_options(&self, system: SystemId) -> Result<ReceiverOptions, Error> {
+    fn receiver_options(&self, prepared: &Prepared) -> Result<ReceiverOptions, Error> {
         let mut options = ReceiverOptions::default();
         options.slot.clone_from(&self.config().slot_name);
-        options.system = Some(system);
+        options.system = Some(prepared.system);
+        options.synchronous = prepared.synchronous;
         options.newest_archived = self.catalog().newest_archived_segment()?;
         Ok(options)
     }

@@ -88,13 +88,14 @@ fn killed_backups_end_as_failed_and_the_next_one_completes() {
     scene.server.psql("create table t as select generate_series(1, 100) as row");
     let load = under_load(&scene);
     for round in 1..=rounds() {
-        let mut backup = start(&scene, &["backup", "main"]);
+        // At once, or it would mostly be killed while it waits for a checkpoint.
+        let mut backup = start(&scene, &["backup", "--immediate-checkpoint", "main"]);
         wait_until("the backup is recorded", || statuses(&scene).len() as u32 == round);
         kill_within(&mut backup, Duration::from_millis(800));
         // Backup ids have a resolution of one second.
         std::thread::sleep(Duration::from_millis(1100));
     }
-    scene.succeed(&["backup", "--wait", "main"]);
+    scene.succeed(&["backup", "--immediate-checkpoint", "--wait", "main"]);
     load.stop();
     let after: Vec<String> = statuses(&scene);
     assert!(after.iter().all(|status| status == "DONE" || status == "FAILED"), "{after:?}");

@@ -137,3 +137,19 @@ fn give_home_to_servers(scene: &Scene) -> String {
     let program = env!("CARGO_BIN_EXE_barman");
     format!("{program} -c {} get-wal -P main %f > %p", scene.home.config_file().display())
 }
+
+#[test]
+fn commits_that_wait_for_the_receiver_do_not_wait_long() {
+    let scene = Scene::streaming();
+    scene.succeed(&["receive-wal", "--stop", "main"]);
+    scene.server.psql("alter system set synchronous_standby_names = 'barman_receive_wal'");
+    scene.server.psql("select pg_reload_conf()");
+    scene.succeed(&["cron"]);
+    scene.wait_until_streaming();
+    let started = std::time::Instant::now();
+    scene.server.psql("create table t (row int); insert into t values (1); insert into t values (2)");
+    // Without a sync for each, every commit would wait for the next status message, up to ten seconds.
+    assert!(started.elapsed() < std::time::Duration::from_secs(8), "three commits took {:?}", started.elapsed());
+    scene.server.psql("alter system reset synchronous_standby_names");
+    scene.server.psql("select pg_reload_conf()");
+}

@@ -23,6 +23,8 @@ pub enum BackupEvent<'a> {
     },
     /// The server was asked where it is.
     StartPosition(WalPosition),
+    /// These configuration files lie outside the data directory, so that the backup does not have them.
+    ExternalConfiguration(Vec<String>),
     /// Copying begins.
     CopyStarted(BackupId),
     /// Copying goes on.

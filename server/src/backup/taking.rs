@@ -29,6 +29,11 @@ impl Taking<'_> {
         self.write_identity(info.systemid, facts.version_num)?;
         let start = self.record_start(info, &mut sql, &facts, events).await?;
 
+        let external = facts.external_configuration();
+        if !external.is_empty() && !self.server.config().external_configuration {
+            events(BackupEvent::ExternalConfiguration(external));
+        }
+
         let started = Instant::now();
         events(BackupEvent::CopyStarted(id));
         let copy = self.copy_with_retries(info, events).await?;

@@ -24,6 +24,12 @@ impl<'a> BackupReport<'a> {
         match event {
             BackupEvent::Copy(copy) => self.copy(copy),
             BackupEvent::Archive(event) => self.archiving.event(event),
+            BackupEvent::ExternalConfiguration(files) => {
+                let files = files.join(", ");
+                self.context.output.warning(&format!(
+                    "these configuration files lie outside the data directory and are not part of the backup: {files}"
+                ));
+            }
             BackupEvent::Retrying { reason, after } => {
                 self.progress = None;
                 let message = format!("{reason}; trying again in {} seconds", after.as_secs());
