@@ -22,7 +22,7 @@ pub(super) struct StartPoint {
 /// Of the WAL that we have the furthest counts, in the streaming directory or in the archive, but only as far as the
 /// server's history leads through it. A server that was restored and promoted may have left a timeline before the point up
 /// to which we received it; what lies beyond stays where it is, and receiving goes on where the server's own history
-/// branches off.
+/// branches off. What claims to be WAL that the server has yet to write is passed over.
 ///
 /// # Errors
 /// The streaming directory cannot be read, WAL in it has another segment size, or the slot does not exist.
@@ -33,7 +33,8 @@ pub(super) async fn find(
     server: SystemIdentity,
     size: SegmentSize,
 ) -> Result<StartPoint, ReceiveError> {
-    let received = received(dir, options, size).await?;
+    let mut received = received(dir, options, size).await?;
+    received.retain(|point| is_written(*point, server.timeline, server.position, size));
     let history = server_history(client, server, &received).await?;
     if let Some(point) = go_on(&received, server.timeline, history.as_ref(), size) {
         return Ok(point);
@@ -61,6 +62,23 @@ async fn received(dir: &Dir, options: &ReceiverOptions, size: SegmentSize) -> Re
         received.push(StartPoint { timeline: newest.timeline, position, reason: StartReason::Archive });
     }
     Ok(received)
+}
+
+/// Tells whether the server can have written the WAL up to `point`, which only its own timeline says.
+///
+/// It may have gone on within its segment since it told its position, but what lies beyond that segment is a stray file
+/// as a rule. Asked to go on there the server would refuse, again and again, while its slot keeps all the WAL. A standby that
+/// lags behind what we have sends some of it again.
+fn is_written(point: StartPoint, timeline: TimelineId, server_position: Lsn, size: SegmentSize) -> bool {
+    let written =
+        point.timeline != timeline || point.position <= SegmentNumber::containing(server_position, size).end(size);
+    if !written {
+        tracing::warn!(
+            position = %point.position, %server_position, reason = ?point.reason,
+            "ignoring WAL that the server has not written yet"
+        );
+    }
+    written
 }
 
 /// Asks for the server's history where it matters: when we have WAL of another timeline than the server's.
@@ -224,6 +242,32 @@ mod tests {
         let received = [point(1, 11, StreamingDirectory)];
         let chosen = choose(&received, 3, b"1\t0/A80000\t\n2\t0/A90000\t\n");
         assert_eq!(chosen, Some(point(2, 10, branch(1, 0xA8_0000))));
+    }
+
+    #[test]
+    fn wal_that_the_server_has_yet_to_write_is_passed_over() {
+        let size = SegmentSize::new(MIB).unwrap();
+        // The server, on timeline 2, is at this position.
+        let choose_at = |position: u64, received: &[StartPoint]| {
+            let timeline = TimelineId::new(2).unwrap();
+            let written = |point: &StartPoint| is_written(*point, timeline, Lsn::new(position), size);
+            let received: Vec<_> = received.iter().copied().filter(written).collect();
+            choose(&received, 2, b"1\t0/A80000\t\n")
+        };
+        let within = 20 * MIB + MIB / 2;
+
+        // The end of the server's segment is the furthest that counts.
+        assert_eq!(choose_at(within, &[point(2, 21, StreamingDirectory)]), Some(point(2, 21, StreamingDirectory)));
+        assert_eq!(choose_at(20 * MIB, &[point(2, 21, Archive)]), Some(point(2, 21, Archive)));
+        // The next best is taken, else the slot or the server's position decides.
+        let stray = [point(2, 22, StreamingDirectory), point(2, 4095, Archive), point(2, 20, StreamingDirectory)];
+        assert_eq!(choose_at(within, &stray), Some(point(2, 20, StreamingDirectory)));
+        let archived = [point(2, 4095, StreamingDirectory), point(2, 19, Archive)];
+        assert_eq!(choose_at(within, &archived), Some(point(2, 19, Archive)));
+        assert_eq!(choose_at(within, &[point(2, 22, StreamingDirectory), point(2, 22, Archive)]), None);
+        // The history says how far another timeline counts.
+        let surplus = [point(1, 30, StreamingDirectory)];
+        assert_eq!(choose_at(within, &surplus), Some(point(2, 10, branch(1, 0xA8_0000))));
     }
 
     #[test]
