@@ -25,9 +25,11 @@ impl CommandError {
         let plain = Self::new(one_line(error));
         match root_io_error(error).map(io::Error::kind) {
             Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-                plain.hinted("free some space and run the command again: nothing was left half-written")
+                plain.hinted("free some space and run the command again")
             }
-            Some(io::ErrorKind::PermissionDenied) => plain.hinted("the files must belong to the user barman_user"),
+            Some(io::ErrorKind::PermissionDenied) => {
+                plain.hinted("run it as the user that barman_user names; the files must belong to that user")
+            }
             _ => plain,
         }
     }

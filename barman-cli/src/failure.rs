@@ -41,6 +41,8 @@ fn explain(error: &Error) -> CommandError {
             CommandError::new(format!("Another receive-wal process is already running for server {server}."))
                 .hinted(format!("`barman receive-wal --stop {server}` ends it"))
         }
+        Error::Busy { task: "backup", server } => CommandError::new("Another backup process is running")
+            .hinted(format!("wait until it has finished its work on server '{server}'")),
         Error::Busy { task, server } => CommandError::new(format!("Another {task} process is already running"))
             .hinted(format!("wait until it has finished its work on server '{server}'")),
         Error::StreamingOff => CommandError::new(
@@ -56,6 +58,9 @@ fn explain(error: &Error) -> CommandError {
             CommandError::new(format!("WAL file '{name}' not found in server '{server}'{}", ssh_client()))
                 .hinted("`barman get-wal --peek` lists what is there")
         }
+        Error::DestinationInCatalog { .. } => plain.hinted("choose a directory outside barman_home"),
+        Error::Restore(_) => plain
+            .hinted("no server can be started from the destination as it is: mend the cause, empty it, restore again"),
         Error::WalMissing { reason, .. } => {
             CommandError::new(format!("This backup has been marked as FAILED due to the following reason: {reason}"))
                 .hinted("the segment is not on its way either: take another backup")

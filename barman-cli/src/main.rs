@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 /// Backup and recovery manager for PostgreSQL
 #[derive(Debug, Parser)]
-#[command(name = "barman", disable_version_flag = true, infer_long_args = true, subcommand_required = false)]
+#[command(name = "barman", disable_version_flag = true, infer_long_args = true, args_override_self = true)]
 struct Arguments {
     /// Print the version and end
     #[arg(short = 'v', long)]

@@ -11,7 +11,7 @@ pub use position::WalPosition;
 pub use request::{BackupRequest, Wait};
 
 use crate::{Error, Server, one_line};
-use barman_catalog::{BackupInfo, BackupMode, IngestEvent, Lock, Status};
+use barman_catalog::{BackupId, BackupInfo, BackupMode, IngestEvent, Lock, Status};
 use barman_config::Command;
 use barman_storage::Cancel;
 use taking::Taking;
@@ -38,11 +38,30 @@ impl Server {
         let mut info = Self::unless_cancelled(cancel, self.begin_record(request, clock())).await?;
         let outcome = Taking { server: self, request, clock, cancel }.run(&mut info, events).await;
         if let Err(error) = &outcome {
-            self.record_failure(&mut info, error)?;
+            self.record_failure(&mut info, error);
         }
         drop(lock);
         outcome?;
-        self.archive_end_of_backup(request, &info, clock, cancel, events).await
+        let info = self.archive_end_of_backup(request, &info, clock, cancel, events).await?;
+        // What was delivered twice has been archived once more after the first purge.
+        if let Err(error) = self.purge_before_first(&info.backup_id) {
+            tracing::warn!(target: "barman.backup", "WAL before backup {} stays: {}", info.backup_id, one_line(&error));
+        }
+        Ok(info)
+    }
+
+    /// Removes WAL that no backup needs: without an older backup nothing can use older WAL. Returns what was removed, or
+    /// `None` if `id` is not the first backup.
+    fn purge_before_first(&self, id: &BackupId) -> Result<Option<Vec<String>>, Error> {
+        if self.config().worm_mode {
+            return Ok(None);
+        }
+        let Some(plan) = self.catalog().plan_purge(id)? else {
+            return Ok(None);
+        };
+        let mut removed = Vec::new();
+        self.catalog().purge(&plan, |name| removed.push(name.to_string()))?;
+        Ok(Some(removed))
     }
 
     async fn check_ready_for_backup(&self, request: &BackupRequest, now: Timestamp) -> Result<(), Error> {
@@ -66,12 +85,16 @@ impl Server {
         Ok(info)
     }
 
-    fn record_failure(&self, info: &mut BackupInfo, error: &Error) -> Result<(), Error> {
+    /// Where even that fails, the record goes on saying `STARTED`, and the next backup or cron corrects it: what the user
+    /// has to know is the first error.
+    fn record_failure(&self, info: &mut BackupInfo, error: &Error) {
         // A record without a start is of a backup that never began to copy.
         let action = if info.status == Status::Empty { "starting backup" } else { "copying files" };
         info.status = Status::Failed;
         info.error = Some(format!("failure {action} ({})", one_line(error)));
-        Ok(self.catalog().save(info)?)
+        if let Err(error) = self.catalog().save(info) {
+            tracing::error!(target: "barman.backup", "the failure is not recorded: {}", one_line(&error));
+        }
     }
 
     /// Archives what the backup needs, as far as it has arrived or the caller wants to wait, and returns the record with

@@ -1,6 +1,7 @@
 //! What can go wrong between a command and the crates that carry it out.
 
 use barman_catalog::BackupId;
+use std::path::PathBuf;
 use wal_format::WalFileName;
 
 /// Why an operation on a server failed.
@@ -75,6 +76,14 @@ pub enum Error {
     /// A restore is impossible as asked for.
     #[error(transparent)]
     Plan(#[from] barman_pitr::PlanError),
+    /// A restore would write into the catalog.
+    #[error("the destination {} lies in {}, which is part of the backups", destination.display(), directory.display())]
+    DestinationInCatalog {
+        /// Where to restore to.
+        destination: PathBuf,
+        /// The directory of the catalog that it lies in.
+        directory: PathBuf,
+    },
     /// A restore failed while it was carried out.
     #[error(transparent)]
     Restore(#[from] barman_pitr::RestoreError),

@@ -4,6 +4,7 @@ use crate::{Error, Server, one_line};
 use barman_config::Command;
 use barman_pitr::{RestoreEvent, RestoreOptions, RestorePlan, RestoreReport, RestoreRequest};
 use barman_storage::Cancel;
+use std::path::Path;
 use wal_format::Timestamp;
 
 impl Server {
@@ -19,11 +20,21 @@ impl Server {
         cancel: &Cancel,
     ) -> Result<RestorePlan, Error> {
         self.refuse_unsupported(Command::Restore)?;
+        self.refuse_catalog_as_destination(&request.destination)?;
         // The archive may be complete without it, so this alone is no reason to refuse a restore.
         if let Err(error) = self.archive_wal_in_turn(now, cancel, &mut |_| {}) {
             tracing::warn!(target: "barman.server", "no WAL archived before the restore: {}", one_line(&error));
         }
         Ok(barman_pitr::plan(self.catalog(), request)?)
+    }
+
+    /// A data directory within the catalog would be taken for part of it.
+    fn refuse_catalog_as_destination(&self, destination: &Path) -> Result<(), Error> {
+        let own = self.catalog().layout().directories();
+        match own.into_iter().find(|directory| destination.starts_with(directory)) {
+            Some(directory) => Err(Error::DestinationInCatalog { destination: destination.to_owned(), directory }),
+            None => Ok(()),
+        }
     }
 
     /// Carries a plan out.

@@ -38,7 +38,11 @@ struct Checked<'a> {
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
     let mut checked = Vec::new();
     for config in context.select(&arguments.server_name, Inactive::Included, Disabled::Included)? {
-        checked.push(check(context, config, arguments)?);
+        // A server that cannot even be looked at must not hide the others.
+        match check(context, config, arguments) {
+            Ok(one) => checked.push(one),
+            Err(error) => error.report(&context.output),
+        }
     }
     if arguments.nagios {
         return nagios::report(context, &checked);
@@ -56,7 +60,8 @@ fn check<'a>(context: &Context, config: &'a ServerConfig, arguments: &Arguments)
         None => config.check_timeout,
     };
     let report = context.block_on(async { Ok::<_, Error>(server.check(timeout, context.now()).await) })??;
-    let newest = server.newest_backup()?;
+    // Where the catalog cannot be read a check says so; there is no number then.
+    let newest = server.newest_backup().unwrap_or_default();
     let backup_bytes = newest.as_ref().and_then(|(info, _)| info.size).unwrap_or(0);
     let wal_bytes = newest.map_or(0, |(_, wal)| wal.wal_until_next_size);
     Ok(Checked { config, report, backup_bytes, wal_bytes })

@@ -76,7 +76,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     let plan = server.plan_restore(&request, context.now(), &cancel)?;
     announce(context, &server, &plan);
     let options = RestoreOptions { jobs: jobs(&server, arguments), cancel: cancel.clone() };
-    let narrator = Narrator::new(context);
+    let narrator = Narrator::new(context, &plan);
     let restored =
         context.run_until_signal(&cancel, || server.restore(&plan, &options, &|event| narrator.event(event)))??;
     report::show(context, &plan, &request, &restored, started);
@@ -133,7 +133,7 @@ fn announce(context: &Context, server: &Server, plan: &RestorePlan) {
     output.info(&format!("Starting local restore for server {name} using backup {id}"));
     output.info(&format!("Destination directory: {}", plan.destination.display()));
     if plan.target.is_pitr() {
-        output.info(&format!("Doing PITR. Recovery target {}", target::described(&plan.target)));
+        output.info(&format!("Doing PITR. Recovery target {}", target::described(&plan.target, plan.timeline())));
     }
 }
 
@@ -151,6 +151,9 @@ fn warning_text(warning: &PlanWarning) -> String {
         PlanWarning::StandbyWithoutRestoreCommand => {
             "the standby gets no restore_command: it ends at the WAL that is copied now (use --get-wal)".to_owned()
         }
-        other => format!("{other:?}"),
+        PlanWarning::LostWal { name } => {
+            format!("{name} is listed in the archive but not there: recovery ends before it")
+        }
+        _ => "the plan has a warning that this version cannot put into words".to_owned(),
     }
 }

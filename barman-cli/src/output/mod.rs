@@ -146,7 +146,7 @@ impl Output {
         if self.format == Format::Json && !self.quiet {
             let document = self.with_document(std::mem::take);
             // Barman prints no newline here, and some readers compare bytes.
-            write_or_leave(&mut io::stdout(), &python_json::to_string(&Value::Object(document)));
+            self.write(&mut io::stdout(), &python_json::to_string(&Value::Object(document)));
         }
     }
 
@@ -171,17 +171,26 @@ impl Output {
 
     fn print_line(&self, line: &str) {
         if !self.quiet {
-            write_or_leave(&mut io::stdout(), &format!("{line}\n"));
+            self.write(&mut io::stdout(), &format!("{line}\n"));
         }
     }
 
     fn print_diagnostic(&self, label: &str, colour: &str, message: &str) {
         let text = self.coloured(&format!("{label}: {message}"), colour);
-        write_or_leave(&mut io::stderr(), &format!("{text}\n"));
+        self.write(&mut io::stderr(), &format!("{text}\n"));
     }
 
     fn coloured(&self, text: &str, colour: &str) -> String {
         if self.coloured && !colour.is_empty() { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Writes, and goes on without a word where the reader has closed the pipe: `list-backups | head -1` is no error.
+    /// Any other failure is one: somebody has not got what they asked for.
+    fn write(&self, stream: &mut impl Write, text: &str) {
+        let written = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+        if written.is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+            self.set_exit_code(exit_code::FAILURE);
+        }
     }
 
     fn with_document<T>(&self, action: impl FnOnce(&mut Map<String, Value>) -> T) -> T {
@@ -194,8 +203,3 @@ const PLAIN: &str = "";
 const RED: &str = "31";
 const GREEN: &str = "32";
 const YELLOW: &str = "33";
-
-/// Writes, and goes on without a word where the reader has closed the pipe: `list-backups | head -1` is no error.
-fn write_or_leave(stream: &mut impl Write, text: &str) {
-    let _reader_may_be_gone = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
-}

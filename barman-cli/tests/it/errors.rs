@@ -95,6 +95,10 @@ fn a_backup_that_is_not_there_or_a_target_before_its_end() {
     assert_fails(&finished, 1, "You cannot specify multiple targets for the recovery operation");
     assert!(!std::path::Path::new(destination).exists(), "nothing was created");
 
+    let inside = scene.home.path().join("main/base/inside");
+    let finished = scene.run(&["restore", "main", "latest", inside.to_str().expect("the path is text")]);
+    assert!(finished.code == Some(1) && finished.stderr.contains("part of the backups"), "{finished:?}");
+
     scene.succeed(&["restore", "main", "latest", destination]);
     let finished = restore(&[], "latest");
     assert!(finished.stderr.contains("is not empty"), "{finished:?}");
@@ -123,6 +127,18 @@ fn a_command_line_that_cannot_be_understood() {
     assert!(finished.stderr.contains("barman backup: error: "), "{finished:?}");
     assert_eq!(ours().run(&home, &["no-such-command"]).code, Some(2));
     assert_fails(&ours().run(&home, &["delete", "main", "x"]), 1, "the command 'delete' is not built yet");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let home = BarmanHome::new();
+    home.server("main", &[("conninfo", "host=x"), ("archiver", "on"), ("backup_method", "postgres")]);
+    for format in ["console", "json"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("the kernel has it");
+        let mut command = ours().command(&home);
+        let status = command.args(["-f", format, "list-servers"]).stdout(full).status().expect("it can be started");
+        assert_eq!(status.code(), Some(1), "{format}");
+    }
 }
 
 #[test]

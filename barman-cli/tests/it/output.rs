@@ -133,6 +133,11 @@ fn lists_are_barmans() {
 }
 
 #[test]
+fn an_inactive_server_alarms_nobody_by_itself() {
+    assert_same(&catalog(), &["check", "--nagios", "idle"]);
+}
+
+#[test]
 fn every_backup_is_shown_as_by_barman() {
     let home = catalog();
     for id in 1..=7 {

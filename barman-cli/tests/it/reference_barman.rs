@@ -104,6 +104,17 @@ fn what_a_backup_and_a_restore_report_has_barmans_keys() {
     for key in ["changes", "changes_count", "missing_files", "warnings", "warnings_count", "_WARNING"] {
         assert_eq!(value(&ours, key), value(&theirs, key), "{key}");
     }
+
+    let (first, second) = (first.with_extension("text"), second.with_extension("text-theirs"));
+    let restore = ["restore", "--target-immediate", "--target-tli", "current", "main", "latest"];
+    let ours = scene.succeed(&[&restore[..], &[text(&first)]].concat());
+    let theirs = barman.succeed(&scene.home, &[&restore[..], &[text(&second)]].concat());
+    assert_eq!(without_times_and_places(&ours), without_times_and_places(&theirs));
+}
+
+fn without_times_and_places(text: &str) -> Vec<&str> {
+    let varies = |line: &&str| line.starts_with("Destination directory") || line.starts_with("Restore operation");
+    text.lines().filter(|line| !varies(line)).collect()
 }
 
 fn keys(json: &str) -> Vec<String> {

@@ -148,28 +148,15 @@ impl Taking<'_> {
         Some(copied.collect::<Vec<_>>()).filter(|copied| !copied.is_empty())
     }
 
-    /// Without an older backup nothing can use older WAL. The backup is good by now, whatever becomes of this.
+    /// The backup is good by now, whatever becomes of older WAL.
     fn purge_before_first(&self, id: &BackupId, events: &Events<'_>) {
-        if self.server.config().worm_mode {
-            return;
-        }
-        match self.purge(id) {
+        match self.server.purge_before_first(id) {
             Ok(None) => {}
             Ok(Some(removed)) => events(BackupEvent::FirstBackup { removed }),
             Err(error) => {
                 tracing::warn!(target: "barman.backup", "WAL before backup {id} stays: {}", one_line(&error));
             }
         }
-    }
-
-    fn purge(&self, id: &BackupId) -> Result<Option<Vec<String>>, Error> {
-        let catalog = self.server.catalog();
-        let Some(plan) = catalog.plan_purge(id)? else {
-            return Ok(None);
-        };
-        let mut removed = Vec::new();
-        catalog.purge(&plan, |name| removed.push(name.to_string()))?;
-        Ok(Some(removed))
     }
 
     /// Marks the end of the backup in the WAL, for people who look for it there; nothing depends on it.

@@ -6,27 +6,30 @@ use crate::error::CommandError;
 use crate::exit_code;
 
 pub(super) fn report(context: &Context, checked: &[Checked<'_>]) -> Result<(), CommandError> {
-    let failed: Vec<&Checked<'_>> = checked.iter().filter(|one| one.report.failed().next().is_some()).collect();
-    let (critical, ignored): (Vec<_>, Vec<_>) = failed.into_iter().partition(|one| one.config.active);
-    let performance: Vec<String> = checked.iter().map(performance).collect();
-    let headline = if critical.is_empty() { ready(checked, &ignored) } else { issues(&critical, checked.len()) };
+    let (failed, passed): (Vec<_>, Vec<_>) = checked.iter().partition(|one| one.report.failed().next().is_some());
+    // A server that nobody maintains raises no alarm by itself, but is told of beside one that does.
+    let critical = failed.iter().any(|one| one.config.active);
+    let headline = if critical { issues(&failed, checked.len()) } else { ready(&passed, &failed) };
+    let told_of = if critical || !passed.is_empty() { checked } else { &[] };
+    let performance: Vec<String> = told_of.iter().map(performance).collect();
     let separator = if performance.is_empty() { "" } else { "|" };
     context.output.info(&format!("{headline}{separator}{}", performance.join(" ")));
-    for one in &critical {
+    if !critical {
+        return Ok(());
+    }
+    for one in &failed {
         for result in one.report.failed() {
             let hint = if result.hint.is_empty() { String::new() } else { format!(" ({})", result.hint) };
             context.output.info(&format!("{}.{}: FAILED{hint}", one.config.name, result.name));
         }
     }
-    if !critical.is_empty() {
-        context.output.set_exit_code(exit_code::USAGE);
-    }
+    context.output.set_exit_code(exit_code::USAGE);
     Ok(())
 }
 
-fn ready(checked: &[Checked<'_>], ignored: &[&Checked<'_>]) -> String {
-    let mut text = match checked {
-        [] => return "BARMAN OK - No server configured".to_owned(),
+fn ready(passed: &[&Checked<'_>], ignored: &[&Checked<'_>]) -> String {
+    let mut text = match passed {
+        [] => "BARMAN OK - No server configured".to_owned(),
         [one] => format!("BARMAN OK - Ready to serve the Espresso backup for {}", one.config.name),
         many => {
             let names = many.iter().map(|one| format!(" * {}", one.config.name)).collect::<String>();

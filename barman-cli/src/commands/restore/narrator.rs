@@ -2,25 +2,33 @@
 
 use crate::context::Context;
 use crate::progress::Progress;
-use barman_pitr::RestoreEvent;
+use barman_pitr::{PlannedTablespace, RestoreEvent, RestorePlan};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Says what a restore is doing.
 pub(super) struct Narrator<'a> {
     context: &'a Context,
+    /// A line for each tablespace: where it goes.
+    tablespaces: Vec<String>,
     /// The bar, and how many bytes it stands for by now.
     progress: Mutex<Option<(Progress, u64)>>,
 }
 
 impl<'a> Narrator<'a> {
-    pub(super) fn new(context: &'a Context) -> Self {
-        Self { context, progress: Mutex::new(None) }
+    pub(super) fn new(context: &'a Context, plan: &RestorePlan) -> Self {
+        let line = |tablespace: &PlannedTablespace| {
+            format!("\t{}, {}, {}", tablespace.oid, tablespace.name, tablespace.location.display())
+        };
+        Self { context, tablespaces: plan.tablespaces.iter().map(line).collect(), progress: Mutex::new(None) }
     }
 
     pub(super) fn event(&self, event: RestoreEvent) {
         let output = &self.context.output;
         match event {
-            RestoreEvent::CopyingData { bytes } => self.begin("Copying the base backup.", bytes),
+            RestoreEvent::CopyingData { bytes } => {
+                self.begin("Copying the base backup.", bytes);
+                self.tablespaces.iter().for_each(|line| output.info(line));
+            }
             RestoreEvent::CopyingWal { bytes } => self.begin("Copying required WAL segments.", bytes),
             RestoreEvent::Copied { bytes } => self.copied(bytes),
             RestoreEvent::WritingArchiveStatus => output.info("Generating archive status files"),

@@ -3,6 +3,7 @@
 use crate::error::CommandError;
 use barman_catalog::LocalZone;
 use barman_pitr::{RecoveryTarget, StopPoint, TargetAction, TargetTime, TimelineChoice};
+use wal_format::TimelineId;
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -94,14 +95,15 @@ fn refused(error: &(dyn std::error::Error + 'static)) -> CommandError {
     CommandError::from_error(error).hinted("`barman restore --help` lists the targets")
 }
 
-/// Returns a target as Barman announces it: `time: '2026-11-20 16:47:43+00:00', timeline: '2'`.
-pub(super) fn described(target: &RecoveryTarget) -> String {
+/// Returns a target as Barman announces it: `time: '2026-11-20 16:47:43+00:00', timeline: '2'`; `timeline` is the one
+/// that the chosen words come to.
+pub(super) fn described(target: &RecoveryTarget, timeline: TimelineId) -> String {
     let stop = |wanted: &str| match &target.stop {
         Some(stop) if stop.kind() == wanted => Some(match stop {
-            StopPoint::Time(time) => time.to_string(),
-            StopPoint::Xid(xid) => xid.to_string(),
-            StopPoint::Lsn(lsn) => lsn.to_string(),
-            StopPoint::Name(name) => name.to_string(),
+            StopPoint::Time(time) => format!("'{time}'"),
+            StopPoint::Xid(xid) => format!("'{xid}'"),
+            StopPoint::Lsn(lsn) => format!("'{lsn}'"),
+            StopPoint::Name(name) => format!("'{name}'"),
             _ => "True".to_owned(),
         }),
         _ => None,
@@ -110,11 +112,11 @@ pub(super) fn described(target: &RecoveryTarget) -> String {
         ("time", stop("target_time")),
         ("xid", stop("target_xid")),
         ("lsn", stop("target_lsn")),
-        ("timeline", target.timeline.map(|timeline| timeline.to_string())),
+        ("timeline", target.timeline.map(|_| format!("'{timeline}'"))),
         ("name", stop("target_name")),
         ("immediate", stop("target_immediate")),
     ];
-    let parts = parts.into_iter().filter_map(|(key, value)| Some(format!("{key}: '{}'", value?)));
+    let parts = parts.into_iter().filter_map(|(key, value)| Some(format!("{key}: {}", value?)));
     parts.collect::<Vec<_>>().join(", ")
 }
 
@@ -129,6 +131,8 @@ mod tests {
             timeline: Some(TimelineChoice::Latest),
             ..RecoveryTarget::default()
         };
-        assert_eq!(described(&target), "timeline: 'latest', name: 'rp1'");
+        assert_eq!(described(&target, TimelineId::FIRST), "timeline: '1', name: 'rp1'");
+        let target = RecoveryTarget { stop: Some(StopPoint::Immediate), ..RecoveryTarget::default() };
+        assert_eq!(described(&target, TimelineId::FIRST), "immediate: True");
     }
 }
