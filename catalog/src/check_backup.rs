@@ -14,7 +14,7 @@ pub enum BackupValidity {
     Complete,
     /// The end of the WAL it needs is not archived yet.
     Waiting,
-    /// Later WAL is archived, and this segment is not: the backup can never be restored.
+    /// Later WAL is archived, and this segment is not, or not any more: the backup can never be restored.
     Missing(SegmentName),
     /// The record does not say which WAL the backup needs: it is not finished, or it spans two timelines.
     Unknown,
@@ -86,12 +86,30 @@ impl Catalog {
             Ok::<_, Error>(())
         })?;
         let missing = match archived.judge(&needed) {
+            // What the index lists may have been lost since.
+            BackupValidity::Complete => match self.first_absent(&needed)? {
+                Some(absent) => absent,
+                None => return Ok(BackupValidity::Complete),
+            },
             BackupValidity::Missing(missing) => missing,
             validity => return Ok(validity),
         };
         // Segments can be archived out of order, when one archiver overtakes the other.
         let on_its_way = self.find_wal(&WalFileName::Segment(missing), Partial::Exclude)?.is_some();
         Ok(if on_its_way { BackupValidity::Waiting } else { BackupValidity::Missing(missing) })
+    }
+
+    /// The first segment of which the archive has no file, whatever the index says.
+    fn first_absent(&self, needed: &Needed) -> Result<Option<SegmentName>, Error> {
+        let mut number = needed.first;
+        while number <= needed.last {
+            let name = number.name(needed.begin.timeline, needed.size);
+            if self.find_archived(&WalFileName::Segment(name))?.is_none() {
+                return Ok(Some(name));
+            }
+            number = number.next();
+        }
+        Ok(None)
     }
 }
 

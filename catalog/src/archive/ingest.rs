@@ -5,7 +5,7 @@
 //! | stage | what happens |
 //! |---|---|
 //! | detect | its encoding is told by its first bytes |
-//! | check | its header must be of this cluster and say what its name says (invariant 5) |
+//! | check | its header must be of this cluster and say what its name says (invariant 5); a history must read as one |
 //! | publish | its bytes get their name in the archive, durably (invariant 2) |
 //! | record | its line is added to the index, durably |
 //! | remove | it vanishes from where it arrived, which tells its sender that the archive has it (invariant 1) |
@@ -27,7 +27,7 @@ mod publish;
 use std::ffi::OsString;
 
 use barman_storage::{Dir, RelativePath};
-use wal_format::{SystemId, WalFileName};
+use wal_format::{SegmentSize, SystemId, WalFileName};
 
 use crate::archive::errors::{Kind, move_to_errors};
 use crate::archive::source::{Batch, Candidate};
@@ -83,6 +83,12 @@ impl Catalog {
             None => Ok(self.backups()?.iter().rev().find_map(|info| info.systemid)),
         }
     }
+
+    /// How long the cluster's segments are: what the newest backup says that got so far as to know.
+    fn segment_size(&self) -> Result<Option<SegmentSize>, Error> {
+        let backups = self.backups()?;
+        Ok(backups.iter().rev().find(|info| info.status.is_copied()).map(|info| info.xlog_segment_size))
+    }
 }
 
 /// One run over one directory.
@@ -128,7 +134,7 @@ impl<'a> Run<'a> {
 
     fn archive(&mut self, mut file: Detected) -> Result<(), Error> {
         let name = file.entry.name;
-        match check::check(&file, self.system_id, self.options.now) {
+        match check::check(self.catalog, &mut file, self.system_id, self.options.now)? {
             Finding::Refused(refusal) => return self.refuse(&file, &refusal),
             Finding::Unfinished => {
                 (self.events)(IngestEvent::Unfinished(name));
@@ -173,20 +179,28 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Moves what is not WAL out of the way.
+    /// Moves what is not WAL out of the way. What is no plain file stays: nothing that delivers WAL makes one.
     fn clear_away(&mut self, names: &[OsString]) -> Result<(), Error> {
-        if names.is_empty() {
-            return Ok(());
-        }
+        let mut moved = Vec::new();
         for name in names {
             let unusable = |_| Error::Name { directory: self.dir.path().to_owned(), name: name.clone() };
             let path = RelativePath::new(name).map_err(unusable)?;
-            if self.dir.stat(&path)?.is_some_and(|stat| stat.kind == barman_storage::Kind::File) {
-                move_to_errors(self.catalog, (&self.dir, &path), Kind::Unknown, None, self.options.now)?;
+            match self.dir.stat(&path)?.map(|stat| stat.kind) {
+                Some(barman_storage::Kind::File) => {
+                    move_to_errors(self.catalog, (&self.dir, &path), Kind::Unknown, None, self.options.now)?;
+                    moved.push(name.clone());
+                }
+                Some(kind) => {
+                    let path = layout::shown(&self.dir, &path);
+                    tracing::warn!(path = %path.display(), ?kind, "neither WAL nor a plain file: left where it is");
+                }
+                None => {}
             }
         }
-        self.summary.unknown += names.len();
-        (self.events)(IngestEvent::Unknown(names));
+        if !moved.is_empty() {
+            self.summary.unknown += moved.len();
+            (self.events)(IngestEvent::Unknown(&moved));
+        }
         Ok(())
     }
 

@@ -51,6 +51,23 @@ fn a_segment_that_waits_to_be_archived_is_no_hole() {
 }
 
 #[test]
+fn a_segment_that_is_listed_and_lost_is_a_hole() {
+    for lost in 2..=4 {
+        let repository = Repository::new();
+        repository.backup(BACKUP, &name(2), &name(4), Status::WaitingForWals);
+        deliver(&repository, &[2, 3, 4, 5]);
+        let archived = repository.path(&format!("wals/0000000100000000/{}", name(lost)));
+        let arriving = repository.path(&format!("incoming/{}", name(lost)));
+        std::fs::rename(&archived, &arriving).expect("renamed");
+        assert_eq!(status(&repository), Status::WaitingForWals);
+        std::fs::remove_file(&arriving).expect("removed");
+        assert_eq!(status(&repository), Status::Failed);
+        let error = repository.catalog.backup(&id(BACKUP)).expect("a record").error.expect("a reason");
+        assert!(error.ends_with(&name(lost)), "{error}");
+    }
+}
+
+#[test]
 fn a_backup_whose_data_is_not_complete_does_not_become_so() {
     let repository = Repository::new();
     deliver(&repository, &[2, 3, 5]);

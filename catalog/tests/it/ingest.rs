@@ -6,7 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, SystemTime};
 
 use barman_catalog::{
-    ArchivedFile, Error, HookDecision, Hooks, Identity, IngestEvent, IngestOptions, IngestSummary, Refusal, WalSource,
+    ArchivedFile, Error, HookDecision, Hooks, Identity, IngestEvent, IngestOptions, IngestSummary, Refusal, Status,
+    WalSource,
 };
 use barman_storage::Cancel;
 use wal_format::SystemId;
@@ -162,11 +163,33 @@ fn what_is_not_wal_is_moved_away_and_the_rest_goes_on() {
     for junk in ["notawal", "0000000100000000000000zz", "x.tmp", ".hidden"] {
         repository.write(&format!("incoming/{junk}"), "junk");
     }
-    std::fs::create_dir(repository.path("incoming").join(name(2))).expect("directory");
-    let summary = repository.ingest(WalSource::Incoming).expect("a run");
-    assert_eq!((summary.archived, summary.unknown), (1, 3));
-    assert_eq!(repository.names("incoming"), [".hidden".to_owned(), name(2), "x.tmp".to_owned()]);
+    let told = report(&repository, WalSource::Incoming);
+    assert!(told.contains(&r#"Unknown(["0000000100000000000000zz", "notawal"])"#.to_owned()), "{told:?}");
+    assert_eq!(repository.recorded(), [name(1)]);
+    assert_eq!(repository.names("incoming"), [".hidden", "x.tmp"]);
     assert_eq!(repository.catalog.error_files().expect("readable").unknown, 2);
+}
+
+#[test]
+fn what_is_no_plain_file_stays_and_is_not_reported_as_moved() {
+    let repository = Repository::new();
+    std::fs::create_dir(repository.path("incoming").join(name(2))).expect("directory");
+    std::os::unix::fs::symlink("/nowhere", repository.path("incoming").join(name(3))).expect("link");
+    let _socket = std::os::unix::net::UnixListener::bind(repository.path("incoming").join("socket")).expect("socket");
+    let stay = [name(2), name(3), "socket".to_owned()];
+    for moved in [0, 1, 0] {
+        if moved == 1 {
+            repository.write("incoming/notawal", "junk");
+        }
+        let mut reported = Vec::new();
+        let summary = repository.ingest_with(WalSource::Incoming, &mut |event| {
+            if let IngestEvent::Unknown(names) = event {
+                reported.extend_from_slice(names);
+            }
+        });
+        assert_eq!((summary.expect("a run").unknown, reported.len()), (moved, moved), "{reported:?}");
+        assert_eq!(repository.names("incoming"), stay);
+    }
 }
 
 #[test]
@@ -253,6 +276,102 @@ fn what_cannot_be_read_is_archived_with_a_warning() {
     let columns: Vec<_> =
         entries.iter().map(|entry| (entry.compression.as_deref(), entry.encryption.as_deref())).collect();
     assert_eq!(columns, [(Some("gzip"), None), (None, None), (None, Some("gpg"))]);
+}
+
+/// A segment as a version to come would write it.
+fn newer(bytes: &[u8]) -> Vec<u8> {
+    [&0xD2FFu16.to_ne_bytes(), &bytes[2..]].concat()
+}
+
+#[test]
+fn wal_of_a_version_to_come_must_be_what_its_name_says() {
+    let repository = Repository::new();
+    repository.backup("20260101T000000", &name(1), &name(1), Status::Done);
+    let whole = segment(&name(1), 1);
+    let mut other_size = whole.clone();
+    other_size[32..36].copy_from_slice(&(2u32 << 20).to_ne_bytes());
+    other_size[8..16].copy_from_slice(&(2u64 << 20).to_ne_bytes());
+    other_size.resize(2 << 20, 1);
+    let no_size: Vec<_> = [&whole[..32], &3_000_000u32.to_ne_bytes(), &whole[36..]].concat();
+    let mut more_flags = newer(&whole);
+    more_flags[2..4].copy_from_slice(&0x0042u16.to_ne_bytes());
+    let cases = [
+        (b"random bytes of any length".repeat(4), "NoWal"),
+        (b"random bytes of any length".repeat(40_330)[..whole.len()].to_vec(), "NoWal"),
+        (vec![0; whole.len()], "NoWal"),
+        (newer(&no_size), "SegmentSize"),
+        (newer(&whole[..30]), "TooShort"),
+        (newer(&whole[..1000]), "Length"),
+        (newer(&[&whole[..], &[0]].concat()), "Length"),
+        (newer(&segment(&name(2), 1)), "Address"),
+        (newer(&segment_of(SystemId::new(42), &name(1), 1)), "System"),
+        (newer(&other_size), "Size { expected: SegmentSize(1048576), found: SegmentSize(2097152) }"),
+    ];
+    for (bytes, reason) in cases {
+        repository.write(&format!("incoming/{}", name(1)), bytes);
+        let told = report(&repository, WalSource::Incoming);
+        assert!(told.iter().any(|event| event.contains("Refused") && event.contains(reason)), "{reason} {told:?}");
+        assert!(repository.archived().is_empty(), "{reason}");
+    }
+    repository.write(&format!("incoming/{}", name(1)), more_flags);
+    let told = report(&repository, WalSource::Incoming);
+    assert!(told.iter().any(|event| event.starts_with("Unverified")), "{told:?}");
+    assert_eq!(repository.recorded(), [name(1)]);
+}
+
+#[test]
+fn wal_of_a_version_to_come_may_be_partial_or_unfinished() {
+    let repository = Repository::new();
+    let bytes = newer(&segment(&name(1), 1));
+    repository.write(&format!("incoming/{}.partial", name(1)), &bytes[..100_000]);
+    assert_eq!(repository.ingest(WalSource::Incoming).expect("a run").archived, 1);
+    repository.write(&format!("incoming/{}", name(1)), &bytes[..100_000]);
+    let cancel = Cancel::new();
+    let later = options(&cancel);
+    let now = wal_format::Timestamp::from_unix_micros(later.now.unix_micros() - 7_200_000_000);
+    let options = IngestOptions { now, ..later };
+    let summary = repository.catalog.ingest(WalSource::Incoming, &options, &mut |_| {}).expect("a run");
+    assert_eq!((summary, repository.names("incoming")), (IngestSummary::default(), vec![name(1)]));
+}
+
+#[test]
+fn the_refusal_of_what_is_no_wal_says_what_was_expected() {
+    let repository = Repository::new();
+    let mut bytes = segment(&name(1), 1);
+    bytes[..2].copy_from_slice(&0x1234u16.to_ne_bytes());
+    bytes[32..36].copy_from_slice(&7u32.to_ne_bytes());
+    repository.write(&format!("incoming/{}", name(1)), bytes);
+    repository.ingest(WalSource::Incoming).expect("a run");
+    let errors = repository.names("errors");
+    let reason = repository.text(&format!("errors/{}", errors[1]));
+    assert!(reason.contains("magic 0x1234"), "{reason}");
+    assert!(reason.contains("segment size at byte 32 is 7, expected a power of two"), "{reason}");
+}
+
+#[test]
+fn what_is_no_timeline_history_is_refused() {
+    let repository = Repository::new();
+    for (bytes, reason) in [
+        (b"".to_vec(), "has 0 bytes, expected 1 to 1048576"),
+        (vec![b'\n'; (1 << 20) + 1], "has 1048577 bytes, expected 1 to 1048576"),
+        (b"# no more\n".to_vec(), "expected an ancestor at byte 10, found the end"),
+        (b"nonsense\n".to_vec(), "at byte 0, found \"nonsense\""),
+        (b"2\t0/3000000\ta later timeline\n".to_vec(), "below the file's own"),
+    ] {
+        repository.write(&format!("incoming/{HISTORY}"), bytes);
+        let mut refusals = Vec::new();
+        let summary = repository.ingest_with(WalSource::Incoming, &mut |event| {
+            if let IngestEvent::Refused { reason, .. } = event {
+                let source = std::error::Error::source(reason).map(ToString::to_string);
+                refusals.push(format!("{reason}: {}", source.unwrap_or_default()));
+            }
+        });
+        assert_eq!(summary.expect("a run").refused, 1, "{reason}");
+        assert!(refusals[0].contains(HISTORY) && refusals[0].contains(reason), "{refusals:?}");
+        assert!(repository.archived().is_empty() && repository.recorded().is_empty());
+    }
+    repository.write(&format!("incoming/{HISTORY}"), "1\t0/3000000\treason\n");
+    assert_eq!(repository.ingest(WalSource::Incoming).expect("a run").archived, 1);
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use barman_storage::Stat;
 use wal_format::{
-    PageHeaderError, SegmentHeader, SegmentHeaderError, SegmentMismatch, SegmentName, SystemId, Timestamp, WalFileName,
+    PageHeaderError, PgMajor, SegmentHeader, SegmentHeaderError, SegmentMismatch, SegmentName, SegmentSize,
+    SyntaxError, SystemId, TimelineHistory, TimelineId, Timestamp, UnknownMagic, WalFileName,
 };
 
-use crate::Encoding;
+use crate::{Catalog, Encoding, Error};
 
 use super::detect::Detected;
 
@@ -49,7 +50,40 @@ pub enum Refusal {
         /// Its length, in bytes.
         found: u64,
     },
+    /// It is of no known version, and what every version writes after the magic is not there.
+    #[error(
+        "{name} begins with magic 0x{magic:04X}, which no known PostgreSQL writes, and not as WAL of another one would"
+    )]
+    NoWal {
+        /// Its name.
+        name: SegmentName,
+        /// What it begins with, as a number of this machine's byte order.
+        magic: u16,
+        /// What is wrong besides.
+        #[source]
+        source: SegmentHeaderError,
+    },
+    /// It is called a timeline history, and does not read as one.
+    #[error("{name} is no timeline history")]
+    History {
+        /// Its name.
+        name: WalFileName,
+        /// What is wrong.
+        #[source]
+        source: SyntaxError,
+    },
+    /// It is called a timeline history, and is empty or longer than any.
+    #[error("{name} has {found} bytes, expected 1 to {LONGEST_HISTORY} of a timeline history")]
+    HistoryLength {
+        /// Its name.
+        name: WalFileName,
+        /// Its length, in bytes.
+        found: u64,
+    },
 }
+
+/// More than any timeline history has: room for ten thousand ancestors. What is read into memory ends here.
+const LONGEST_HISTORY: u64 = 1 << 20;
 
 fn how(stored: Encoding) -> &'static str {
     match stored {
@@ -66,7 +100,7 @@ pub enum Unverified {
     /// It is compressed or encrypted.
     #[error("it arrived {}", arrived(*.0))]
     Encoded(Encoding),
-    /// It is of a version that is not known, or damaged at its very beginning.
+    /// It is of a version or byte order that is not known here, or damaged at its very beginning.
     #[error("its header cannot be read")]
     Header(#[source] SegmentHeaderError),
 }
@@ -86,35 +120,99 @@ pub(super) enum Finding {
     Unfinished,
 }
 
-/// Checks the header of a segment (invariant 5). Other files have nothing that says where they belong.
-pub(super) fn check(file: &Detected, system: Option<SystemId>, now: Timestamp) -> Finding {
+/// Checks the header of a segment (invariant 5), and whether a history reads as one. A label has nothing that says where it
+/// belongs.
+pub(super) fn check(
+    catalog: &Catalog,
+    file: &mut Detected,
+    system: Option<SystemId>,
+    now: Timestamp,
+) -> Result<Finding, Error> {
+    let plain = file.encoding == Encoding::Plain;
     let (name, whole) = match file.entry.name {
         WalFileName::Segment(name) => (name, true),
         WalFileName::Partial(name) => (name, false),
-        WalFileName::BackupLabel { .. } | WalFileName::History(_) => return Finding::Sound(None),
+        WalFileName::History(timeline) if plain => return check_history(file, timeline, now),
+        WalFileName::BackupLabel { .. } | WalFileName::History(_) => return Ok(Finding::Sound(None)),
     };
-    if file.encoding != Encoding::Plain {
-        return Finding::Unverified(Unverified::Encoded(file.encoding));
+    if !plain {
+        return Ok(Finding::Unverified(Unverified::Encoded(file.encoding)));
     }
-    match SegmentHeader::parse(&file.head) {
-        Ok(header) if whole => check_whole(name, &header, &file.stat, system, now),
-        Ok(header) => check_header(name, &header, system),
+    let check = |header: &SegmentHeader, size: SegmentSize| match whole {
+        true => check_whole(name, header, size, &file.stat, system, now),
+        false => check_header(name, header, size, system),
+    };
+    Ok(match SegmentHeader::parse(&file.head) {
+        Ok(header) => check(&header, header.segment_size),
         // The receiver makes the file first and writes to it then.
         Err(_) if !whole && file.head.iter().all(|byte| *byte == 0) => Finding::Sound(None),
         Err(_) if whole && is_growing(&file.stat, SegmentHeader::LEN as u64, now) => Finding::Unfinished,
+        Err(error @ SegmentHeaderError::Page(PageHeaderError::Magic(UnknownMagic { magic }))) => {
+            match SegmentHeader::parse(&with_known_magic(&file.head)) {
+                Ok(header) => {
+                    let size = catalog.segment_size()?.unwrap_or(header.segment_size);
+                    unverified_if_sound(check(&header, size), error)
+                }
+                Err(source) => Finding::Refused(Refusal::NoWal { name, magic, source }),
+            }
+        }
         Err(error) => unreadable(name, error),
+    })
+}
+
+/// The same header as if a known version had written it: all that follows the magic and the flags has its place since
+/// long before the oldest of them, so that a version to come can be expected to keep it. It may have more flags.
+fn with_known_magic(head: &[u8]) -> Vec<u8> {
+    /// `XLP_LONG_HEADER`: the page is the first of its segment.
+    const LONG_HEADER: u16 = 0x0002;
+    let mut head = head.to_vec();
+    if let [magic_0, magic_1, flags_0, flags_1, ..] = head.as_mut_slice() {
+        let flags = u16::from_ne_bytes([*flags_0, *flags_1]) & LONG_HEADER;
+        [*magic_0, *magic_1] = PgMajor::V19.wal_magic().to_ne_bytes();
+        [*flags_0, *flags_1] = flags.to_ne_bytes();
     }
+    head
+}
+
+fn unverified_if_sound(finding: Finding, error: SegmentHeaderError) -> Finding {
+    match finding {
+        Finding::Sound(_) => Finding::Unverified(Unverified::Header(error)),
+        finding => finding,
+    }
+}
+
+/// A history that cannot be read would keep the true one out of the archive, as its duplicate.
+fn check_history(file: &mut Detected, timeline: TimelineId, now: Timestamp) -> Result<Finding, Error> {
+    let (name, found) = (file.entry.name, file.stat.size);
+    if !(1..=LONGEST_HISTORY).contains(&found) {
+        let refused = Finding::Refused(Refusal::HistoryLength { name, found });
+        return Ok(if is_growing(&file.stat, 1, now) { Finding::Unfinished } else { refused });
+    }
+    let mut text = Vec::new();
+    file.read(|bytes| {
+        text.extend_from_slice(bytes);
+        Ok(())
+    })?;
+    let nobody = || SyntaxError { offset: text.len(), expected: "an ancestor", found: "the end".to_owned() };
+    let parsed = TimelineHistory::parse(timeline, &text);
+    Ok(match parsed.and_then(|history| history.entries.first().cloned().ok_or_else(nobody)) {
+        Ok(_) => Finding::Sound(None),
+        // Shorter than the longest: any that was written to just now.
+        Err(_) if is_growing(&file.stat, LONGEST_HISTORY, now) => Finding::Unfinished,
+        Err(source) => Finding::Refused(Refusal::History { name, source }),
+    })
 }
 
 fn check_whole(
     name: SegmentName,
     header: &SegmentHeader,
+    size: SegmentSize,
     stat: &Stat,
     system: Option<SystemId>,
     now: Timestamp,
 ) -> Finding {
     let expected = header.segment_size.bytes();
-    match check_header(name, header, system) {
+    match check_header(name, header, size, system) {
         Finding::Sound(_) if is_growing(stat, expected, now) => Finding::Unfinished,
         Finding::Sound(_) if stat.size != expected => {
             Finding::Refused(Refusal::Length { name, expected, found: stat.size })
@@ -123,15 +221,15 @@ fn check_whole(
     }
 }
 
-fn check_header(name: SegmentName, header: &SegmentHeader, system: Option<SystemId>) -> Finding {
-    match header.check(&name, system, header.segment_size) {
+fn check_header(name: SegmentName, header: &SegmentHeader, size: SegmentSize, system: Option<SystemId>) -> Finding {
+    match header.check(&name, system, size) {
         Ok(()) => Finding::Sound(Some(header.system_id)),
         Err(source) => Finding::Refused(Refusal::Mismatch { name, source }),
     }
 }
 
-/// A page of WAL that no segment begins with is another place in the log than the name says; anything else may be WAL of a
-/// version to come.
+/// A page of WAL that no segment begins with is another place in the log than the name says; anything else is damaged, or of
+/// a machine of the other byte order.
 fn unreadable(name: SegmentName, error: SegmentHeaderError) -> Finding {
     match error {
         SegmentHeaderError::NotFirstPage { .. } | SegmentHeaderError::NotAtBorder { .. } => {

@@ -75,7 +75,7 @@ pub enum IngestEvent<'a> {
     },
     /// The file is shorter than its segment and was written to just now: it is left for the next run.
     Unfinished(WalFileName),
-    /// Names that are not of WAL were found, at the end of the run; what is a plain file was moved to `errors/`.
+    /// Files of these names, which are not of WAL, were moved to `errors/` at the end of the run.
     Unknown(&'a [OsString]),
     /// A hook ended the run before this file.
     Stopped(WalFileName),
@@ -92,6 +92,6 @@ pub struct IngestSummary {
     pub duplicates: usize,
     /// Files moved to `errors/` because they are not what they should be.
     pub refused: usize,
-    /// Names that are not of WAL.
+    /// Files moved to `errors/` because their names are not of WAL.
     pub unknown: usize,
 }
