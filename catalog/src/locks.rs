@@ -1,10 +1,11 @@
 //! Who works on what: Barman's own lock files.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use barman_storage::{Dir, LockFile, RelativePath};
+use barman_storage::{Dir, Kind, LockFile, RelativePath};
 
 use crate::catalog::DIRECTORY_MODE;
 use crate::{BackupId, Catalog, Error};
@@ -108,6 +109,25 @@ impl Catalog {
     /// Waits for Barman's lock on xlog.db.
     pub(crate) fn lock_xlog_db(&self) -> Result<LockFile, Error> {
         Ok(LockFile::exclusive(&self.lock_dir()?, &self.layout().lock(&Lock::XlogDb)?)?)
+    }
+
+    /// Removes the lock files of all servers that nobody holds, as Barman's cron does. A process that opened one just
+    /// before finds out that it is gone and makes a new one: see [`LockFile`].
+    ///
+    /// # Errors
+    /// The directory cannot be read, or a file not removed.
+    pub fn clean_lock_directory(&self) -> Result<(), Error> {
+        let dir = self.lock_dir()?;
+        for entry in dir.entries()? {
+            let name = entry.name.as_bytes();
+            if entry.kind != Kind::File || !name.starts_with(b".") || !name.ends_with(b".lock") {
+                continue;
+            }
+            if let Some(_held) = LockFile::try_exclusive(&dir, &entry.path())? {
+                dir.remove_file(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn lock_dir(&self) -> Result<Dir, Error> {

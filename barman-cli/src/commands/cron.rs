@@ -20,7 +20,15 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
             error.report(&context.output);
         }
     }
-    Ok(())
+    clean_lock_directory(context)
+}
+
+/// All servers share the directory, so any of them will do.
+fn clean_lock_directory(context: &Context) -> Result<(), CommandError> {
+    match context.all_servers().next().filter(|_| context.configuration.global.lock_directory_cleanup) {
+        Some(config) => Ok(context.server(&config.name)?.catalog().clean_lock_directory()?),
+        None => Ok(()),
+    }
 }
 
 fn maintain(context: &Context, name: &str, arguments: &Arguments) -> Result<(), CommandError> {

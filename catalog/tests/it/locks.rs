@@ -61,3 +61,19 @@ fn different_locks_do_not_exclude_each_other() {
     let held: Vec<_> = locks.into_iter().map(|lock| repository.catalog.lock(lock).expect("free")).collect();
     assert_eq!(held.len(), 5);
 }
+
+#[test]
+fn only_lock_files_that_nobody_holds_are_cleaned_away() {
+    let repository = Repository::new();
+    let backup = id("20261120T164416");
+    drop(repository.catalog.lock(Lock::Cron).expect("free"));
+    let _held = repository.catalog.lock(Lock::ArchiveWal).expect("free");
+    let _lease = repository.catalog.lease(&backup).expect("free");
+    std::fs::write(repository.home.join("other.lock"), "not hidden, so not a lock of ours").expect("the home is ours");
+
+    repository.catalog.clean_lock_directory().expect("the home is ours");
+    let exists = |name: &str| repository.home.join(name).exists();
+    assert!(!exists(".main-cron.lock"));
+    assert!(exists(".main-archive-wal.lock") && exists(".main-20261120T164416.lock") && exists("other.lock"));
+    drop(repository.catalog.lock(Lock::Cron).expect("a removed lock can be taken again"));
+}
