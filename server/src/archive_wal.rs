@@ -20,10 +20,7 @@ impl Server {
         cancel: &Cancel,
         events: &mut dyn FnMut(IngestEvent<'_>),
     ) -> Result<(), Error> {
-        self.refuse_unsupported(Command::ArchiveWal)?;
-        self.catalog().create_directories()?;
-        let _lock = self.lock("archive-wal", Lock::ArchiveWal)?;
-        self.ingest_all(now, cancel, events)
+        self.archive_under(|| self.lock("archive-wal", Lock::ArchiveWal), now, cancel, events)
     }
 
     /// Does the same, but waits while another archiver is at work.
@@ -36,10 +33,7 @@ impl Server {
         cancel: &Cancel,
         events: &mut dyn FnMut(IngestEvent<'_>),
     ) -> Result<(), Error> {
-        self.refuse_unsupported(Command::ArchiveWal)?;
-        self.catalog().create_directories()?;
-        let _lock = self.wait_for_archive_lock(cancel)?;
-        self.ingest_all(now, cancel, events)
+        self.archive_under(|| self.wait_for_archive_lock(cancel), now, cancel, events)
     }
 
     /// Archives until the file `name` is in the archive.
@@ -102,12 +96,16 @@ impl Server {
         }
     }
 
-    fn ingest_all(
+    fn archive_under(
         &self,
+        lock: impl FnOnce() -> Result<LockFile, Error>,
         now: Timestamp,
         cancel: &Cancel,
         events: &mut dyn FnMut(IngestEvent<'_>),
     ) -> Result<(), Error> {
+        self.refuse_unsupported(Command::ArchiveWal)?;
+        self.catalog().create_directories()?;
+        let _lock = lock()?;
         let config = self.config();
         let ways = [
             (config.streaming_archiver, WalSource::Streaming, config.streaming_archiver_batch_size),
