@@ -21,7 +21,8 @@
 //!
 //! | Environment | Meaning |
 //! |---|---|
-//! | `PG_BINDIR_<major>` | programs of that major version, instead of Debian's `/usr/lib/postgresql/<major>/bin` |
+//! | `PG_MAJORS` | the versions that tests of several versions use, such as `13 15 19`; 15 alone if it is not set |
+//! | `PG_BINDIR_<major>` | programs of that version, instead of what `scripts/postgres` or Debian installed |
 //! | `BARMAN_REFERENCE` | the reference Barman, instead of the one that `scripts/test` installs |
 //! | `TEST_USER` | who runs the servers when the tests run as root |
 
@@ -44,6 +45,6 @@ pub use builder::PostgresBuilder;
 pub use os_user::OsUser;
 pub use pgbench::PgbenchLoad;
 pub use postgres::{Postgres, StopMode};
-pub use programs::{bin_dir, pg_tool};
+pub use programs::{bin_dir, majors, pg_tool};
 pub use run::{CommandExt, Finished};
 pub use temp_dir::TempDir;

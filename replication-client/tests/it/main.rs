@@ -1,4 +1,4 @@
-//! Against real PostgreSQL servers: 15, and every other version whose programs `PG_BINDIR_<major>` names.
+//! Against real PostgreSQL servers: 15, or the versions that `PG_MAJORS` names.
 
 #![allow(clippy::disallowed_methods, reason = "tests write files of their own")]
 
@@ -8,12 +8,7 @@ mod connect;
 mod wal_stream;
 
 use replication_client::{Client, Config, Environment, Mode};
-use test_support::{Postgres, PostgresBuilder};
-
-/// The versions to test with.
-fn majors() -> impl Iterator<Item = u32> {
-    (13..=19).filter(|major| *major == 15 || std::env::var_os(format!("PG_BINDIR_{major}")).is_some())
-}
+use test_support::{Postgres, PostgresBuilder, majors};
 
 /// A cluster with small segments, so that WAL is cheap to make.
 fn small_segments(major: u32) -> PostgresBuilder {

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use test_support::{CommandExt as _, Postgres, StopMode, pg_tool};
+use test_support::{CommandExt as _, Postgres, StopMode, majors, pg_tool};
 use wal_format::{ClusterState, ControlFile, PgMajor};
 
 use crate::golden;
-use crate::real_wal::majors;
 
 #[test]
 fn control_files_of_each_version_are_read_as_pg_controldata_reads_them() {

@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use test_support::{CommandExt as _, OsUser, Postgres, TempDir, pg_tool};
+use test_support::{CommandExt as _, OsUser, Postgres, TempDir, majors, pg_tool};
 use wal_format::{DataPageHeader, Fork, IncrementalHeader, Lsn, WalSummary, WalSummaryName, data_page_checksum};
 
 use crate::golden;
-use crate::real_wal::majors;
 
 /// A summary of each version: it begins where the full backup does, and ends with the checkpoint before the incremental
 /// one.
@@ -77,10 +76,10 @@ fn summarised(summary: &[u8], table: u32) -> (Option<u32>, Vec<u32>) {
 }
 
 #[test]
-#[ignore = "needs a server of 17 or later: name one in WAL_FORMAT_MAJORS"]
+#[ignore = "needs a server of 17 or later: name one in PG_MAJORS"]
 fn what_a_server_writes_now_is_read_as_its_own_programs_read_it() {
     let majors: Vec<_> = majors().into_iter().filter(|&major| major >= 17).collect();
-    assert!(!majors.is_empty(), "WAL_FORMAT_MAJORS names no version from 17 on");
+    assert!(!majors.is_empty(), "PG_MAJORS names no version from 17 on");
     for major in majors {
         let server = Postgres::builder().major(major).setting("summarize_wal", "on").start();
         server.psql("create table t as select i, repeat('x', 500) s from generate_series(1, 50000) i; checkpoint");

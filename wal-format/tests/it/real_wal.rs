@@ -1,18 +1,13 @@
 //! WAL of real servers, judged by their own pg_waldump.
 //!
-//! `WAL_FORMAT_MAJORS` names the versions, for example `13 15 18`; 15 alone if it is not set. A version that is named and
+//! `PG_MAJORS` names the versions, for example `13 15 18`; 15 alone if it is not set. A version that is named and
 //! not installed fails the tests. What only exists since 17 is ignored unless asked for:
-//! `WAL_FORMAT_MAJORS="13 15 16 17 18 19" cargo test -p wal-format --test it -- --include-ignored`.
+//! `PG_MAJORS="13 15 16 17 18 19" cargo test -p wal-format --test it -- --include-ignored`.
 
-use test_support::{OsUser, PgbenchLoad, Postgres, StopMode, TempDir};
+use test_support::{OsUser, PgbenchLoad, Postgres, StopMode, TempDir, majors};
 use wal_format::{SegmentSize, TimelineId};
 
 use crate::waldump;
-
-pub(crate) fn majors() -> Vec<u32> {
-    let named = std::env::var("WAL_FORMAT_MAJORS").unwrap_or_else(|_| "15".to_owned());
-    named.split_whitespace().map(|major| major.parse().unwrap()).collect()
-}
 
 fn server(major: u32, segment_mib: u64) -> test_support::PostgresBuilder {
     let builder = Postgres::builder().major(major).initdb_option(&format!("--wal-segsize={segment_mib}"));
