@@ -31,8 +31,12 @@ pub enum Activity {
         /// The end of the WAL received so far.
         at: Lsn,
     },
+    /// `UPLOAD_MANIFEST`.
+    UploadManifest,
     /// `BASE_BACKUP`, and the stream that follows.
     BaseBackup,
+    /// A request to cancel what a session does.
+    Cancel,
 }
 
 impl fmt::Display for Activity {
@@ -47,7 +51,9 @@ impl fmt::Display for Activity {
             Self::ReadSlot(slot) => write!(f, "read replication slot {slot:?}"),
             Self::DropSlot(slot) => write!(f, "drop replication slot {slot:?}"),
             Self::Stream { timeline, at } => write!(f, "stream WAL of timeline {timeline} at {at}"),
+            Self::UploadManifest => f.write_str("upload a backup manifest"),
             Self::BaseBackup => f.write_str("take a base backup"),
+            Self::Cancel => f.write_str("cancel a query"),
         }
     }
 }

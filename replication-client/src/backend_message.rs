@@ -13,6 +13,7 @@ pub(crate) enum BackendMessage {
     EmptyQuery,
     ReadyForQuery,
     Error(ServerError),
+    CopyIn,
     CopyOut,
     CopyBoth,
     CopyData(CopyDataBody),
@@ -34,6 +35,7 @@ impl BackendMessage {
             Self::EmptyQuery => "EmptyQueryResponse",
             Self::ReadyForQuery => "ReadyForQuery",
             Self::Error(_) => "ErrorResponse",
+            Self::CopyIn => "CopyInResponse",
             Self::CopyOut => "CopyOutResponse",
             Self::CopyBoth => "CopyBothResponse",
             Self::CopyData(_) => "CopyData",
@@ -59,10 +61,10 @@ impl From<Message> for BackendMessage {
             Message::CommandComplete(_) => Self::CommandComplete,
             Message::EmptyQueryResponse => Self::EmptyQuery,
             Message::ReadyForQuery(_) => Self::ReadyForQuery,
+            Message::CopyInResponse(_) => Self::CopyIn,
             Message::CopyOutResponse(_) => Self::CopyOut,
             Message::CopyData(body) => Self::CopyData(body),
             Message::CopyDone => Self::CopyDone,
-            Message::BackendKeyData(_) => Self::BackendKeyData,
             message @ (Message::AuthenticationOk
             | Message::AuthenticationCleartextPassword
             | Message::AuthenticationMd5Password(_)

@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use wal_format::{SystemId, TimelineId};
 
 use crate::activity::Activity;
 use crate::backend_message::BackendMessage;
 use crate::base_backup::{BaseBackup, BaseBackupOptions};
+use crate::cancel::CancelToken;
 use crate::command;
 use crate::config::Config;
 use crate::connect;
@@ -17,9 +21,12 @@ use crate::query::{Response, Rows};
 use crate::result_set::ResultSet;
 use crate::server_error::{Notice, SqlState};
 use crate::server_version;
-use crate::slot::SlotPosition;
+use crate::slot::{PhysicalSlot, SlotPosition};
 use crate::system_identity::{HistoryFile, SystemIdentity};
 use crate::wal_stream::{StartReplication, WalStream};
+
+/// How much of an upload is read, and sent, at a time.
+const UPLOAD_PIECE: usize = 64 << 10;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +55,8 @@ enum State {
     Ready,
     /// A command has been sent, and the end of its result has not been received.
     Answering,
+    /// The server waits for the rest of what we upload.
+    Uploading,
     /// Nobody knows.
     Broken,
 }
@@ -84,6 +93,17 @@ impl Client {
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.connection.parameter(name)
+    }
+
+    /// Returns all settings that the server reports by itself, as they are now, sorted by name.
+    pub fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.connection.parameters()
+    }
+
+    /// Returns the right to cancel what this session does, or `None` if the server gave it no key.
+    #[must_use]
+    pub fn cancel_token(&self) -> Option<CancelToken> {
+        CancelToken::of(&self.connection)
     }
 
     /// Takes the notices that came since the last call. Only the last 32 are kept.
@@ -153,15 +173,15 @@ impl Client {
         Ok(HistoryFile::decode(&rows.first("filename")?)?)
     }
 
-    /// Creates a physical replication slot. With `reserve_wal` the server keeps WAL for it from now on, otherwise only
-    /// from the first time that it is used.
+    /// Creates a physical replication slot.
     ///
     /// # Errors
     /// A slot of this name exists ([`ErrorKind::SlotExists`]), the name is none, no slot is free, or the connection
     /// breaks.
-    pub async fn create_physical_slot(&mut self, slot: &str, reserve_wal: bool) -> Result<(), Error> {
-        let command = command::create_physical_slot(slot, reserve_wal, self.server_version_num());
-        self.change_slot(slot, &command).await.map_err(|kind| self.error(Activity::CreateSlot(slot.to_owned()), kind))
+    pub async fn create_physical_slot(&mut self, slot: &PhysicalSlot) -> Result<(), Error> {
+        let command = command::create_physical_slot(slot, self.server_version_num());
+        let changed = self.change_slot(&slot.name, &command).await;
+        changed.map_err(|kind| self.error(Activity::CreateSlot(slot.name.clone()), kind))
     }
 
     /// Drops a replication slot. With `wait` an active slot is waited for, otherwise it is an error.
@@ -226,6 +246,45 @@ impl Client {
         }
     }
 
+    /// Uploads the manifest of an earlier backup (`UPLOAD_MANIFEST`), on which an incremental one of this session can
+    /// then be based ([`BaseBackupOptions::incremental`]).
+    ///
+    /// # Errors
+    /// The server is older than 17 ([`ErrorKind::ServerVersion`]), `manifest` cannot be read
+    /// ([`ErrorKind::ManifestUnreadable`]), the server finds it malformed, of another cluster or of an unknown
+    /// timeline, or the connection breaks.
+    pub async fn upload_manifest(&mut self, manifest: impl AsyncRead + Unpin) -> Result<(), Error> {
+        self.try_upload_manifest(manifest).await.map_err(|kind| self.error(Activity::UploadManifest, kind))
+    }
+
+    async fn try_upload_manifest(&mut self, manifest: impl AsyncRead + Unpin) -> Result<(), ErrorKind> {
+        self.need_replication()?;
+        self.need_version(server_version::V17)?;
+        self.settle().await?;
+        command::query("UPLOAD_MANIFEST", &mut self.connection.wire().outgoing)?;
+        self.state = State::Answering;
+        match self.receive().await? {
+            BackendMessage::CopyIn => self.state = State::Uploading,
+            BackendMessage::Error(server) => return Err(ErrorKind::Server(server)),
+            message => return Err(self.out_of_place(&message)),
+        }
+        self.copy_in(manifest).await?;
+        frontend::copy_done(&mut self.connection.wire().outgoing);
+        self.state = State::Answering;
+        self.collect().await?.finish().map(drop).map_err(ErrorKind::Server)
+    }
+
+    /// Sends all that `source` has. A server that dislikes the beginning reads the rest nevertheless.
+    async fn copy_in(&mut self, mut source: impl AsyncRead + Unpin) -> Result<(), ErrorKind> {
+        let mut piece = BytesMut::with_capacity(UPLOAD_PIECE);
+        while source.read_buf(&mut piece).await.map_err(ErrorKind::ManifestUnreadable)? > 0 {
+            command::copy_data(&piece, &mut self.connection.wire().outgoing)?;
+            piece.clear();
+            self.connection.flush().await.inspect_err(|_| self.state = State::Broken)?;
+        }
+        Ok(())
+    }
+
     /// Starts a base backup (`BASE_BACKUP`), and waits until its start position is known: with a checkpoint that is not
     /// fast, for minutes.
     ///
@@ -273,14 +332,16 @@ impl Client {
 
     /// Skips what is left of the result of a command whose future was dropped.
     async fn settle(&mut self) -> Result<(), ErrorKind> {
+        if self.state == State::Uploading {
+            command::copy_fail("given up", &mut self.connection.wire().outgoing)?;
+            self.state = State::Answering;
+        }
         while self.state == State::Answering {
-            match self.connection.receive().await {
-                Ok(BackendMessage::ReadyForQuery) => self.state = State::Ready,
-                Ok(_) => {}
-                Err(failure) => {
-                    self.state = State::Broken;
-                    return Err(failure);
-                }
+            match self.receive().await? {
+                BackendMessage::ReadyForQuery => self.state = State::Ready,
+                // The upload was given up before the server asked for it.
+                BackendMessage::CopyIn => command::copy_fail("given up", &mut self.connection.wire().outgoing)?,
+                _ => {}
             }
         }
         if self.state == State::Ready { Ok(()) } else { Err(ErrorKind::Unusable) }
@@ -289,12 +350,9 @@ impl Client {
     async fn collect(&mut self) -> Result<Response, ErrorKind> {
         let mut response = Response::default();
         loop {
-            let message = match self.connection.receive().await {
+            let message = match self.receive().await {
                 Ok(message) => message,
-                Err(failure) => {
-                    self.state = State::Broken;
-                    return Err(response.cut_short(failure));
-                }
+                Err(failure) => return Err(response.cut_short(failure)),
             };
             let is_last = response.handle(message).inspect_err(|_| self.state = State::Broken)?;
             if is_last {
@@ -302,6 +360,15 @@ impl Client {
                 return Ok(response);
             }
         }
+    }
+
+    async fn receive(&mut self) -> Result<BackendMessage, ErrorKind> {
+        self.connection.receive().await.inspect_err(|_| self.state = State::Broken)
+    }
+
+    fn out_of_place(&mut self, message: &BackendMessage) -> ErrorKind {
+        self.state = State::Broken;
+        message.unexpected("starting an upload").into()
     }
 
     fn error(&self, activity: Activity, kind: ErrorKind) -> Error {

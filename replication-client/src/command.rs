@@ -1,11 +1,12 @@
 //! The text of replication commands (`repl_gram.y`), and what may stand in it.
 
 use bytes::BytesMut;
-use postgres_protocol::message::frontend;
+use postgres_protocol::message::frontend::{self, CopyData};
 use wal_format::{Lsn, TimelineId};
 
 use crate::error::ErrorKind;
 use crate::server_version;
+use crate::slot::PhysicalSlot;
 
 /// The longest name of a replication slot: `NAMEDATALEN` without the final NUL.
 const LONGEST_SLOT_NAME: usize = 63;
@@ -17,6 +18,19 @@ pub(crate) fn query(text: &str, out: &mut BytesMut) -> Result<(), ErrorKind> {
         return Err(ErrorKind::Nul { what: "the query" });
     }
     frontend::query(text, out).map_err(|_| ErrorKind::Nul { what: "the query" })
+}
+
+/// Writes a piece of an upload to `out`.
+pub(crate) fn copy_data(piece: &[u8], out: &mut BytesMut) -> Result<(), ErrorKind> {
+    // Fails for pieces above 2 GiB, which nobody makes.
+    let piece = CopyData::new(piece).map_err(ErrorKind::ManifestUnreadable)?;
+    piece.write(out);
+    Ok(())
+}
+
+/// Gives an upload up. The server answers with an error that has `reason` in it.
+pub(crate) fn copy_fail(reason: &str, out: &mut BytesMut) -> Result<(), ErrorKind> {
+    frontend::copy_fail(reason, out).map_err(|_| ErrorKind::Nul { what: "the reason" })
 }
 
 /// Checks the name of a slot as `ReplicationSlotValidateName` does, before it becomes part of a command.
@@ -37,13 +51,15 @@ pub(crate) fn show(name: &str) -> Result<String, ErrorKind> {
     Ok(format!("SHOW {name}"))
 }
 
-pub(crate) fn create_physical_slot(slot: &str, reserve_wal: bool, version: u32) -> String {
+pub(crate) fn create_physical_slot(slot: &PhysicalSlot, version: u32) -> String {
+    let PhysicalSlot { name, reserve_wal, temporary } = slot;
+    let temporary = if *temporary { " TEMPORARY" } else { "" };
     let reserve = match (reserve_wal, version >= server_version::V15) {
         (false, _) => "",
         (true, true) => " (RESERVE_WAL)",
         (true, false) => " RESERVE_WAL",
     };
-    format!("CREATE_REPLICATION_SLOT \"{slot}\" PHYSICAL{reserve}")
+    format!("CREATE_REPLICATION_SLOT \"{name}\"{temporary} PHYSICAL{reserve}")
 }
 
 pub(crate) fn drop_slot(slot: &str, wait: bool) -> String {
@@ -86,9 +102,14 @@ mod tests {
 
     #[test]
     fn commands_are_written_as_the_servers_version_wants_them() {
-        assert_eq!(create_physical_slot("a", false, 150_000), r#"CREATE_REPLICATION_SLOT "a" PHYSICAL"#);
-        assert_eq!(create_physical_slot("a", true, 150_000), r#"CREATE_REPLICATION_SLOT "a" PHYSICAL (RESERVE_WAL)"#);
-        assert_eq!(create_physical_slot("a", true, 140_000), r#"CREATE_REPLICATION_SLOT "a" PHYSICAL RESERVE_WAL"#);
+        let slot = |reserve_wal, temporary| PhysicalSlot { reserve_wal, temporary, ..PhysicalSlot::new("a") };
+        for (slot, version, expected) in [
+            (slot(false, false), 150_000, r#"CREATE_REPLICATION_SLOT "a" PHYSICAL"#),
+            (slot(true, false), 150_000, r#"CREATE_REPLICATION_SLOT "a" PHYSICAL (RESERVE_WAL)"#),
+            (slot(true, true), 140_000, r#"CREATE_REPLICATION_SLOT "a" TEMPORARY PHYSICAL RESERVE_WAL"#),
+        ] {
+            assert_eq!(create_physical_slot(&slot, version), expected);
+        }
         assert_eq!(drop_slot("a", true), r#"DROP_REPLICATION_SLOT "a" WAIT"#);
         let start = Lsn::new(0x1600_0000);
         assert_eq!(

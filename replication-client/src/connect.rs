@@ -1,11 +1,13 @@
 //! From a [`Config`] to a session that is ready for its first command.
 
+use std::sync::Arc;
+
 use tokio::time::timeout;
 
 use crate::activity::Activity;
 use crate::client::Mode;
 use crate::config::Config;
-use crate::connection::Connection;
+use crate::connection::{Connection, Reopen};
 use crate::endpoint::{self, Endpoint};
 use crate::error::{Error, ErrorKind, UnsupportedOption};
 use crate::passfile::{self, Account, PassfileProblem};
@@ -61,7 +63,7 @@ async fn within<T>(config: &Config, step: impl Future<Output = Result<T, ErrorKi
 
 async fn attempt(config: &Config, mode: Mode, endpoint: &Endpoint) -> Result<Connection, ErrorKind> {
     let transport = endpoint.open(config.keepalives()).await.map_err(ErrorKind::Connect)?;
-    let mut connection = Connection::new(transport, endpoint.describe());
+    let mut connection = Connection::new(transport, endpoint.describe()).reopened_by(reopen(config, endpoint));
     let credentials = credentials(config, mode).await;
     let mut startup = Startup::begin(credentials, parameters(config, mode), &mut connection.wire().outgoing)?;
     loop {
@@ -73,6 +75,18 @@ async fn attempt(config: &Config, mode: Mode, endpoint: &Endpoint) -> Result<Con
             Progress::Ready => return Ok(connection),
         }
     }
+}
+
+/// Says how a second transport to the same address is opened.
+fn reopen(config: &Config, endpoint: &Endpoint) -> Reopen {
+    let (config, endpoint) = (config.clone(), endpoint.clone());
+    Arc::new(move || {
+        let (config, endpoint) = (config.clone(), endpoint.clone());
+        Box::pin(async move {
+            let opened = async { endpoint.open(config.keepalives()).await.map_err(ErrorKind::Connect) };
+            within(&config, opened).await
+        })
+    })
 }
 
 /// Returns the start-up parameters. All text is Unicode on our side, so the session's encoding is UTF8.

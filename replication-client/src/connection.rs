@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -10,6 +10,7 @@ use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::backend_message::BackendMessage;
+use crate::cancel::CancelKey;
 use crate::error::ErrorKind;
 use crate::server_error::Notice;
 use crate::wire::Wire;
@@ -19,6 +20,10 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Transport for T {}
 
+/// Opens another transport to the server of a connection, in the same way.
+pub(crate) type Reopen = Arc<dyn Fn() -> Reopening + Send + Sync>;
+pub(crate) type Reopening = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, ErrorKind>> + Send>>;
+
 /// A connection to a server.
 ///
 /// All state between two calls is in here, so any of its futures may be dropped at any time: bytes received stay in the
@@ -27,11 +32,18 @@ pub(crate) struct Connection {
     transport: Box<dyn Transport>,
     wire: Wire,
     host: Arc<str>,
+    reopen: Option<Reopen>,
 }
 
 impl Connection {
     pub(crate) fn new(transport: Box<dyn Transport>, host: Arc<str>) -> Self {
-        Self { transport, wire: Wire::default(), host }
+        Self { transport, wire: Wire::default(), host, reopen: None }
+    }
+
+    /// Says how a second transport to the same server is opened, which cancelling needs.
+    pub(crate) fn reopened_by(mut self, reopen: Reopen) -> Self {
+        self.reopen = Some(reopen);
+        self
     }
 
     pub(crate) fn wire(&mut self) -> &mut Wire {
@@ -40,6 +52,18 @@ impl Connection {
 
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.wire.inbox.parameter(name)
+    }
+
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.wire.inbox.parameters()
+    }
+
+    pub(crate) fn cancel_key(&self) -> Option<CancelKey> {
+        self.wire.inbox.cancel_key()
+    }
+
+    pub(crate) fn reopen(&self) -> Option<&Reopen> {
+        self.reopen.as_ref()
     }
 
     /// Takes all notices.

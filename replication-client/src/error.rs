@@ -235,6 +235,9 @@ pub enum ErrorKind {
         /// The name that was given.
         name: String,
     },
+    /// The backup manifest to upload could not be read.
+    #[error("the manifest could not be read")]
+    ManifestUnreadable(#[source] io::Error),
     /// A text to send contains a NUL character, which the protocol cannot carry.
     #[error("{what} contains a NUL character")]
     Nul {

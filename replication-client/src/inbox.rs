@@ -7,6 +7,7 @@ use bytes::{Buf, BytesMut};
 use postgres_protocol::message::backend::{Header, Message};
 
 use crate::backend_message::BackendMessage;
+use crate::cancel::CancelKey;
 use crate::protocol_error::ProtocolError;
 use crate::server_error::{Notice, ServerError};
 
@@ -38,6 +39,7 @@ pub(crate) struct Inbox {
     authenticated: bool,
     parameters: BTreeMap<String, String>,
     notices: VecDeque<Notice>,
+    cancel_key: Option<CancelKey>,
 }
 
 impl Inbox {
@@ -96,6 +98,10 @@ impl Inbox {
                 Ok(Some(BackendMessage::Error(error)))
             }
             Message::NotificationResponse(_) => Ok(None),
+            Message::BackendKeyData(body) => {
+                self.cancel_key = Some(CancelKey { process_id: body.process_id(), secret: body.secret_key() });
+                Ok(Some(BackendMessage::BackendKeyData))
+            }
             message => Ok(Some(BackendMessage::from(message))),
         }
     }
@@ -148,6 +154,16 @@ impl Inbox {
     /// Returns a setting as the server last reported it.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.get(name).map(String::as_str)
+    }
+
+    /// Returns all settings that the server reports, sorted by name.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Returns what the server wants to see before it cancels what this session does, if it said.
+    pub(crate) fn cancel_key(&self) -> Option<CancelKey> {
+        self.cancel_key
     }
 
     /// Takes the oldest notice.

@@ -49,6 +49,7 @@ mod activity;
 mod backend_bytes;
 mod backend_message;
 mod base_backup;
+mod cancel;
 mod client;
 mod command;
 mod config;
@@ -74,7 +75,10 @@ mod wal_stream;
 mod wire;
 
 pub use activity::Activity;
-pub use base_backup::{BackupEnd, BackupEvent, BackupStart, BaseBackup, BaseBackupOptions, Tablespace};
+pub use base_backup::{
+    BackupEnd, BackupEvent, BackupStart, BackupTarget, BaseBackup, BaseBackupOptions, ServerCompression, Tablespace,
+};
+pub use cancel::CancelToken;
 pub use client::{Client, Mode};
 pub use config::Config;
 pub use conninfo::{ConninfoError, ConninfoProblem};
@@ -83,8 +87,8 @@ pub use environment::Environment;
 pub use error::{Error, ErrorKind, UnsupportedOption};
 pub use passfile::PassfileProblem;
 pub use protocol_error::ProtocolError;
-pub use result_set::ResultSet;
+pub use result_set::{ResultSet, TextRow};
 pub use server_error::{Notice, ServerError, SqlState};
-pub use slot::SlotPosition;
+pub use slot::{PhysicalSlot, SlotPosition, WalStatus};
 pub use system_identity::{HistoryFile, SystemIdentity};
-pub use wal_stream::{StartReplication, StatusUpdate, StreamEvent, WalStream};
+pub use wal_stream::{HotStandbyFeedback, StartReplication, StatusUpdate, StreamEvent, WalStream};

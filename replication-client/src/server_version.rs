@@ -4,6 +4,9 @@
 /// that knows `READ_REPLICATION_SLOT`.
 pub(crate) const V15: u32 = 150_000;
 
+/// The first version that takes incremental backups: `UPLOAD_MANIFEST`, and `INCREMENTAL` of `BASE_BACKUP`.
+pub(crate) const V17: u32 = 170_000;
+
 /// Reads `server_version` as `PQserverVersion` does: `15.18 (Debian)`, `18beta2`, `19devel`.
 pub(crate) fn parse(text: &str) -> Option<u32> {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();

@@ -9,7 +9,7 @@ use barman_backup::{ReceiverEvent, ReceiverOptions};
 use barman_catalog::Lock;
 use barman_config::{Command, CreateSlot};
 use barman_storage::Cancel;
-use replication_client::{Client, ErrorKind, Mode};
+use replication_client::{Client, ErrorKind, Mode, PhysicalSlot};
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 use wal_format::{SystemId, Timestamp, WalFileName};
@@ -86,7 +86,9 @@ impl Server {
     pub async fn create_slot(&self) -> Result<String, Error> {
         self.refuse_unsupported(Command::ReceiveWal)?;
         let name = self.slot_name()?;
-        self.replication_client().await?.create_physical_slot(name, true).await?;
+        let mut slot = PhysicalSlot::new(name);
+        slot.reserve_wal = true;
+        self.replication_client().await?.create_physical_slot(&slot).await?;
         Ok(name.to_owned())
     }
 

@@ -1,6 +1,7 @@
 //! [`Archives`]: which archives a base backup must consist of, and which of them have come.
 
 use super::event::Tablespace;
+use super::options::BaseBackupOptions;
 use crate::protocol_error::ProtocolError;
 
 /// The archives that were announced and, of each, whether it has begun; and the same of the manifest.
@@ -9,6 +10,8 @@ pub(super) struct Archives {
     announced: Vec<Tablespace>,
     begun: Vec<bool>,
     manifest: Manifest,
+    /// How the names of archives end.
+    suffix: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +22,10 @@ enum Manifest {
 }
 
 impl Archives {
-    pub(super) fn new(manifest: bool) -> Self {
-        let manifest = if manifest { Manifest::Awaited } else { Manifest::NotWanted };
-        Self { announced: Vec::new(), begun: Vec::new(), manifest }
+    pub(super) fn new(options: &BaseBackupOptions) -> Self {
+        let manifest = if options.manifest { Manifest::Awaited } else { Manifest::NotWanted };
+        let suffix = options.compression.map_or("", |compression| compression.suffix());
+        Self { announced: Vec::new(), begun: Vec::new(), manifest, suffix }
     }
 
     /// Takes the server's list. The data directory is in it once.
@@ -49,12 +53,14 @@ impl Archives {
         Some(tablespace.clone())
     }
 
-    /// Begins the archive called `name`: `base.tar` or `<oid>.tar`, with the suffix of a compression behind it.
+    /// Begins the archive called `name`: `base.tar` or `<oid>.tar`, with the suffix of the compression that was asked
+    /// for behind it. Another suffix means bytes of a kind that nobody expects.
     pub(super) fn begin(&mut self, name: &str) -> Result<Tablespace, ProtocolError> {
-        let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-        let is_meant = |tablespace: &Tablespace| match tablespace.oid {
-            Some(oid) => stem == oid.to_string(),
-            None => stem == "base",
+        let stem = name.strip_suffix(self.suffix).and_then(|name| name.strip_suffix(".tar"));
+        let is_meant = |tablespace: &Tablespace| match (tablespace.oid, stem) {
+            (Some(oid), Some(stem)) => stem == oid.to_string(),
+            (None, Some(stem)) => stem == "base",
+            (_, None) => false,
         };
         let mut archives = self.begun.iter_mut().zip(&self.announced);
         match archives.find(|(begun, tablespace)| !**begun && is_meant(tablespace)) {

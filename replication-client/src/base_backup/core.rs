@@ -8,6 +8,7 @@ use postgres_protocol::message::backend::RowDescriptionBody;
 
 use super::archives::Archives;
 use super::event::{BackupEnd, BackupEvent, BackupStart, Tablespace};
+use super::options::BaseBackupOptions;
 use crate::backend_message::BackendMessage;
 use crate::error::ErrorKind;
 use crate::protocol_error::ProtocolError;
@@ -48,14 +49,14 @@ enum Phase {
 }
 
 impl Core {
-    /// `version` is a `server_version_num`; `manifest` tells whether one was asked for.
-    pub(super) fn new(version: u32, manifest: bool) -> Self {
+    /// `version` is a `server_version_num`.
+    pub(super) fn new(version: u32, options: &BaseBackupOptions) -> Self {
         Self {
             layout: if version >= server_version::V15 { Layout::OneCopy } else { Layout::CopyPerArchive },
             phase: Phase::Between,
             rows: None,
             start: None,
-            archives: Archives::new(manifest),
+            archives: Archives::new(options),
             end: None,
         }
     }

@@ -1,6 +1,7 @@
 //! [`BaseBackup`]: a copy of the whole cluster, as the server sends it.
 
 mod archives;
+mod compression;
 mod core;
 mod event;
 mod options;
@@ -9,9 +10,10 @@ use std::fmt;
 
 use wal_format::SystemId;
 
+pub use self::compression::ServerCompression;
 use self::core::Core;
 pub use self::event::{BackupEnd, BackupEvent, BackupStart, Tablespace};
-pub use self::options::BaseBackupOptions;
+pub use self::options::{BackupTarget, BaseBackupOptions};
 use crate::activity::Activity;
 use crate::client::{Client, Mode};
 use crate::command;
@@ -37,9 +39,12 @@ impl BaseBackup {
         server_version: u32,
         options: &BaseBackupOptions,
     ) -> Result<Self, Error> {
-        let mut core = Core::new(server_version, options.manifest);
-        let command = options.command(server_version);
-        match begin(&mut connection, &mut core, &command).await {
+        let mut core = Core::new(server_version, options);
+        let begun = match options.command(server_version) {
+            Ok(command) => begin(&mut connection, &mut core, &command).await,
+            Err(kind) => Err(kind),
+        };
+        match begun {
             Ok(start) => Ok(Self { connection, core, system, start }),
             Err(kind) => Err(Error::new(Activity::BaseBackup, connection.host().clone(), kind)),
         }
@@ -86,6 +91,12 @@ impl BaseBackup {
                 (_discarded, _) => {}
             }
         }
+    }
+
+    /// Returns a setting as the server last reported it, for example `in_hot_standby`.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.connection.parameter(name)
     }
 
     fn error(&self, kind: ErrorKind) -> Error {

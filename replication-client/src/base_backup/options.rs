@@ -2,7 +2,9 @@
 
 use wal_format::ChecksumAlgorithm;
 
+use super::compression::ServerCompression;
 use crate::command;
+use crate::error::ErrorKind;
 use crate::server_version;
 
 /// What to ask of `BASE_BACKUP`.
@@ -47,6 +49,41 @@ pub struct BaseBackupOptions {
     pub tablespace_map: bool,
     /// Whether the server checks data page checksums while it reads.
     pub verify_checksums: bool,
+    /// What the server compresses the archives with before it sends them (PostgreSQL 15 and newer).
+    pub compression: Option<ServerCompression>,
+    /// Where the archives go.
+    pub target: BackupTarget,
+    /// Whether only what has changed since an earlier backup is sent, whose manifest the session has uploaded before
+    /// ([`Client::upload_manifest`](crate::Client::upload_manifest); PostgreSQL 17 and newer, with `summarize_wal`).
+    pub incremental: bool,
+}
+
+/// Where the archives of a base backup go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BackupTarget {
+    /// To this client.
+    #[default]
+    Client,
+    /// Into a directory on the server, which must not exist or be empty. It takes `pg_write_server_files`, and
+    /// PostgreSQL 15. No data and no manifest is received; archives and progress are announced as ever.
+    Server {
+        /// The absolute path of the directory.
+        path: String,
+    },
+    /// Nowhere (PostgreSQL 15 and newer): to try how fast a server reads.
+    Blackhole,
+}
+
+impl BackupTarget {
+    /// Returns the option of `BASE_BACKUP`. Even the client is named: a target is what makes a server send one COPY.
+    fn option(&self) -> String {
+        match self {
+            Self::Client => "TARGET 'client'".to_owned(),
+            Self::Server { path } => format!("TARGET 'server', TARGET_DETAIL {}", command::literal(path)),
+            Self::Blackhole => "TARGET 'blackhole'".to_owned(),
+        }
+    }
 }
 
 impl BaseBackupOptions {
@@ -64,19 +101,45 @@ impl BaseBackupOptions {
             include_wal: false,
             tablespace_map: false,
             verify_checksums: true,
+            compression: None,
+            target: BackupTarget::Client,
+            incremental: false,
         }
     }
 }
 
 impl BaseBackupOptions {
     /// Returns the command in the words of a server of this version (a `server_version_num`).
-    pub(crate) fn command(&self, version: u32) -> String {
+    ///
+    /// # Errors
+    /// The server is too old for something that is asked of it.
+    pub(crate) fn command(&self, version: u32) -> Result<String, ErrorKind> {
+        let needs = self.needs();
+        if version < needs {
+            return Err(ErrorKind::ServerVersion { needs, found: version });
+        }
+        Ok(self.words(version))
+    }
+
+    /// The oldest version that can do all that is asked for.
+    fn needs(&self) -> u32 {
+        if self.incremental {
+            server_version::V17
+        } else if self.compression.is_some() || self.target != BackupTarget::Client {
+            server_version::V15
+        } else {
+            0
+        }
+    }
+
+    fn words(&self, version: u32) -> String {
         let is_new = version >= server_version::V15;
         let either = |new: &str, old: &str| if is_new { new.to_owned() } else { old.to_owned() };
         let options = [
             Some(format!("LABEL {}", command::literal(&self.label))),
-            // The target is what makes a newer server send one COPY.
-            is_new.then(|| "TARGET 'client'".to_owned()),
+            is_new.then(|| self.target.option()),
+            self.compression.map(|compression| compression.options()),
+            self.incremental.then(|| "INCREMENTAL".to_owned()),
             self.fast_checkpoint.then(|| either("CHECKPOINT 'fast'", "FAST")),
             self.max_rate_kb.map(|rate| format!("MAX_RATE {rate}")),
             self.progress.then(|| "PROGRESS".to_owned()),
@@ -112,6 +175,7 @@ mod tests {
             include_wal: true,
             tablespace_map: true,
             verify_checksums: false,
+            ..BaseBackupOptions::new("")
         }
     }
 
@@ -119,21 +183,44 @@ mod tests {
     fn new_servers_take_options_in_parentheses() {
         let expected = "BASE_BACKUP (LABEL 'it''s', TARGET 'client', CHECKPOINT 'fast', MAX_RATE 64, PROGRESS, WAL, \
                         WAIT 0, TABLESPACE_MAP, VERIFY_CHECKSUMS 0, MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C')";
-        assert_eq!(all().command(150_000), expected);
+        assert_eq!(all().command(150_000).unwrap(), expected);
     }
 
     #[test]
     fn old_servers_take_words() {
         let expected = "BASE_BACKUP LABEL 'it''s' FAST MAX_RATE 64 PROGRESS WAL NOWAIT TABLESPACE_MAP \
                         NOVERIFY_CHECKSUMS MANIFEST 'yes' MANIFEST_CHECKSUMS 'CRC32C'";
-        assert_eq!(all().command(140_009), expected);
+        assert_eq!(all().command(140_009).unwrap(), expected);
     }
 
     #[test]
     fn the_servers_defaults_need_no_words() {
         let mut options = BaseBackupOptions::new("");
         (options.manifest, options.progress) = (false, false);
-        assert_eq!(options.command(130_000), "BASE_BACKUP LABEL ''");
-        assert_eq!(options.command(180_000), "BASE_BACKUP (LABEL '', TARGET 'client')");
+        assert_eq!(options.command(130_000).unwrap(), "BASE_BACKUP LABEL ''");
+        assert_eq!(options.command(180_000).unwrap(), "BASE_BACKUP (LABEL '', TARGET 'client')");
+    }
+
+    #[test]
+    fn what_newer_servers_can_do_is_refused_for_older_ones() {
+        let plain = || BaseBackupOptions { manifest: false, progress: false, ..BaseBackupOptions::new("") };
+        let compressed = BaseBackupOptions { compression: Some(ServerCompression::Gzip { level: Some(1) }), ..plain() };
+        let elsewhere = BaseBackupOptions { target: BackupTarget::Server { path: "/it's".into() }, ..plain() };
+        let nowhere = BaseBackupOptions { target: BackupTarget::Blackhole, ..plain() };
+        let incremental = BaseBackupOptions { incremental: true, ..plain() };
+        for (options, needs, expected) in [
+            (compressed, 150_000, "TARGET 'client', COMPRESSION 'gzip', COMPRESSION_DETAIL 'level=1'"),
+            (elsewhere, 150_000, "TARGET 'server', TARGET_DETAIL '/it''s'"),
+            (nowhere, 150_000, "TARGET 'blackhole'"),
+            (incremental, 170_000, "TARGET 'client', INCREMENTAL"),
+        ] {
+            assert_eq!(options.command(needs).unwrap(), format!("BASE_BACKUP (LABEL '', {expected})"));
+            let found = needs - 1;
+            let refused = options.command(found).unwrap_err();
+            assert!(
+                matches!(refused, ErrorKind::ServerVersion { needs: n, found: f } if (n, f) == (needs, found)),
+                "{refused}"
+            );
+        }
     }
 }

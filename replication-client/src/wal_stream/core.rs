@@ -9,7 +9,7 @@ use postgres_protocol::message::backend::RowDescriptionBody;
 use postgres_protocol::message::frontend;
 use wal_format::{Lsn, SystemId, TimelineId, Timestamp};
 
-use super::event::{StartReplication, StatusUpdate, StreamEvent};
+use super::event::{HotStandbyFeedback, StartReplication, StatusUpdate, StreamEvent};
 use super::message::{ServerMessage, StandbyStatus};
 use super::refusal::Request;
 use super::timers::{Due, Timers};
@@ -43,6 +43,7 @@ pub(super) struct Core {
     server_end: Option<Lsn>,
     written: Lsn,
     flushed: Option<Lsn>,
+    applied: Option<Lsn>,
     timers: Timers,
 }
 
@@ -75,6 +76,7 @@ impl Core {
             server_end: None,
             written: start.start,
             flushed: None,
+            applied: None,
             timers: Timers::new(now.instant),
             request: Request(start),
         })
@@ -195,9 +197,21 @@ impl Core {
         Ok(())
     }
 
+    /// Notes what has been applied, for the next status update.
+    pub(super) fn set_applied(&mut self, lsn: Lsn) {
+        self.applied = self.applied.max(Some(lsn));
+    }
+
+    /// Writes feedback to `out`, while WAL flows.
+    pub(super) fn feed_back(&self, feedback: HotStandbyFeedback, now: Now, out: &mut BytesMut) {
+        if matches!(self.phase, Phase::Streaming) {
+            feedback.encode(now.timestamp, out);
+        }
+    }
+
     fn write_status(&mut self, reply: bool, now: Now, out: &mut BytesMut) {
-        let (written, flushed) = (self.written, self.flushed);
-        StandbyStatus { written, flushed, sent_at: now.timestamp, reply }.encode(out);
+        let (written, flushed, applied) = (self.written, self.flushed, self.applied);
+        StandbyStatus { written, flushed, applied, sent_at: now.timestamp, reply }.encode(out);
         self.timers.status_sent(now.instant);
     }
 

@@ -40,6 +40,18 @@ pub enum StreamEvent {
     },
 }
 
+/// What a standby tells the server so that rows which its queries still need are not removed.
+///
+/// A receiver that only keeps WAL has no queries and sends none. Positions of transactions are 64 bits wide here; the
+/// server takes the epoch from the upper half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HotStandbyFeedback {
+    /// The oldest transaction that any query needs, or `None` to withdraw what was said before.
+    pub xmin: Option<u64>,
+    /// The same for system catalogs.
+    pub catalog_xmin: Option<u64>,
+}
+
 /// What the receiver tells the server about its progress.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusUpdate<'a> {

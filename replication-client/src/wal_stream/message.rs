@@ -5,6 +5,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use wal_format::{Lsn, Timestamp};
 
+use super::event::HotStandbyFeedback;
 use crate::protocol_error::ProtocolError;
 
 /// What the server sends while it streams.
@@ -54,6 +55,7 @@ fn position(bytes: &[u8; 8]) -> Option<Lsn> {
 pub(super) struct StandbyStatus {
     pub(super) written: Lsn,
     pub(super) flushed: Option<Lsn>,
+    pub(super) applied: Option<Lsn>,
     pub(super) sent_at: Timestamp,
     pub(super) reply: bool,
 }
@@ -68,10 +70,25 @@ impl StandbyStatus {
         out.put_u8(b'r');
         out.put_u64(self.written.as_u64());
         out.put_u64(self.flushed.map_or(0, Lsn::as_u64));
-        // Nothing is ever applied here. A position would let commits with synchronous_commit = remote_apply believe so.
-        out.put_u64(0);
+        out.put_u64(self.applied.map_or(0, Lsn::as_u64));
         out.put_i64(self.sent_at.pg_micros());
         out.put_u8(self.reply.into());
+    }
+}
+
+impl HotStandbyFeedback {
+    /// Appends the message, `h`, as CopyData.
+    pub(super) fn encode(&self, sent_at: Timestamp, out: &mut BytesMut) {
+        /// The length field itself, and the message.
+        const LENGTH: u32 = 4 + 25;
+        out.put_u8(b'd');
+        out.put_u32(LENGTH);
+        out.put_u8(b'h');
+        out.put_i64(sent_at.pg_micros());
+        for xmin in [self.xmin, self.catalog_xmin] {
+            // Transaction first, epoch second: the halves of the number, exchanged.
+            out.put_u64(xmin.unwrap_or_default().rotate_left(32));
+        }
     }
 }
 
@@ -119,23 +136,36 @@ mod tests {
     }
 
     #[test]
-    fn a_status_says_written_flushed_nothing_applied_and_when() {
+    fn a_status_says_written_flushed_applied_and_when() {
+        for (applied, raw) in [(None, 0), (Some(Lsn::new(0x100)), 0x100_u64)] {
+            let mut out = BytesMut::new();
+            let status = StandbyStatus {
+                written: Lsn::new(0x300),
+                flushed: Some(Lsn::new(0x200)),
+                applied,
+                sent_at: Timestamp::from_pg_micros(5),
+                reply: true,
+            };
+            status.encode(&mut out);
+            let expected = bytes(&[
+                b"d\0\0\0\x26r",
+                &0x300_u64.to_be_bytes(),
+                &0x200_u64.to_be_bytes(),
+                &raw.to_be_bytes(),
+                &5_u64.to_be_bytes(),
+                &[1],
+            ]);
+            assert_eq!(out.freeze(), expected);
+        }
+    }
+
+    #[test]
+    fn feedback_gives_each_transaction_before_its_epoch() {
         let mut out = BytesMut::new();
-        let status = StandbyStatus {
-            written: Lsn::new(0x300),
-            flushed: Some(Lsn::new(0x200)),
-            sent_at: Timestamp::from_pg_micros(5),
-            reply: true,
-        };
-        status.encode(&mut out);
-        let expected = bytes(&[
-            b"d\0\0\0\x26r",
-            &0x300_u64.to_be_bytes(),
-            &0x200_u64.to_be_bytes(),
-            &[0; 8],
-            &5_u64.to_be_bytes(),
-            &[1],
-        ]);
+        let feedback = HotStandbyFeedback { xmin: Some(0x1_0000_0002), catalog_xmin: None };
+        feedback.encode(Timestamp::from_pg_micros(5), &mut out);
+        let expected =
+            bytes(&[b"d\0\0\0\x1dh", &5_u64.to_be_bytes(), &2_u32.to_be_bytes(), &1_u32.to_be_bytes(), &[0; 8]]);
         assert_eq!(out.freeze(), expected);
     }
 }

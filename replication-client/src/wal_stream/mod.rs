@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use wal_format::{Lsn, SystemId, TimelineId, Timestamp};
 
 use self::core::{Core, Now};
-pub use self::event::{StartReplication, StatusUpdate, StreamEvent};
+pub use self::event::{HotStandbyFeedback, StartReplication, StatusUpdate, StreamEvent};
 use crate::activity::Activity;
 use crate::client::{Client, Mode};
 use crate::connection::Connection;
@@ -106,6 +106,30 @@ impl WalStream {
     async fn try_send_status(&mut self, update: StatusUpdate<'_>) -> Result<(), ErrorKind> {
         self.core.report(update, now(), &mut self.connection.wire().outgoing)?;
         self.connection.flush().await
+    }
+
+    /// Says that all WAL before `lsn` has been applied, from the next status update on. A position that goes back is
+    /// ignored.
+    ///
+    /// Only for receivers that replay: a commit with `synchronous_commit = remote_apply` believes it. One that never
+    /// calls this reports nothing as applied.
+    pub fn set_applied(&mut self, lsn: Lsn) {
+        self.core.set_applied(lsn);
+    }
+
+    /// Keeps the server from removing rows that queries here still need. Only for receivers that replay.
+    ///
+    /// # Errors
+    /// The connection breaks.
+    pub async fn send_feedback(&mut self, feedback: HotStandbyFeedback) -> Result<(), Error> {
+        self.core.feed_back(feedback, now(), &mut self.connection.wire().outgoing);
+        self.connection.flush().await.map_err(|kind| self.error(kind))
+    }
+
+    /// Returns a setting as the server last reported it, for example `in_hot_standby`.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.connection.parameter(name)
     }
 
     /// Ends the stream in an orderly way, and returns the connection for other commands.

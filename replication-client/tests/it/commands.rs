@@ -6,7 +6,7 @@ use replication_client::{ErrorKind, Notice, ResultSet, StartReplication};
 use test_support::Postgres;
 use wal_format::{Lsn, TimelineId};
 
-use crate::{majors, replication, sql};
+use crate::{majors, replication, slot, sql};
 
 fn lsn(text: &str) -> Lsn {
     text.parse().unwrap()
@@ -112,14 +112,14 @@ async fn slots_are_created_read_and_dropped() {
         let mut sql = sql(&server).await;
         assert_eq!(sql.read_slot("barman").await.unwrap(), None);
 
-        client.create_physical_slot("barman", true).await.unwrap();
-        let exists = client.create_physical_slot("barman", true).await.unwrap_err();
+        client.create_physical_slot(&slot("barman", true)).await.unwrap();
+        let exists = client.create_physical_slot(&slot("barman", true)).await.unwrap_err();
         assert!(matches!(exists.kind(), ErrorKind::SlotExists { slot, .. } if slot == "barman"), "{exists:?}");
         let position = sql.read_slot("barman").await.unwrap().unwrap();
         let restart_lsn = lsn(&server.psql("select restart_lsn from pg_replication_slots"));
         assert_eq!((position.restart_lsn, position.active), (Some(restart_lsn), Some(false)));
 
-        client.create_physical_slot("idle", false).await.unwrap();
+        client.create_physical_slot(&slot("idle", false)).await.unwrap();
         assert_eq!(sql.read_slot("idle").await.unwrap().unwrap().restart_lsn, None);
 
         if major >= 15 {
@@ -143,7 +143,7 @@ async fn slots_are_created_read_and_dropped() {
 async fn a_slot_in_use_is_transient_and_can_be_waited_for() {
     let server = Postgres::start();
     let mut client = replication(&server).await;
-    client.create_physical_slot("barman", true).await.unwrap();
+    client.create_physical_slot(&slot("barman", true)).await.unwrap();
     let position = client.identify_system().await.unwrap().position;
     let start = StartReplication { slot: Some("barman".into()), timeline: TimelineId::FIRST, start: position };
     let stream = replication(&server).await.start_replication(start.clone()).await.unwrap();
@@ -167,12 +167,12 @@ async fn commands_for_the_other_kind_of_connection_are_refused_here() {
     let mut client = sql(&server).await;
     let errors = [
         client.identify_system().await.unwrap_err(),
-        client.create_physical_slot("barman", true).await.unwrap_err(),
+        client.create_physical_slot(&slot("barman", true)).await.unwrap_err(),
         client.timeline_history(TimelineId::FIRST).await.unwrap_err(),
     ];
     for error in errors {
         assert!(matches!(error.kind(), ErrorKind::WrongMode { .. }), "{error:?}");
     }
-    let bad_name = replication(&server).await.create_physical_slot("bar\"man", true).await.unwrap_err();
+    let bad_name = replication(&server).await.create_physical_slot(&slot("bar\"man", true)).await.unwrap_err();
     assert!(matches!(bad_name.kind(), ErrorKind::SlotName { .. }), "{bad_name:?}");
 }

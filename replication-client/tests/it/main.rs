@@ -7,7 +7,7 @@ mod commands;
 mod connect;
 mod wal_stream;
 
-use replication_client::{Client, Config, Environment, Mode};
+use replication_client::{Client, Config, Environment, Mode, PhysicalSlot};
 use test_support::{Postgres, PostgresBuilder, majors};
 
 /// A cluster with small segments, so that WAL is cheap to make.
@@ -29,4 +29,10 @@ async fn sql(server: &Postgres) -> Client {
 
 async fn replication(server: &Postgres) -> Client {
     Client::connect(&config(&server.conninfo()), Mode::PhysicalReplication).await.unwrap()
+}
+
+fn slot(name: &str, reserve_wal: bool) -> PhysicalSlot {
+    let mut slot = PhysicalSlot::new(name);
+    slot.reserve_wal = reserve_wal;
+    slot
 }

@@ -9,7 +9,7 @@ use replication_client::{
 use test_support::{Postgres, StopMode};
 use wal_format::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 
-use crate::{majors, replication, small_segments};
+use crate::{majors, replication, slot, small_segments};
 
 const SIZE: SegmentSize = SegmentSize::new(1 << 20).unwrap();
 
@@ -85,7 +85,7 @@ async fn segments_arrive_byte_for_byte() {
 async fn the_slot_follows_what_is_durable_and_nothing_else() {
     let server = small_segments(15).start();
     let mut client = replication(&server).await;
-    client.create_physical_slot("barman", true).await.unwrap();
+    client.create_physical_slot(&slot("barman", true)).await.unwrap();
     let restart = client.read_slot("barman").await.unwrap().unwrap().restart_lsn.unwrap();
     let start = SegmentNumber::containing(restart, SIZE).start(SIZE);
     let start = StartReplication { slot: Some("barman".into()), timeline: TimelineId::FIRST, start };

@@ -79,7 +79,7 @@ fn expected_contents() -> Vec<BackupEvent> {
 }
 
 fn run(version: u32, bytes: &BackendBytes, sizes: &[usize]) -> (Core, Vec<BackupEvent>, Option<ErrorKind>) {
-    let mut core = Core::new(version, true);
+    let mut core = Core::new(version, &BaseBackupOptions::new(""));
     let (events, error) = feed(&mut wire(), bytes.bytes(), sizes, |wire| match core.poll_start(wire)? {
         Some(_) => core.poll_event(wire),
         None => Ok(None),
@@ -95,7 +95,7 @@ fn error(version: u32, bytes: &BackendBytes) -> ErrorKind {
 fn the_start_tells_position_timeline_and_tablespaces() {
     let mut wire = wire();
     wire.inbox.buffer().extend_from_slice(announcement().bytes());
-    let start = Core::new(V15, true).poll_start(&mut wire).unwrap().unwrap();
+    let start = Core::new(V15, &BaseBackupOptions::new("")).poll_start(&mut wire).unwrap().unwrap();
     assert_eq!(start.start_lsn.to_string(), "0/2000028");
     assert_eq!(start.timeline.get(), 1);
     assert_eq!(start.tablespaces, [tablespace(), data_directory()]);

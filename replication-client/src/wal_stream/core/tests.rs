@@ -88,7 +88,7 @@ fn status(written: u64, flushed: u64, reply: bool) -> Vec<u8> {
     let mut out = BytesMut::new();
     let flushed = Lsn::from_pg(flushed);
     let sent_at = Timestamp::from_pg_micros(5);
-    StandbyStatus { written: Lsn::new(written), flushed, sent_at, reply }.encode(&mut out);
+    StandbyStatus { written: Lsn::new(written), flushed, applied: None, sent_at, reply }.encode(&mut out);
     out.to_vec()
 }
 
