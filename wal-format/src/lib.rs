@@ -127,7 +127,10 @@ pub use payload::{
 };
 pub use record::{Record, RecordHeader};
 #[cfg(feature = "std")]
-pub use record_reader::{BorderState, End, Item, Pending, Proof, RecordReader, Source, Unproven};
+pub use record_reader::{
+    BegunRecord, BorderState, End, Item, JoinError, Passed, Pending, Proof, RecordReader, Source, Stretch, Unproven,
+    Walk,
+};
 pub use relation::{Fork, RelFileLocator};
 pub use resource_manager::ResourceManager;
 pub use segment::{SegmentNumber, SegmentSize};

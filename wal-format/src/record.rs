@@ -70,6 +70,11 @@ impl RecordHeader {
         self.is_xlog(xlog::CHECKPOINT_SHUTDOWN)
     }
 
+    /// Whether it replaces one that a crash cut short (`XLOG_OVERWRITE_CONTRECORD`).
+    pub(crate) fn is_overwrite_contrecord(&self) -> bool {
+        self.is_xlog(xlog::OVERWRITE_CONTRECORD)
+    }
+
     fn is_xlog(&self, kind: u8) -> bool {
         self.manager == ResourceManager::XLOG && self.kind() == kind
     }
@@ -113,9 +118,9 @@ impl<'a> Record<'a> {
         self.bytes
     }
 
-    /// The record that this one says was cut short (`XLOG_OVERWRITE_CONTRECORD`).
+    /// The record that this one says was cut short.
     pub(crate) fn overwritten_lsn(&self) -> Option<Lsn> {
-        match self.header.is_xlog(xlog::OVERWRITE_CONTRECORD).then(|| self.decode()) {
+        match self.header.is_overwrite_contrecord().then(|| self.decode()) {
             Some(Ok(Payload::OverwriteContrecord(record))) => Some(record.overwritten),
             _ => None,
         }

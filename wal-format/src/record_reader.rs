@@ -1,18 +1,22 @@
 //! Reading records from bytes that come in any pieces.
 
+mod begun_record;
 mod border;
 mod judgement;
 mod page_header_bytes;
 mod partial;
 mod phase;
+mod stretch;
 #[cfg(test)]
 mod tests;
 mod unproven;
 mod walk;
 
+pub use begun_record::BegunRecord;
 pub use border::{BorderState, Pending, Proof};
+pub use stretch::{JoinError, Stretch};
 pub use unproven::Unproven;
-pub use walk::{End, Item, Source};
+pub use walk::{End, Item, Passed, Source, Walk};
 
 use crate::page_sequence::PageSequence;
 use crate::record::{Record, RecordHeader};
@@ -47,6 +51,7 @@ use phase::{Behind, Found, Phase};
 pub struct RecordReader {
     pages: PageSequence,
     source: Source,
+    walk: Walk,
     /// Where the next byte of input belongs; that of a page's header only moves on once the header is whole.
     at: Lsn,
     phase: Phase,
@@ -83,14 +88,19 @@ impl RecordReader {
             Pending::Nothing => Behind::Record,
             Pending::Rest { remaining } => Behind::Rest { remaining },
             Pending::Record { start, bytes } => {
-                partial.begin(start);
+                partial.begin(start, true);
                 partial.push(&bytes);
+                Behind::Partial
+            }
+            Pending::Begun(record) => {
+                partial.go_on(record);
                 Behind::Partial
             }
         };
         Self {
             pages,
             source,
+            walk: Walk::WHOLE,
             at,
             phase: Phase::PageHeader(behind),
             page_header: PageHeaderBytes::default(),
@@ -102,18 +112,29 @@ impl RecordReader {
         }
     }
 
+    /// The same reader, which looks at records as `walk` says.
+    #[must_use]
+    pub const fn with_walk(mut self, walk: Walk) -> Self {
+        self.walk = walk;
+        self
+    }
+
     /// Takes bytes from the beginning of `input` until there is something to tell; `Ok(None)` means that all were taken and
     /// more are needed.
     ///
     /// # Errors
     /// The source is [`Source::Complete`] and something in it cannot be believed. The next call goes on behind that, and
     /// says with [`Item::Skipped`] how far it had to go before anything could be believed again.
+    #[inline]
     pub fn next<'r, 'b: 'r>(&'r mut self, input: &mut &'b [u8]) -> Result<Option<Item<'r>>, Damage> {
         let Some(found) = self.advance(input)? else { return Ok(None) };
         Ok(Some(match found {
             Found::Record { start, header, bytes } => {
-                let bytes = bytes.unwrap_or_else(|| self.partial.bytes());
-                Item::Record(self.record(start, header, bytes))
+                let wanted = (self.walk.wanted)(&header);
+                match bytes.or_else(|| self.partial.contents()).filter(|_| wanted) {
+                    Some(bytes) => Item::Record(self.record(start, header, bytes)),
+                    None => Item::Passed(Passed { start, end: self.end_of_record(), header }),
+                }
             }
             Found::Skipped(range) => Item::Skipped(range),
             Found::End(end) => Item::End(end),
@@ -169,7 +190,10 @@ impl RecordReader {
         let pending = match behind {
             Behind::Anything => Pending::Unknown,
             Behind::Record => Pending::Nothing,
-            Behind::Partial => Pending::Record { start: self.partial.start, bytes: self.partial.bytes().to_vec() },
+            Behind::Partial => match self.partial.contents() {
+                Some(bytes) => Pending::Record { start: self.partial.start, bytes: bytes.to_vec() },
+                None => Pending::Begun(self.partial.begun()),
+            },
             Behind::Rest { remaining } => Pending::Rest { remaining },
         };
         self.is_at_border().then(|| BorderState {
@@ -183,6 +207,13 @@ impl RecordReader {
         })
     }
 
+    /// What was read, as neighbours judge it: whoever reads segments in any order, or several at once, joins these. `None`
+    /// anywhere but at the border of a segment.
+    #[must_use]
+    pub fn stretch(&self) -> Option<Stretch> {
+        Some(Stretch::new(self.unproven.clone(), self.border_state()?.without_contents()))
+    }
+
     fn is_at_border(&self) -> bool {
         matches!(self.phase, Phase::PageHeader(_)) && self.pages.begins_segment(self.at) && self.page_header.is_empty()
     }
@@ -192,11 +223,16 @@ impl RecordReader {
         matches!(self.phase, Phase::Partial | Phase::PageHeader(Behind::Partial))
     }
 
-    fn record<'r>(&self, start: Lsn, header: RecordHeader, bytes: &'r [u8]) -> Record<'r> {
-        let end = match self.phase {
+    /// Of the one that was just read.
+    fn end_of_record(&self) -> Lsn {
+        match self.phase {
             Phase::AfterSwitch { border } => border,
             _ => aligned(self.at),
-        };
+        }
+    }
+
+    fn record<'r>(&self, start: Lsn, header: RecordHeader, bytes: &'r [u8]) -> Record<'r> {
+        let end = self.end_of_record();
         Record { start, end, timeline: self.pages.page_timeline, major: self.pages.page_major, header, bytes }
     }
 

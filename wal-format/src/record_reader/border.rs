@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::Unproven;
 use super::judgement::check_length;
+use super::{BegunRecord, Unproven};
 use crate::{Damage, DamageKind, Lsn, SegmentSize, TimelineId, WalLayout};
 
 /// What a reader knows where one segment ends and the next begins; made by
@@ -43,6 +43,8 @@ pub enum Pending {
         /// Its bytes before the border, without page headers.
         bytes: Vec<u8>,
     },
+    /// A record whose contents nobody wants.
+    Begun(BegunRecord),
     /// A record that began before anything was read.
     Rest {
         /// How many bytes of it are still to come.
@@ -74,8 +76,18 @@ impl BorderState {
         }
     }
 
+    /// The same state without the contents of a record that crosses the border: it has a few bytes, and proves as much.
+    #[must_use]
+    pub fn without_contents(self) -> Self {
+        let pending = match self.pending {
+            Pending::Record { start, bytes } => Pending::Begun(BegunRecord::new(start, &bytes)),
+            pending => pending,
+        };
+        Self { pending, ..self }
+    }
+
     /// Judges what a reader that began at this border, knowing nothing, left open: whichever of two neighbours was read
-    /// first, both are proven in the end.
+    /// first, both are proven in the end. [`Stretch::join`](crate::Stretch::join) does so for any number of neighbours.
     ///
     /// # Errors
     /// The record that crosses the border is damaged, or the WAL behind it does not follow the WAL before it.
@@ -83,46 +95,54 @@ impl BorderState {
         if unproven.start != self.at {
             return Ok(Proof::Partial);
         }
-        let (last, known) = match &self.pending {
-            Pending::Unknown | Pending::Rest { .. } => return Ok(Proof::Partial),
-            Pending::Nothing => (self.previous, self.prove_absence(unproven)?),
-            Pending::Record { start, .. } if unproven.overwritten == Some(*start) => (self.previous, Proof::Complete),
-            Pending::Record { start, bytes } => (Some(*start), self.prove_fragment(*start, bytes, unproven)?),
-        };
-        if known == Proof::Partial {
-            return Ok(Proof::Partial);
+        match &self.pending {
+            Pending::Unknown | Pending::Rest { .. } => Ok(Proof::Partial),
+            Pending::Nothing => {
+                self.prove_absence(unproven)?;
+                self.prove_link(self.previous, unproven)
+            }
+            Pending::Record { start, bytes } => self.prove_record(&BegunRecord::new(*start, bytes), unproven),
+            Pending::Begun(record) => self.prove_record(record, unproven),
         }
-        self.prove_link(last, unproven)
     }
 
-    fn prove_absence(&self, unproven: &Unproven) -> Result<Proof, Damage> {
+    fn prove_absence(&self, unproven: &Unproven) -> Result<(), Damage> {
         match &unproven.fragment {
-            None => Ok(Proof::Complete),
+            None => Ok(()),
             Some(fragment) => Err(self.damage(self.at, DamageKind::UnexpectedContrecord { found: fragment.announced })),
         }
     }
 
-    fn prove_fragment(&self, start: Lsn, bytes: &[u8], unproven: &Unproven) -> Result<Proof, Damage> {
-        let Some(total_len) = bytes.first_chunk().map(|length| u32::from_ne_bytes(*length)) else {
-            return Ok(Proof::Partial);
-        };
-        check_length(total_len).map_err(|kind| self.damage(start, kind))?;
+    fn prove_record(&self, record: &BegunRecord, unproven: &Unproven) -> Result<Proof, Damage> {
+        if unproven.overwritten == Some(record.start) {
+            return self.prove_link(self.previous, unproven);
+        }
+        match self.prove_fragment(record, unproven)? {
+            Proof::Complete => self.prove_link(Some(record.start), unproven),
+            Proof::Partial => Ok(Proof::Partial),
+        }
+    }
+
+    fn prove_fragment(&self, record: &BegunRecord, unproven: &Unproven) -> Result<Proof, Damage> {
+        let Some(total_len) = record.total_len() else { return Ok(Proof::Partial) };
+        check_length(total_len).map_err(|kind| self.damage(record.start, kind))?;
         // A record's bytes before the border are fewer than its length.
-        let expected = total_len.saturating_sub(u32::try_from(bytes.len()).unwrap_or(total_len));
+        let expected = total_len.saturating_sub(record.len);
         let found = unproven.fragment.as_ref().map_or(0, |fragment| fragment.announced);
         let fragment = match &unproven.fragment {
             Some(fragment) if found == expected => fragment,
             _ => return Err(self.damage(self.at, DamageKind::Contrecord { expected, found })),
         };
-        if fragment.len < u64::from(expected) {
+        if !fragment.is_whole() {
             return Ok(Proof::Partial);
         }
-        let Some((header, computed)) = fragment.complete(bytes) else { return Ok(Proof::Partial) };
-        if header.checksum != computed {
+        let whole = record.joined(fragment);
+        let Some(header) = whole.header() else { return Ok(Proof::Partial) };
+        if let Some(computed) = whole.checksum().filter(|computed| *computed != header.checksum) {
             let kind = DamageKind::RecordChecksum { found: header.checksum, computed };
-            return Err(self.damage(start, kind));
+            return Err(self.damage(record.start, kind));
         }
-        self.check_prev(start, header.prev, self.previous)?;
+        self.check_prev(record.start, header.prev, self.previous)?;
         Ok(Proof::Complete)
     }
 
@@ -143,7 +163,7 @@ impl BorderState {
         }
     }
 
-    fn damage(&self, at: Lsn, kind: DamageKind) -> Damage {
+    pub(super) fn damage(&self, at: Lsn, kind: DamageKind) -> Damage {
         Damage { at, timeline: self.page_timeline, kind }
     }
 }

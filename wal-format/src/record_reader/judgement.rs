@@ -35,10 +35,8 @@ impl RecordReader {
         header: RecordHeader,
         bytes: Option<&'b [u8]>,
     ) -> Progress<'b> {
-        let computed = bytes.map_or_else(|| self.partial.checksum(), partial::checksum);
-        if computed != header.checksum {
+        if let Some(kind) = self.checksum_fault(&header, bytes) {
             self.leave(input, bytes);
-            let kind = DamageKind::RecordChecksum { found: header.checksum, computed };
             // If the length is right, the next record begins behind it and names this one.
             return Err(Rejected { at: start, kind, phase: Phase::Padding, previous: Some(start) });
         }
@@ -54,6 +52,26 @@ impl RecordReader {
         Ok(Step::Found(Found::Record { start, header, bytes }))
     }
 
+    /// Whether the checksum of a record that begins here is computed: after damage always, as nothing else proves a record
+    /// whose predecessor is not known.
+    pub(super) fn checks(&self) -> bool {
+        self.walk.checksums || self.damaged_since.is_some()
+    }
+
+    /// Whether the record's contents are kept, for the caller or for [`RecordReader::check_overwrite`].
+    pub(super) fn wants(&self, header: &RecordHeader) -> bool {
+        header.is_overwrite_contrecord() || (self.walk.wanted)(header)
+    }
+
+    fn checksum_fault(&self, header: &RecordHeader, bytes: Option<&[u8]>) -> Option<DamageKind> {
+        let computed = match bytes {
+            Some(bytes) => self.checks().then(|| partial::checksum(bytes))?,
+            None => self.partial.checksum()?,
+        };
+        let found = header.checksum;
+        (computed != found).then_some(DamageKind::RecordChecksum { found, computed })
+    }
+
     /// Goes past a record.
     fn leave(&mut self, input: &mut &[u8], bytes: Option<&[u8]>) {
         let len = bytes.map_or(0, <[u8]>::len);
@@ -61,14 +79,14 @@ impl RecordReader {
         self.move_on(len);
     }
 
-    fn after_switch(&self) -> Phase {
+    pub(super) fn after_switch(&self) -> Phase {
         let end = aligned(self.at);
         Phase::AfterSwitch { border: if self.pages.begins_segment(end) { end } else { self.pages.border_after(end) } }
     }
 
     /// A page that replaces the rest of a record begins with a record that names it.
     fn check_overwrite(&mut self, start: Lsn, header: RecordHeader, bytes: Option<&[u8]>) -> Result<(), Rejected> {
-        let bytes = bytes.unwrap_or_else(|| self.partial.bytes());
+        let bytes = bytes.or_else(|| self.partial.contents()).unwrap_or_default();
         let named = self.record(start, header, bytes).overwritten_lsn();
         if let Some(named) = named {
             self.unproven.note_overwritten(named);

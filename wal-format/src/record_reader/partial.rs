@@ -2,18 +2,23 @@
 
 use alloc::vec::Vec;
 
+use super::BegunRecord;
 use crate::record::RecordHeader;
 use crate::{Crc32c, Lsn};
 
-/// The bytes of a record that cannot be borrowed from the input, because pages or chunks divide them. The buffer is used
+/// What came of a record that cannot be borrowed from the input, because pages or chunks divide it. The buffer is used
 /// again for the next one, and grows with the bytes that came, never with what a length field claims.
 #[derive(Debug, Clone)]
 pub(super) struct Partial {
     /// Where the record begins.
     pub(super) start: Lsn,
+    /// All that came, or no more than the header if nobody wants the contents.
     bytes: Vec<u8>,
-    /// Of the bytes after the header, so that no byte is fetched from memory twice.
-    body: Crc32c,
+    keeps_contents: bool,
+    /// How many bytes came.
+    len: usize,
+    /// Of the bytes after the header, so that no byte is fetched from memory twice; `None` if nobody wants to know.
+    body: Option<Crc32c>,
 }
 
 /// What a record's bytes so far allow to say.
@@ -29,24 +34,48 @@ pub(super) enum Known {
 
 impl Partial {
     pub(super) const fn new() -> Self {
-        Self { start: Lsn::new(0), bytes: Vec::new(), body: Crc32c::new() }
+        Self { start: Lsn::new(0), bytes: Vec::new(), keeps_contents: true, len: 0, body: None }
     }
 
     /// Begins another record.
-    pub(super) fn begin(&mut self, start: Lsn) {
-        self.start = start;
+    pub(super) fn begin(&mut self, start: Lsn, checks: bool) {
         self.bytes.clear();
-        self.body = Crc32c::new();
+        (self.start, self.keeps_contents, self.len) = (start, true, 0);
+        self.body = checks.then(Crc32c::new);
+    }
+
+    /// Goes on with a record whose contents are gone.
+    pub(super) fn go_on(&mut self, record: BegunRecord) {
+        self.keeps_contents = false;
+        self.len = usize::try_from(record.len).unwrap_or(usize::MAX);
+        (self.start, self.bytes, self.body) = (record.start, record.head, record.body);
+    }
+
+    /// Says, as soon as the header is known, whether the bytes behind it are to be kept.
+    pub(super) fn keep_contents(&mut self, keeps: bool) {
+        self.keeps_contents = keeps;
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        let missing_header = RecordHeader::LEN.saturating_sub(self.bytes.len());
-        self.body.update(bytes.get(missing_header..).unwrap_or_default());
-        self.bytes.extend_from_slice(bytes);
+        let (head, body) = bytes.split_at(RecordHeader::LEN.saturating_sub(self.len).min(bytes.len()));
+        if let Some(crc) = &mut self.body {
+            crc.update(body);
+        }
+        self.bytes.extend_from_slice(if self.keeps_contents { bytes } else { head });
+        self.len += bytes.len();
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// All bytes so far; `None` if they were not kept.
+    pub(super) fn contents(&self) -> Option<&[u8]> {
+        self.keeps_contents.then_some(&self.bytes)
+    }
+
+    /// What is left when the contents are given up.
+    pub(super) fn begun(&self) -> BegunRecord {
+        let head = self.bytes.get(..RecordHeader::LEN).unwrap_or(&self.bytes).to_vec();
+        // No more was pushed than the length says, which has 32 bits.
+        let len = u32::try_from(self.len).unwrap_or(u32::MAX);
+        BegunRecord { start: self.start, head, len, body: self.body }
     }
 
     pub(super) fn known(&self) -> Known {
@@ -64,7 +93,7 @@ impl Partial {
             Known::Length(_) => RecordHeader::LEN as u64,
             Known::Header(header) => header.total_len.into(),
         };
-        goal.saturating_sub(self.bytes.len() as u64)
+        goal.saturating_sub(self.len as u64)
     }
 
     /// How many bytes of the record are missing; `None` before its length is known.
@@ -73,12 +102,12 @@ impl Partial {
             Known::Nothing => return None,
             Known::Length(total_len) | Known::Header(RecordHeader { total_len, .. }) => total_len,
         };
-        // What was pushed never exceeds the length, which has 32 bits.
-        total_len.checked_sub(u32::try_from(self.bytes.len()).ok()?)
+        total_len.checked_sub(u32::try_from(self.len).ok()?)
     }
 
-    pub(super) fn checksum(&self) -> u32 {
-        finish(self.body, &self.bytes)
+    /// The checksum of the record, which is whole; `None` if nobody wants to know.
+    pub(super) fn checksum(&self) -> Option<u32> {
+        Some(finish(self.body?, &self.bytes))
     }
 }
 
@@ -92,7 +121,8 @@ pub(super) fn checksum(record: &[u8]) -> u32 {
 }
 
 /// The header comes last, without the checksum itself (`ValidXLogRecord`).
-fn finish(mut body: Crc32c, record: &[u8]) -> u32 {
+#[inline]
+pub(super) fn finish(mut body: Crc32c, record: &[u8]) -> u32 {
     body.update(record.get(..RecordHeader::CHECKED_LEN).unwrap_or_default());
     body.finish()
 }

@@ -105,6 +105,10 @@ impl RecordReader {
     /// is reported: the others are consequences.
     fn reject(&mut self, rejected: Rejected) -> Result<(), Damage> {
         let Rejected { at, kind, phase, previous } = rejected;
+        if kind == (DamageKind::RecordLength { found: 0 }) && self.unproven.ends_with_switch() {
+            self.phase = self.after_switch();
+            return Ok(());
+        }
         if self.source == Source::Open {
             self.phase = Phase::Ended(End { at, reason: kind });
             return Ok(());
@@ -179,7 +183,7 @@ impl RecordReader {
                 return self.judge(input, self.at, header, Some(bytes));
             }
         }
-        self.partial.begin(self.at);
+        self.partial.begin(self.at, self.checks());
         self.phase = Phase::Partial;
         Ok(Step::Onward)
     }
@@ -207,7 +211,10 @@ impl RecordReader {
         let fault = match known {
             Known::Nothing => None,
             Known::Length(length) => check_length(length).err(),
-            Known::Header(header) => self.header_fault(self.partial.start, &header),
+            Known::Header(header) => {
+                self.partial.keep_contents(self.wants(&header));
+                self.header_fault(self.partial.start, &header)
+            }
         };
         fault.map_or(Ok(Step::Onward), |kind| Err(self.not_a_record(self.partial.start, kind)))
     }

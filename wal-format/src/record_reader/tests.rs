@@ -1,5 +1,8 @@
 //! Synthetic WAL, and what is done to it.
 
+mod stretches;
+mod walks;
+
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -19,6 +22,7 @@ const SIZE: SegmentSize = match SegmentSize::new(1 << 20) {
 #[derive(Debug, Clone, PartialEq)]
 enum Seen {
     Record { start: Lsn, end: Lsn, bytes: Vec<u8> },
+    Passed(Passed),
     Skipped(Range<Lsn>),
     End(End),
     Damage(Damage),
@@ -54,6 +58,7 @@ fn read_chunks(reader: &mut RecordReader, mut bytes: &[u8], sizes: &[usize]) -> 
 fn own(item: Item<'_>) -> Seen {
     match item {
         Item::Record(record) => Seen::Record { start: record.start, end: record.end, bytes: record.bytes().to_vec() },
+        Item::Passed(passed) => Seen::Passed(passed),
         Item::Skipped(range) => Seen::Skipped(range),
         Item::End(end) => Seen::End(end),
     }
@@ -73,7 +78,7 @@ fn judge(wal: &WalBuilder, bytes: &[u8]) -> Vec<Seen> {
 
 fn starts(seen: &[Seen]) -> Vec<Lsn> {
     let start = |seen: &Seen| match seen {
-        Seen::Record { start, .. } => Some(*start),
+        Seen::Record { start, .. } | Seen::Passed(Passed { start, .. }) => Some(*start),
         _ => None,
     };
     seen.iter().filter_map(start).collect()

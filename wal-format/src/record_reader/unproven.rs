@@ -26,9 +26,9 @@ pub(super) struct Fragment {
     /// Its bytes so far.
     pub(super) len: u64,
     /// The first bytes: if the border divides the record's header, the rest of that is among them.
-    first: Vec<u8>,
+    pub(super) first: Vec<u8>,
     /// Of the bytes behind the first ones.
-    behind: Crc32c,
+    pub(super) behind: Crc32c,
 }
 
 /// What the first record says about the one before it.
@@ -85,6 +85,34 @@ impl Unproven {
     pub(super) fn close(&mut self) {
         self.open = false;
     }
+
+    /// Whether the next record, or the next fragment, still belongs here.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether all that was found is the rest of a record from before which looks like one that ends its segment: the border
+    /// may divide that too, and zeros follow it then.
+    pub(super) fn ends_with_switch(&self) -> bool {
+        self.open && self.fragment.as_ref().is_some_and(Fragment::is_rest_of_switch)
+    }
+
+    /// Adds what another reader left open that began where this one stopped, within the record from before both.
+    pub(super) fn append_fragment(&mut self, next: &Self) {
+        match (&mut self.fragment, &next.fragment) {
+            (Some(fragment), Some(more)) => fragment.append(more),
+            // The rest of the record was replaced.
+            _ => self.fragment = None,
+        }
+        self.adopt_first_record(next);
+    }
+
+    /// The first record that the next reader found is the first of both.
+    pub(super) fn adopt_first_record(&mut self, next: &Self) {
+        if self.open {
+            (self.first_link, self.overwritten, self.open) = (next.first_link, next.overwritten, next.open);
+        }
+    }
 }
 
 impl Fragment {
@@ -99,17 +127,27 @@ impl Fragment {
         self.len += bytes.len() as u64;
     }
 
-    /// The header and the checksum of the record that begins with `bytes` and ends with this fragment. The fragment's bytes
-    /// are gone by now: checksums of parts make up that of the whole.
-    pub(super) fn complete(&self, bytes: &[u8]) -> Option<(RecordHeader, u32)> {
-        let mut known = bytes.to_vec();
-        known.extend_from_slice(&self.first);
-        let header = RecordHeader::parse(&known)?;
-        let mut body = Crc32c::new();
-        body.update(known.get(RecordHeader::LEN..)?);
-        let behind = self.len.saturating_sub(self.first.len() as u64);
-        let mut whole = crc32c_combine(body, self.behind, usize::try_from(behind).ok()?);
-        whole.update(known.get(..RecordHeader::CHECKED_LEN)?);
-        Some((header, whole.finish()))
+    /// Whether all of it came.
+    pub(super) fn is_whole(&self) -> bool {
+        self.len >= u64::from(self.announced)
+    }
+
+    /// Whether it can be the end of a switch record, which is a header and nothing else.
+    fn is_rest_of_switch(&self) -> bool {
+        let head = [0; RecordHeader::LEN].get(self.first.len()..).map(|missing| [missing, &self.first].concat());
+        let header = head.as_deref().and_then(RecordHeader::parse);
+        self.is_whole() && self.behind_len() == 0 && header.is_some_and(|header| header.is_switch())
+    }
+
+    /// How many bytes there are behind the first ones.
+    pub(super) fn behind_len(&self) -> usize {
+        usize::try_from(self.len).unwrap_or(usize::MAX).saturating_sub(self.first.len())
+    }
+
+    /// Adds what came of the same record behind the next border.
+    fn append(&mut self, next: &Self) {
+        self.push(&next.first);
+        self.behind = crc32c_combine(self.behind, next.behind, next.behind_len());
+        self.len += next.behind_len() as u64;
     }
 }

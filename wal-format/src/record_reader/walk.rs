@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use crate::record::Record;
+use crate::record::{Record, RecordHeader};
 use crate::{DamageKind, Lsn};
 
 /// Whether more may be written to the bytes that are read.
@@ -16,15 +16,55 @@ pub enum Source {
     Open,
 }
 
+/// How closely a reader looks at records. Pages, lengths and links from record to record are checked in each walk.
+///
+/// ```
+/// use wal_format::{ResourceManager, Walk};
+///
+/// // All checksums, and the contents of what says when a transaction ended.
+/// let walk = Walk { wanted: |header| header.manager == ResourceManager::TRANSACTION, ..Walk::CHECKED };
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Walk {
+    /// Whether the checksum of every record is computed. Without it a record is believed for its header, and damage to
+    /// contents stays unnoticed; only after other damage, records are computed until one is believed again.
+    pub checksums: bool,
+    /// Which records are handed out whole, as [`Item::Record`]. The others are [`Item::Passed`]: no byte of theirs is
+    /// copied, however many pages they take.
+    pub wanted: fn(&RecordHeader) -> bool,
+}
+
+impl Walk {
+    /// Every record whole, its checksum found right: what a reader does unless it is told otherwise.
+    pub const WHOLE: Self = Self { checksums: true, wanted: |_| true };
+    /// Every checksum, no contents.
+    pub const CHECKED: Self = Self { checksums: true, wanted: |_| false };
+    /// Headers of records only.
+    pub const HEADERS: Self = Self { checksums: false, wanted: |_| false };
+}
+
 /// What a reader comes across.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item<'a> {
     /// A record.
     Record(Record<'a>),
+    /// A record whose contents the [`Walk`] does not want.
+    Passed(Passed),
     /// After damage: these bytes were given up, and a record that can be believed begins at their end.
     Skipped(Range<Lsn>),
     /// The end of an open source. The reader stays here, whatever else it is given.
     End(End),
+}
+
+/// A record without its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// Where it begins (`ReadRecPtr`).
+    pub start: Lsn,
+    /// Where the next one may begin, as [`Record::end`] has it.
+    pub end: Lsn,
+    /// What it begins with.
+    pub header: RecordHeader,
 }
 
 /// Where an open source ends, and why there.

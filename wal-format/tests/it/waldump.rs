@@ -93,6 +93,7 @@ pub(crate) fn read(dir: &Path, first: SegmentName, size: SegmentSize, last: Lsn)
             {
                 match item {
                     Item::Record(record) => records.push(describe(&record)),
+                    Item::Passed(passed) => panic!("passed {passed:?}"),
                     Item::Skipped(range) => panic!("skipped {range:?}"),
                     Item::End(_) => return records,
                 }
