@@ -41,14 +41,11 @@
 //!
 //! # Features
 //!
-//! `std` (on by default) adds checksums, and with them records, and manifests. Without it the crate needs `alloc` only.
+//! `std` (on by default) adds manifests, and CRCs by the processor's own instructions. Without it the crate needs `alloc`
+//! only.
 //! `testing` adds `testing`, which writes WAL made to order.
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![forbid(unsafe_code)]
-#![cfg_attr(
-    not(feature = "std"),
-    allow(dead_code, reason = "records are only found with the checksum that std brings")
-)]
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)
@@ -57,10 +54,8 @@
 extern crate alloc;
 
 mod backup_label;
-#[cfg(feature = "std")]
 mod checksum;
 mod contents;
-#[cfg(feature = "std")]
 mod control_file;
 mod damage;
 mod data_page;
@@ -71,7 +66,6 @@ mod file_name;
 mod hex;
 mod history;
 mod image;
-#[cfg(feature = "std")]
 mod incremental;
 mod lsn;
 #[cfg(feature = "std")]
@@ -83,7 +77,6 @@ mod pages;
 mod payload;
 mod pglz;
 mod record;
-#[cfg(feature = "std")]
 mod record_reader;
 mod relation;
 mod resource_manager;
@@ -100,10 +93,8 @@ mod timeline_tree;
 mod version;
 
 pub use backup_label::{BackupLabel, BackupMethod, BackupSource, IncrementalFrom};
-#[cfg(feature = "std")]
 pub use checksum::{Crc32c, crc32c};
 pub use contents::{BlockReference, Blocks, Compression, Contents, Image};
-#[cfg(feature = "std")]
 pub use control_file::{ClusterState, ControlFile, ControlFileError, MinimumRecovery};
 pub use damage::{Damage, DamageKind};
 pub use data_page::{DataPageHeader, data_page_checksum};
@@ -112,7 +103,6 @@ pub use file_checksum::{Checksum, ChecksumAlgorithm, Hasher, UnknownAlgorithm};
 pub use file_name::{ImpossibleSegmentName, SegmentName, WalFileName};
 pub use history::{HistoryEntry, TimelineHistory};
 pub use image::ImageError;
-#[cfg(feature = "std")]
 pub use incremental::{IncrementalHeader, WalSummary, WalSummaryEntry, WalSummaryError, WalSummaryName};
 pub use lsn::Lsn;
 #[cfg(feature = "std")]
@@ -126,7 +116,6 @@ pub use payload::{
     RowChange, RowChangeKind, StorageTruncate, TransactionEnd, TransactionOrigin, WalLevel,
 };
 pub use record::{Record, RecordHeader};
-#[cfg(feature = "std")]
 pub use record_reader::{
     BegunRecord, BorderState, End, Item, JoinError, Passed, Pending, Proof, RecordReader, Source, Stretch, Unproven,
     Walk,
