@@ -101,6 +101,13 @@ impl Checksum {
         self.algorithm
     }
 
+    /// Its number, if it is a CRC-32C; manifests print that in the order that its bytes have in the server's memory.
+    #[must_use]
+    pub fn as_crc32c(&self) -> Option<u32> {
+        let bytes = self.bytes.first_chunk().filter(|_| self.algorithm == ChecksumAlgorithm::Crc32c)?;
+        Some(u32::from_ne_bytes(*bytes))
+    }
+
     /// Its bytes, in the order in which a manifest prints them.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -243,5 +250,16 @@ mod tests {
         assert!(Checksum::new(ChecksumAlgorithm::Crc32c, &[1, 2, 3, 4]).is_some());
         assert_eq!(Checksum::new(ChecksumAlgorithm::Crc32c, &[1, 2, 3]), None);
         assert_eq!(Checksum::new(ChecksumAlgorithm::None, &[]), None);
+    }
+
+    #[test]
+    fn the_number_of_a_crc_is_that_of_its_bytes() {
+        for (algorithm, expected) in
+            [(ChecksumAlgorithm::Crc32c, Some(crate::crc32c(b"15\n"))), (ChecksumAlgorithm::Sha256, None)]
+        {
+            let mut hasher = Hasher::new(algorithm);
+            hasher.update(b"15\n");
+            assert_eq!(hasher.finish().unwrap().as_crc32c(), expected);
+        }
     }
 }

@@ -106,7 +106,10 @@ pub use image::ImageError;
 pub use incremental::{IncrementalHeader, WalSummary, WalSummaryEntry, WalSummaryError, WalSummaryName};
 pub use lsn::Lsn;
 #[cfg(feature = "std")]
-pub use manifest::{Manifest, ManifestError, ManifestFile, ManifestVersion, WalRange};
+pub use manifest::{
+    Manifest, ManifestError, ManifestFile, ManifestItem, ManifestItems, ManifestReader, ManifestVersion,
+    ManifestWriter, WalRange,
+};
 pub use page::{LongHeader, PageFlags, PageHeader, PageHeaderError};
 pub use page_sequence::WalLayout;
 pub use pages::{Page, Pages};

@@ -75,6 +75,93 @@ fn paths_may_be_plain_or_encoded() {
     assert_eq!(path(r#"{"Encoded-Path": "636166E9", "Size": 0, "Last-Modified": ""}"#), b"caf\xe9");
 }
 
+/// Python writes a byte that is part of no character as half a surrogate pair.
+#[test]
+fn half_surrogate_pairs_are_the_bytes_that_they_stand_for() {
+    let path = |json: &str| {
+        let manifest = with_entry(&format!(r#"{{"Path": "{json}", "Size": 0, "Last-Modified": ""}}"#));
+        manifest.map(|mut manifest| manifest.files.pop().unwrap().path.into_os_string().into_vec())
+    };
+    assert_eq!(path(r"\udce9\udc80/caf\u00e9\udcff").unwrap(), b"\xe9\x80/caf\xc3\xa9\xff");
+    assert_eq!(path(r"\ud83d\ude00").unwrap(), "\u{1f600}".as_bytes());
+    for half in [r"\udc7f", r"\udd00", r"\ud83d", r"a\ud800b"] {
+        let refusal = refusal(with_entry(&format!(r#"{{"Path": "{half}", "Size": 0, "Last-Modified": ""}}"#)));
+        assert!(refusal.contains("half a surrogate pair that stands for no byte"), "{refusal}");
+    }
+    assert!(Manifest::parse(&with_raw_path(b"caf\xe9")).is_err(), "bytes that are no text");
+    assert!(Manifest::parse(&with_raw_path(b"\xed\xb2\x80")).is_err(), "half a pair that is not escaped");
+}
+
+fn with_raw_path(path: &[u8]) -> Vec<u8> {
+    let body = [
+        &b"{\"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [\n{\"Path\": \""[..],
+        path,
+        b"\", \"Size\": 0, \"Last-Modified\": \"\"}],\n",
+    ]
+    .concat();
+    let checksum = Checksum::sha256(Sha256::new_with_prefix(&body));
+    [body, format!("\"Manifest-Checksum\": \"{checksum}\"}}\n").into_bytes()].concat()
+}
+
+#[test]
+fn an_outline_that_is_not_a_manifest_s_is_refused_with_its_line() {
+    for (members, expected) in [
+        ("", "line 2 of the backup manifest cannot be read: expected \"Files\" at byte 43, found"),
+        (
+            "\"Files\": [],\n\"Files\": [],\n",
+            "line 3 of the backup manifest cannot be read: expected a member that was not there before",
+        ),
+        ("\"Files\": [1],\n", "line 2 of the backup manifest cannot be read: expected ]"),
+        ("\"Files\": [{}],\n", "expected a file or a range of WAL in line 2 of the backup manifest: missing field"),
+        ("\"Files\": [ , ],\n", "line 2 of the backup manifest cannot be read: expected ]"),
+        ("\"Files\": [] \"WAL-Ranges\": [],\n", "line 2 of the backup manifest cannot be read: expected ,"),
+        ("\"Files\": {},\n", "line 2 of the backup manifest cannot be read: expected ["),
+        ("\"Novelty\": 1,\n", "line 2 of the backup manifest cannot be read: expected System-Identifier, Files"),
+        (
+            "\"Files\": [], ",
+            "line 2 of the backup manifest cannot be read: expected a line end before \"Manifest-Checksum\"",
+        ),
+    ] {
+        let text = sealed(&format!("{{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n{members}"));
+        let refusal = refusal(Manifest::parse(text.as_bytes()));
+        assert!(refusal.starts_with(expected), "{refusal}");
+    }
+}
+
+#[test]
+fn nothing_may_follow_the_checksum() {
+    let text = sealed("{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [],\n");
+    for behind in ["x", "{", "]", "{}"] {
+        let refusal = refusal(Manifest::parse(format!("{text}{behind}").as_bytes()));
+        assert!(refusal.starts_with("line 4 of the backup manifest cannot be read: expected the end"), "{refusal}");
+    }
+}
+
+#[test]
+fn an_endless_entry_is_refused_before_it_fills_the_memory() {
+    let endless =
+        std::io::Read::chain(&b"{\"PostgreSQL-Backup-Manifest-Version\": 1, \"Files\": [{"[..], std::io::repeat(b' '));
+    assert!(matches!(Manifest::read(endless), Err(ManifestError::TooLong { line: 1, .. })));
+}
+
+/// Fails after some text.
+struct Failing<'a>(&'a [u8]);
+
+impl std::io::Read for Failing<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.0.is_empty() { Err(std::io::Error::other("gone")) } else { self.0.read(into) }
+    }
+}
+
+#[test]
+fn a_source_that_fails_is_no_end_and_ends_the_items() {
+    let text = sealed("{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [],\n");
+    let mut items = ManifestItems::new(Failing(text.as_bytes()));
+    assert!(matches!(items.next(), Some(Ok(ManifestItem::Version(ManifestVersion::V1)))));
+    assert!(matches!(items.next(), Some(Err(ManifestError::Read(_)))));
+    assert!(items.next().is_none());
+}
+
 #[test]
 fn an_entry_that_contradicts_itself_is_refused_with_its_line() {
     for (entry, expected) in [
@@ -100,8 +187,8 @@ fn an_entry_that_contradicts_itself_is_refused_with_its_line() {
         (r#""Path": "a", "Size": 0, "Owner": "me""#, "unknown field `Owner`"),
     ] {
         let refusal = refusal(with_entry(&format!("{{{entry}, \"Last-Modified\": \"\"}}")));
-        assert!(refusal.starts_with(&format!("backup manifest cannot be read: {expected}")), "{refusal}");
-        assert!(refusal.contains("at line 3"), "{refusal}");
+        let start = format!("expected a file or a range of WAL in line 3 of the backup manifest: {expected}");
+        assert!(refusal.starts_with(&start), "{refusal}");
     }
 }
 
@@ -112,7 +199,7 @@ fn other_versions_and_other_files_are_refused_by_name() {
     assert_eq!(parse(&future), "backup manifest has version 3, expected 1 or 2");
     assert_eq!(
         parse("[]"),
-        "not a backup manifest: expected { \"PostgreSQL-Backup-Manifest-Version\" at byte 0, found \"[]\""
+        "not a backup manifest: expected { \"PostgreSQL-Backup-Manifest-Version\" at byte 0, found \"[\""
     );
     let anonymous = sealed("{ \"PostgreSQL-Backup-Manifest-Version\": 2,\n\"Files\": [],\n");
     assert_eq!(parse(&anonymous), "backup manifest of version 2 has no System-Identifier");
@@ -133,7 +220,7 @@ fn a_cut_manifest_is_noticed_wherever_it_is_cut() {
     }
     assert_eq!(
         refusal(Manifest::parse(b"{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [\n")),
-        "backup manifest does not end with its checksum: expected \"Manifest-Checksum\" at byte 43, found \"\\\"Files\\\": [\""
+        "backup manifest does not end with its checksum: expected \"Manifest-Checksum\" at byte 54, found the end"
     );
 }
 
@@ -141,6 +228,21 @@ proptest! {
     #[test]
     fn parse_undoes_print(manifest in any_manifest()) {
         prop_assert_eq!(Manifest::parse(manifest.to_string().as_bytes()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn chunks_never_change_what_is_read(manifest in any_manifest(), len in 1..50usize) {
+        let text = manifest.to_string();
+        let mut reader = ManifestReader::new();
+        let mut items = Vec::new();
+        for mut chunk in text.as_bytes().chunks(len) {
+            while let Some(item) = reader.next(&mut chunk).unwrap() {
+                items.push(item);
+            }
+            prop_assert!(chunk.is_empty());
+        }
+        prop_assert!(reader.finish().is_ok());
+        prop_assert_eq!(items.into_iter().collect::<Manifest>(), manifest);
     }
 
     #[test]
