@@ -45,8 +45,6 @@
 )]
 
 mod activity;
-#[cfg(test)]
-mod backend_bytes;
 mod backend_message;
 mod base_backup;
 mod cancel;
@@ -71,6 +69,8 @@ mod server_version;
 mod slot;
 mod startup;
 mod system_identity;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod wal_stream;
 mod wire;
 

@@ -170,7 +170,7 @@ impl Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend_bytes::{BackendBytes, feed};
+    use crate::testing::backend_bytes::{BackendBytes, feed};
     use crate::wire::Wire;
 
     fn response(bytes: &BackendBytes) -> Result<Response, ProtocolError> {

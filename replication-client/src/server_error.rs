@@ -165,8 +165,8 @@ impl std::error::Error for ServerError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend_bytes::BackendBytes;
     use crate::backend_message::BackendMessage;
+    use crate::testing::backend_bytes::BackendBytes;
     use crate::wire::Wire;
 
     /// What the client makes of an ErrorResponse with these fields, each of which begins with its type.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::backend_bytes::{BackendBytes, feed};
+use crate::testing::backend_bytes::{BackendBytes, feed};
 use crate::wire::Wire;
 
 fn names(bytes: &BackendBytes, sizes: &[usize]) -> (Vec<&'static str>, Wire) {

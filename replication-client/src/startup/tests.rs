@@ -1,5 +1,5 @@
 use super::*;
-use crate::backend_bytes::{BackendBytes, feed};
+use crate::testing::backend_bytes::{BackendBytes, feed};
 use crate::wire::Wire;
 
 /// A client with a password, or without, and what it has sent since it was last looked at.

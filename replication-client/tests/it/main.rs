@@ -1,4 +1,4 @@
-//! Against real PostgreSQL servers: 15, or the versions that `PG_MAJORS` names.
+//! Against real PostgreSQL servers: 15, or the versions that `PG_MAJORS` names. And against one that follows a script.
 
 #![allow(clippy::disallowed_methods, reason = "tests write files of their own")]
 
@@ -6,6 +6,7 @@ mod base_backup;
 mod commands;
 mod connect;
 mod wal_stream;
+mod walsender;
 
 use replication_client::{Client, Config, Environment, Mode, PhysicalSlot};
 use test_support::{Postgres, PostgresBuilder, majors};

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::backend_bytes::{BackendBytes, feed};
+use crate::testing::backend_bytes::{BackendBytes, feed};
 
 const V14: u32 = 140_009;
 const V15: u32 = 150_018;

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::backend_bytes::{BackendBytes, feed};
 use crate::durable::Durable;
+use crate::testing::backend_bytes::{BackendBytes, feed};
 
 const START: u64 = 0x300_0000;
 const SYSTEM: SystemId = SystemId::new(7);

@@ -1,7 +1,9 @@
-//! What a server sends, byte by byte, for the tests of the state machines.
+//! What a server sends, byte by byte.
 
 use bytes::{BufMut, BytesMut};
+use wal_format::Lsn;
 
+#[cfg(test)]
 use crate::wire::Wire;
 
 /// Appends messages of a server's.
@@ -11,6 +13,18 @@ pub(crate) struct BackendBytes(BytesMut);
 impl BackendBytes {
     pub(crate) fn new() -> Self {
         Self::default()
+    }
+
+    /// Bytes that are no message.
+    #[cfg(feature = "testing")]
+    pub(crate) fn raw(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Replaces some bytes of what is there.
+    #[cfg(feature = "testing")]
+    pub(crate) fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        self.0[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
     pub(crate) fn message(mut self, tag: u8, body: &[u8]) -> Self {
@@ -29,6 +43,7 @@ impl BackendBytes {
         self.words(b'E', "ERROR", sqlstate, message)
     }
 
+    #[cfg(test)]
     pub(crate) fn notice(self, message: &str) -> Self {
         self.words(b'N', "NOTICE", "00000", message)
     }
@@ -94,9 +109,16 @@ impl BackendBytes {
     }
 
     /// A piece of WAL, up to the end of the server's WAL.
+    #[cfg(test)]
     pub(crate) fn wal(self, start: u64, data: &[u8]) -> Self {
         let end = start + u64::try_from(data.len()).unwrap();
-        self.copy_data(&[b"w", &start.to_be_bytes()[..], &end.to_be_bytes(), &[0; 8], data].concat())
+        self.wal_until(Lsn::new(start), Lsn::new(end), data)
+    }
+
+    /// A piece of WAL of a server whose WAL ends at `end`.
+    pub(crate) fn wal_until(self, start: Lsn, end: Lsn, data: &[u8]) -> Self {
+        let (start, end) = (start.as_u64().to_be_bytes(), end.as_u64().to_be_bytes());
+        self.copy_data(&[b"w", &start[..], &end, &[0; 8], data].concat())
     }
 
     pub(crate) fn keepalive(self, end: u64, reply_requested: bool) -> Self {
@@ -110,6 +132,7 @@ impl BackendBytes {
 
 /// Feeds `bytes` to a wire in pieces of the given sizes (the last one again and again), and collects what `poll` has to
 /// say after each, up to the first error.
+#[cfg(test)]
 pub(crate) fn feed<T, E>(
     wire: &mut Wire,
     bytes: &[u8],
