@@ -29,7 +29,8 @@
 //! ```
 //!
 //! The other parts: [`RelativePath`], which cannot leave the directory it is used in; [`LockFile`], the locks that
-//! Barman takes too; [`copy_files`], many files in parallel, checked on the way; [`Cancel`].
+//! Barman takes too; [`copy_files`], many files in parallel, checked on the way; [`codec`], compression and encryption;
+//! [`Cancel`].
 //!
 //! With the feature `testing`, the module `testing` records what was done through a [`Dir`] and rebuilds what a crash
 //! may leave of it, which is how the promises above are tested.
@@ -38,6 +39,7 @@
 
 mod cancel;
 mod change;
+pub mod codec;
 mod copy;
 mod dir;
 mod entry;

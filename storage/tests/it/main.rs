@@ -1,6 +1,7 @@
 //! Tests of the crate through its public interface.
 #![allow(clippy::disallowed_methods, reason = "tests prepare and look at files without the code that they test")]
 
+mod codec;
 mod copy;
 mod crash;
 mod dir;

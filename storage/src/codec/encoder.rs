@@ -1,0 +1,124 @@
+//! Writing what is to be compressed.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use super::compression::refused;
+use super::gzip::GzipWriter;
+use super::{Algorithm, Compression, Format};
+
+/// Writes a compressed stream. Without [`Encoder::finish`] it has no end, and whoever reads it says so.
+pub struct Encoder<W: Write> {
+    format: Format,
+    inner: Inner<W>,
+}
+
+enum Inner<W: Write> {
+    Gzip(GzipWriter<W>),
+    Bzip2(bzip2::write::BzEncoder<W>),
+    Xz(liblzma::write::XzEncoder<W>),
+    Zstd(zstd::stream::write::Encoder<'static, W>),
+    Lz4(lz4::Encoder<W>),
+    Snappy(Box<snap::write::FrameEncoder<W>>),
+}
+
+impl Compression {
+    /// Returns a writer that compresses into `target`. `length`, where it is known, is that of the contents in bytes, and
+    /// has to be right: zstd and lz4 store it, and zstd takes no more memory than it needs for it.
+    ///
+    /// # Errors
+    /// No memory is left, or `target` cannot be written to.
+    pub fn encoder<W: Write>(self, target: W, length: Option<u64>) -> io::Result<Encoder<W>> {
+        let level = self.level_number();
+        let format = self.algorithm.format();
+        // Levels are in the range of their algorithm: from 0 on, but for zstd's.
+        let unsigned = level.unsigned_abs();
+        let inner = match format {
+            Format::Gzip => Inner::Gzip(GzipWriter::new(target, level, self.threads())?),
+            Format::Bzip2 => Inner::Bzip2(bzip2::write::BzEncoder::new(target, bzip2::Compression::new(unsigned))),
+            Format::Xz => {
+                let check = liblzma::stream::Check::Crc64;
+                let stream = liblzma::stream::Stream::new_easy_encoder(unsigned, check).map_err(refused)?;
+                Inner::Xz(liblzma::write::XzEncoder::new_stream(target, stream))
+            }
+            Format::Zstd => Inner::Zstd(zstd_encoder(target, level, length)?),
+            Format::Lz4 => Inner::Lz4(lz4_encoder(target, unsigned, length)?),
+            Format::Snappy => Inner::Snappy(Box::new(snap::write::FrameEncoder::new(target))),
+        };
+        Ok(Encoder { format, inner })
+    }
+
+    fn threads(self) -> usize {
+        if self.algorithm == Algorithm::Pigz { rayon::current_num_threads() } else { 1 }
+    }
+}
+
+fn zstd_encoder<W: Write>(
+    target: W,
+    level: i32,
+    length: Option<u64>,
+) -> io::Result<zstd::stream::write::Encoder<'static, W>> {
+    let mut encoder = zstd::stream::write::Encoder::new(target, level)?;
+    // Off by default; without it a changed byte is read as if nothing was wrong.
+    encoder.include_checksum(true)?;
+    encoder.set_pledged_src_size(length)?;
+    Ok(encoder)
+}
+
+fn lz4_encoder<W: Write>(target: W, level: u32, length: Option<u64>) -> io::Result<lz4::Encoder<W>> {
+    let mut builder = lz4::EncoderBuilder::new();
+    builder.level(level).checksum(lz4::ContentChecksum::ChecksumEnabled);
+    // The checksum of the contents says all that those of the blocks say.
+    builder.block_checksum(lz4::liblz4::BlockChecksum::NoBlockChecksum);
+    builder.content_size(length.unwrap_or(0)).build(target)
+}
+
+impl<W: Write> Encoder<W> {
+    /// Ends the stream and returns what it was written to.
+    ///
+    /// # Errors
+    /// The rest cannot be written, or the contents are not as long as was said.
+    pub fn finish(self) -> io::Result<W> {
+        match self.inner {
+            Inner::Gzip(writer) => writer.finish(),
+            Inner::Bzip2(writer) => writer.finish(),
+            Inner::Xz(writer) => writer.finish(),
+            Inner::Zstd(writer) => writer.finish(),
+            Inner::Lz4(writer) => {
+                let (target, ended) = writer.finish();
+                ended.map(|()| target)
+            }
+            Inner::Snappy(writer) => writer.into_inner().map_err(snap::write::IntoInnerError::into_error),
+        }
+    }
+}
+
+impl<W: Write> Write for Encoder<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.inner {
+            Inner::Gzip(writer) => writer.write(bytes),
+            Inner::Bzip2(writer) => writer.write(bytes),
+            Inner::Xz(writer) => writer.write(bytes),
+            Inner::Zstd(writer) => writer.write(bytes),
+            Inner::Lz4(writer) => writer.write(bytes),
+            Inner::Snappy(writer) => writer.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.inner {
+            Inner::Gzip(writer) => writer.flush(),
+            Inner::Bzip2(writer) => writer.flush(),
+            Inner::Xz(writer) => writer.flush(),
+            Inner::Zstd(writer) => writer.flush(),
+            Inner::Lz4(writer) => writer.flush(),
+            Inner::Snappy(writer) => writer.flush(),
+        }
+    }
+}
+
+impl<W: Write> fmt::Debug for Encoder<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Encoder").field(&self.format).finish()
+    }
+}
