@@ -91,6 +91,13 @@ pub enum ProtocolError {
         /// Its name.
         name: String,
     },
+    /// An archive of a base backup that cannot be decompressed: damaged, cut, or with something behind its end.
+    #[error("a compressed archive of the base backup is damaged or incomplete")]
+    CompressedArchive {
+        /// What the decoder says.
+        #[source]
+        source: io::Error,
+    },
     /// A base backup that ended before everything came.
     #[error("the base backup ended without {missing}")]
     IncompleteBackup {

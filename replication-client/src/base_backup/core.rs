@@ -7,6 +7,7 @@ use bytes::{Buf, Bytes};
 use postgres_protocol::message::backend::RowDescriptionBody;
 
 use super::archives::Archives;
+use super::decoder::Decoder;
 use super::event::{BackupEnd, BackupEvent, BackupStart, Tablespace};
 use super::options::BaseBackupOptions;
 use crate::backend_message::BackendMessage;
@@ -18,12 +19,15 @@ use crate::wire::Wire;
 
 /// One base backup, from its command to the ReadyForQuery behind it.
 pub(super) struct Core {
+    options: BaseBackupOptions,
     layout: Layout,
     phase: Phase,
     /// The result that is being received.
     rows: Option<Rows>,
     start: Option<BackupStart>,
     archives: Archives,
+    /// Decompresses the archive that began last.
+    decoder: Option<Decoder>,
     end: Option<BackupEnd>,
 }
 
@@ -46,6 +50,8 @@ enum Phase {
     CopyingManifest,
     /// Everything has been received.
     Ended,
+    /// Something was wrong. What is received later does not make the backup good.
+    Failed,
 }
 
 impl Core {
@@ -57,7 +63,9 @@ impl Core {
             rows: None,
             start: None,
             archives: Archives::new(options),
+            decoder: None,
             end: None,
+            options: options.clone(),
         }
     }
 
@@ -79,11 +87,21 @@ impl Core {
     /// # Errors
     /// The server gives up, or what it sends is no base backup. Nothing but more errors comes after that.
     pub(super) fn poll_event(&mut self, wire: &mut Wire) -> Result<Option<BackupEvent>, ErrorKind> {
+        if self.phase == Phase::Failed {
+            return Err(ErrorKind::Unusable);
+        }
+        self.try_poll_event(wire).inspect_err(|_| self.phase = Phase::Failed)
+    }
+
+    fn try_poll_event(&mut self, wire: &mut Wire) -> Result<Option<BackupEvent>, ErrorKind> {
         loop {
             // While the server waits for its WAL to be archived, notices are all that comes.
             let notice = |wire: &mut Wire| wire.inbox.take_notice().map(BackupEvent::Notice);
             if let Some(notice) = notice(wire) {
                 return Ok(Some(notice));
+            }
+            if let Some(data) = self.decoded()? {
+                return Ok(Some(BackupEvent::Data(data)));
             }
             let message = if self.is_ended() { None } else { wire.inbox.poll()? };
             let Some(message) = message else { return Ok(notice(wire)) };
@@ -108,9 +126,10 @@ impl Core {
             }
             (BackendMessage::CopyOut, Phase::Between) if self.may_copy() => return Ok(self.begin_copy()?),
             (BackendMessage::CopyData(body), Phase::Copying | Phase::CopyingArchive | Phase::CopyingManifest) => {
-                return Ok(self.copy(body.into_bytes()).map(Some)?);
+                return Ok(self.copy(body.into_bytes())?);
             }
             (BackendMessage::CopyDone, Phase::Copying | Phase::CopyingArchive | Phase::CopyingManifest) => {
+                self.end_archive()?;
                 self.phase = Phase::Between;
             }
             (BackendMessage::ReadyForQuery, Phase::Between) if self.end.is_some() => self.phase = Phase::Ended,
@@ -152,21 +171,35 @@ impl Core {
             return Ok(None);
         }
         match self.archives.begin_next() {
-            Some(tablespace) => {
-                self.phase = Phase::CopyingArchive;
-                Ok(Some(BackupEvent::Archive(tablespace)))
-            }
+            Some(tablespace) => Ok(Some(self.enter(tablespace))),
             None => self.begin_manifest().map(Some),
         }
     }
 
+    /// Prepares for the bytes of an archive.
+    fn enter(&mut self, tablespace: Tablespace) -> BackupEvent {
+        self.phase = Phase::CopyingArchive;
+        self.decoder = self.options.decoder();
+        BackupEvent::Archive(tablespace)
+    }
+
+    /// Checks that the archive has come to its end, where its bytes tell.
+    fn end_archive(&mut self) -> Result<(), ProtocolError> {
+        self.decoder.take().map_or(Ok(()), |mut decoder| decoder.finish())
+    }
+
+    fn decoded(&mut self) -> Result<Option<Bytes>, ProtocolError> {
+        self.decoder.as_mut().map_or(Ok(None), Decoder::poll)
+    }
+
     fn begin_manifest(&mut self) -> Result<BackupEvent, ProtocolError> {
+        self.end_archive()?;
         self.archives.begin_manifest()?;
         self.phase = Phase::CopyingManifest;
         Ok(BackupEvent::ManifestBegin)
     }
 
-    fn copy(&mut self, mut message: Bytes) -> Result<BackupEvent, ProtocolError> {
+    fn copy(&mut self, mut message: Bytes) -> Result<Option<BackupEvent>, ProtocolError> {
         if self.layout == Layout::CopyPerArchive {
             return self.data(message);
         }
@@ -174,12 +207,12 @@ impl Core {
         let malformed = || ProtocolError::StreamMessage { kind: kind.into(), length };
         message.advance(length.min(1));
         match kind {
-            b'n' => self.begin_archive(&message).ok_or_else(malformed)?,
-            b'm' if message.is_empty() => self.begin_manifest(),
+            b'n' => self.begin_archive(&message).ok_or_else(malformed)?.map(Some),
+            b'm' if message.is_empty() => self.begin_manifest().map(Some),
             b'd' => self.data(message),
             b'p' => {
                 let bytes: Option<[u8; 8]> = message.as_ref().try_into().ok();
-                Ok(BackupEvent::Progress(bytes.map(u64::from_be_bytes).ok_or_else(malformed)?))
+                Ok(Some(BackupEvent::Progress(bytes.map(u64::from_be_bytes).ok_or_else(malformed)?)))
             }
             _ => Err(malformed()),
         }
@@ -190,14 +223,18 @@ impl Core {
     fn begin_archive(&mut self, message: &[u8]) -> Option<Result<BackupEvent, ProtocolError>> {
         let text = std::str::from_utf8(message).ok()?;
         let (name, _location) = text.strip_suffix('\0')?.split_once('\0')?;
-        self.phase = Phase::CopyingArchive;
-        Some(self.archives.begin(name).map(BackupEvent::Archive))
+        let begun = self.end_archive().and_then(|()| self.archives.begin(name));
+        Some(begun.map(|tablespace| self.enter(tablespace)))
     }
 
-    fn data(&self, data: Bytes) -> Result<BackupEvent, ProtocolError> {
-        match self.phase {
-            Phase::CopyingArchive => Ok(BackupEvent::Data(data)),
-            Phase::CopyingManifest => Ok(BackupEvent::Manifest(data)),
+    fn data(&mut self, data: Bytes) -> Result<Option<BackupEvent>, ProtocolError> {
+        match (self.phase, &mut self.decoder) {
+            (Phase::CopyingArchive, Some(decoder)) => {
+                decoder.feed(data);
+                Ok(self.decoded()?.map(BackupEvent::Data))
+            }
+            (Phase::CopyingArchive, None) => Ok(Some(BackupEvent::Data(data))),
+            (Phase::CopyingManifest, _) => Ok(Some(BackupEvent::Manifest(data))),
             _ => Err(ProtocolError::Unexpected { message: "data", during: "waiting for an archive" }),
         }
     }

@@ -3,6 +3,11 @@
 mod archives;
 mod compression;
 mod core;
+#[cfg(feature = "decompress")]
+mod decoder;
+#[cfg(not(feature = "decompress"))]
+#[path = "no_decoder.rs"]
+mod decoder;
 mod event;
 mod options;
 
@@ -22,7 +27,8 @@ use crate::error::{Error, ErrorKind};
 
 /// A base backup under way: a sequence of tar archives, then the manifest.
 ///
-/// Back-pressure is simply not calling [`next`](Self::next). Dropping the backup closes the connection, and the server
+/// Back-pressure is simply not calling [`next`](Self::next), which is also where archives are decompressed if that was
+/// asked for: a runtime with other things to do gives such a backup a task of its own. Dropping the backup closes the connection, and the server
 /// gives it up.
 pub struct BaseBackup {
     connection: Connection,

@@ -3,6 +3,7 @@
 use wal_format::ChecksumAlgorithm;
 
 use super::compression::ServerCompression;
+use super::decoder::Decoder;
 use crate::command;
 use crate::error::ErrorKind;
 use crate::server_version;
@@ -51,6 +52,10 @@ pub struct BaseBackupOptions {
     pub verify_checksums: bool,
     /// What the server compresses the archives with before it sends them (PostgreSQL 15 and newer).
     pub compression: Option<ServerCompression>,
+    /// Whether archives that the server compresses are decompressed here, and checked to be complete. Otherwise they come
+    /// as they were sent.
+    #[cfg(feature = "decompress")]
+    pub decompress: bool,
     /// Where the archives go.
     pub target: BackupTarget,
     /// Whether only what has changed since an earlier backup is sent, whose manifest the session has uploaded before
@@ -102,6 +107,8 @@ impl BaseBackupOptions {
             tablespace_map: false,
             verify_checksums: true,
             compression: None,
+            #[cfg(feature = "decompress")]
+            decompress: false,
             target: BackupTarget::Client,
             incremental: false,
         }
@@ -119,6 +126,19 @@ impl BaseBackupOptions {
             return Err(ErrorKind::ServerVersion { needs, found: version });
         }
         Ok(self.words(version))
+    }
+
+    /// Returns the decoder of an archive, where it is to be decompressed.
+    #[cfg(feature = "decompress")]
+    pub(super) fn decoder(&self) -> Option<Decoder> {
+        // Elsewhere than here, nothing comes that could be decompressed.
+        let is_wanted = self.decompress && self.target == BackupTarget::Client;
+        self.compression.filter(|_| is_wanted).map(Decoder::new)
+    }
+
+    #[cfg(not(feature = "decompress"))]
+    pub(super) fn decoder(&self) -> Option<Decoder> {
+        None
     }
 
     /// The oldest version that can do all that is asked for.

@@ -58,6 +58,8 @@ enum Phase {
     Ending(Option<Rows>),
     /// The server waits for the next command.
     Ended { next: Option<(TimelineId, Lsn)> },
+    /// Something was wrong. What is received later does not make the stream good.
+    Failed,
 }
 
 impl Core {
@@ -99,6 +101,13 @@ impl Core {
     /// # Errors
     /// The server refuses, ends the stream, or breaks the protocol. Nothing but more errors comes after that.
     pub(super) fn poll_event(&mut self, now: Now, wire: &mut Wire) -> Result<Option<StreamEvent>, ErrorKind> {
+        if matches!(self.phase, Phase::Failed) {
+            return Err(ErrorKind::Unusable);
+        }
+        self.try_poll_event(now, wire).inspect_err(|_| self.phase = Phase::Failed)
+    }
+
+    fn try_poll_event(&mut self, now: Now, wire: &mut Wire) -> Result<Option<StreamEvent>, ErrorKind> {
         while !self.is_ended() {
             let Some(message) = wire.inbox.poll()? else { return Ok(None) };
             if let Some(event) = self.handle(message, now, &mut wire.outgoing)? {

@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+#[cfg(feature = "decompress")]
+use crate::base_backup::BackupTarget;
+use crate::base_backup::ServerCompression;
 use crate::testing::backend_bytes::{BackendBytes, feed};
 
 const V14: u32 = 140_009;
@@ -79,7 +82,16 @@ fn expected_contents() -> Vec<BackupEvent> {
 }
 
 fn run(version: u32, bytes: &BackendBytes, sizes: &[usize]) -> (Core, Vec<BackupEvent>, Option<ErrorKind>) {
-    let mut core = Core::new(version, &BaseBackupOptions::new(""));
+    run_with(&BaseBackupOptions::new(""), version, bytes, sizes)
+}
+
+fn run_with(
+    options: &BaseBackupOptions,
+    version: u32,
+    bytes: &BackendBytes,
+    sizes: &[usize],
+) -> (Core, Vec<BackupEvent>, Option<ErrorKind>) {
+    let mut core = Core::new(version, options);
     let (events, error) = feed(&mut wire(), bytes.bytes(), sizes, |wire| match core.poll_start(wire)? {
         Some(_) => core.poll_event(wire),
         None => Ok(None),
@@ -172,6 +184,56 @@ fn archives_that_nobody_announced_or_that_come_twice_are_refused() {
         let error = error(V15, &bytes);
         let ErrorKind::Protocol(ProtocolError::UnexpectedArchive { name }) = error else { panic!("{error}") };
         assert_eq!(name, expected);
+    }
+}
+
+#[test]
+fn a_failed_backup_does_not_become_good_again() {
+    let bytes = announcement().copy_out().copy_data(b"nbase.tar\0\0").copy_data(b"?");
+    let rest = end(server().copy_data(b"n16385.tar\0\0").copy_data(b"m").copy_done());
+    let mut wire = wire();
+    wire.inbox.buffer().extend_from_slice(&[bytes.bytes(), rest.bytes()].concat());
+    let mut core = Core::new(V15, &BaseBackupOptions::new(""));
+    core.poll_start(&mut wire).unwrap();
+    while core.poll_event(&mut wire).is_ok() {}
+    assert!(matches!(core.poll_event(&mut wire), Err(ErrorKind::Unusable)));
+    assert!(core.end().is_none());
+}
+
+#[test]
+fn archives_are_compressed_as_was_asked_for_or_refused() {
+    let gzip = ServerCompression::Gzip { level: None };
+    for (compression, name, is_expected) in
+        [(None, "base.tar.gz", false), (Some(gzip), "base.tar.gz", true), (Some(gzip), "base.tar", false)]
+    {
+        let options = BaseBackupOptions { compression, ..BaseBackupOptions::new("") };
+        let bytes = announcement().copy_out().copy_data(format!("n{name}\0\0").as_bytes()).copy_data(b"dgz");
+        let (_, events, error) = run_with(&options, V15, &bytes, &[1000]);
+        assert_eq!(events.contains(&BackupEvent::Data(Bytes::from("gz"))), is_expected, "{name}");
+        assert_eq!(error.is_none(), is_expected, "{name}");
+    }
+}
+
+#[cfg(feature = "decompress")]
+#[test]
+fn a_decompressed_archive_is_complete_or_an_error() {
+    /// What gzip makes of nothing.
+    const EMPTY: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0";
+    let gzip = Some(ServerCompression::Gzip { level: None });
+    let options = BaseBackupOptions { compression: gzip, decompress: true, ..BaseBackupOptions::new("") };
+    let elsewhere = BaseBackupOptions { target: BackupTarget::Blackhole, ..options.clone() };
+    for (options, sent, is_complete) in
+        [(&options, EMPTY, true), (&options, &EMPTY[..19], false), (&options, b"", false), (&elsewhere, b"", true)]
+    {
+        let archive = |bytes: BackendBytes, name: &str| {
+            let begun = bytes.copy_data(format!("n{name}.tar.gz\0\0").as_bytes());
+            if sent.is_empty() { begun } else { begun.copy_data(&[b"d", sent].concat()) }
+        };
+        let archives = archive(archive(announcement().copy_out(), "16385"), "base");
+        let (core, _, error) = run_with(options, V15, &end(archives.copy_data(b"m").copy_done()), &[1000]);
+        assert_eq!(core.is_ended(), is_complete);
+        let is_named = matches!(error, Some(ErrorKind::Protocol(ProtocolError::CompressedArchive { .. })));
+        assert_eq!(is_named, !is_complete, "{error:?}");
     }
 }
 

@@ -277,6 +277,15 @@ fn the_removed_segment_is_named_in_whatever_language() {
 }
 
 #[test]
+fn a_failed_stream_does_not_become_good_again() {
+    let mut stream = Stream::flowing();
+    stream.error(&server().wal(START + 1, b"gap"));
+    let again = stream.error(&server().wal(START, b"abc"));
+    assert!(matches!(again, ErrorKind::Unusable), "{again}");
+    assert_eq!(stream.core.received(), Lsn::new(START));
+}
+
+#[test]
 fn messages_out_of_place_are_errors() {
     for bytes in [server().ready(), server().copy_out(), server().data_row(&[]), server().copy_both()] {
         let error = Stream::flowing().error(&bytes);
