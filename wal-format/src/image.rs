@@ -9,6 +9,8 @@ impl Image<'_> {
     /// (`RestoreBlockImage`, `access/xlogreader.c`). `block_size` is how long pages of the cluster are, in bytes: 1024 to
     /// 32768.
     ///
+    /// LZ4 needs the feature `lz4`, and Zstandard the feature `zstd`.
+    ///
     /// # Errors
     /// The image does not make up such a page, or is compressed by a method that this build cannot undo.
     pub fn restore(&self, block_size: u16, page: &mut Vec<u8>) -> Result<(), ImageError> {
@@ -18,6 +20,13 @@ impl Image<'_> {
         match self.compression {
             Compression::None => page.extend_from_slice(self.bytes),
             Compression::Pglz => pglz::decompress(self.bytes, stored_len, page).ok_or(ImageError::Compressed)?,
+            #[cfg(feature = "lz4")]
+            Compression::Lz4 => fill(page, stored_len, |page| lz4_flex::block::decompress_into(self.bytes, page).ok())?,
+            #[cfg(feature = "zstd")]
+            Compression::Zstd => {
+                fill(page, stored_len, |page| zstd::bulk::decompress_to_buffer(self.bytes, page).ok())?
+            }
+            #[cfg(not(all(feature = "lz4", feature = "zstd")))]
             compression => return Err(ImageError::Unsupported { compression }),
         }
         let offset = usize::from(self.hole_offset.unwrap_or(0));
@@ -40,6 +49,15 @@ impl Image<'_> {
         };
         len.ok_or(ImageError::Length { expected: block_size.into(), found: self.bytes.len() })
     }
+}
+
+/// Has `len` bytes written into `page`, by what says how many it wrote.
+#[cfg(any(feature = "lz4", feature = "zstd"))]
+fn fill(page: &mut Vec<u8>, len: usize, decompress: impl FnOnce(&mut [u8]) -> Option<usize>) -> Result<(), ImageError> {
+    page.resize(len, 0);
+    let written = decompress(page).ok_or(ImageError::Compressed)?;
+    page.truncate(written);
+    Ok(())
 }
 
 /// A full-page image that no page can be made of.
@@ -106,6 +124,33 @@ mod tests {
         assert_eq!(restore(image(&[0xFF; 5], Compression::Pglz, None)), Err(ImageError::Compressed));
     }
 
+    #[cfg(feature = "lz4")]
+    #[test]
+    fn lz4_is_undone() {
+        // A literal byte, and a copy of the one before it 979 times more; 20 literals at the end.
+        let compressed = [&[0x1F, 7, 1, 0, 255, 255, 255, 195, 0xF0, 5][..], &[8; 20]].concat();
+        let page = restore(image(&compressed, Compression::Lz4, Some((1000, Some(24)))));
+        assert_eq!(page, Ok([&[7; 980][..], &[8; 20], &[0; 24]].concat()));
+    }
+
+    #[cfg(feature = "zstd")]
+    #[test]
+    fn zstd_is_undone() {
+        // Magic, a single segment of 256 + 768 bytes, and a last block that repeats one byte so often.
+        let compressed = [0x28, 0xB5, 0x2F, 0xFD, 0x60, 0x00, 0x03, 0x03, 0x20, 0x00, 7];
+        assert_eq!(restore(image(&compressed, Compression::Zstd, None)), Ok(vec![7; 1024]));
+    }
+
+    #[cfg(any(feature = "lz4", feature = "zstd"))]
+    #[test]
+    fn bytes_that_were_not_compressed_so_are_refused() {
+        for compression in [Compression::Lz4, Compression::Zstd] {
+            let supported = !matches!(restore(image(&[], compression, None)), Err(ImageError::Unsupported { .. }));
+            assert!(!supported || restore(image(&[0xFF; 50], compression, None)) == Err(ImageError::Compressed));
+        }
+    }
+
+    #[cfg(not(feature = "zstd"))]
     #[test]
     fn a_method_that_cannot_be_undone_is_named() {
         let error = restore(image(&[0; 5], Compression::Zstd, None));

@@ -43,7 +43,8 @@
 //!
 //! `std` (on by default) adds manifests, and CRCs by the processor's own instructions. Without it the crate needs `alloc`
 //! only.
-//! `testing` adds `testing`, which writes WAL made to order.
+//! `lz4` and `zstd` restore full-page images that are compressed so (`zstd` by its C
+//! library, and only with `std`). `testing` adds `testing`, which writes WAL made to order.
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -103,7 +104,9 @@ pub use file_checksum::{Checksum, ChecksumAlgorithm, Hasher, UnknownAlgorithm};
 pub use file_name::{ImpossibleSegmentName, SegmentName, WalFileName};
 pub use history::{HistoryEntry, TimelineHistory};
 pub use image::ImageError;
-pub use incremental::{IncrementalHeader, WalSummary, WalSummaryEntry, WalSummaryError, WalSummaryName};
+pub use incremental::{
+    IncrementalHeader, WalSummary, WalSummaryEntry, WalSummaryError, WalSummaryName,
+};
 pub use lsn::Lsn;
 #[cfg(feature = "std")]
 pub use manifest::{

@@ -5,6 +5,7 @@
 
 mod beside_wal;
 mod control_file;
+mod images;
 mod incremental;
 mod real_wal;
 mod wal;
