@@ -24,7 +24,7 @@ impl Image<'_> {
             Compression::Lz4 => fill(page, stored_len, |page| lz4_flex::block::decompress_into(self.bytes, page).ok())?,
             #[cfg(feature = "zstd")]
             Compression::Zstd => {
-                fill(page, stored_len, |page| zstd::bulk::decompress_to_buffer(self.bytes, page).ok())?
+                fill(page, stored_len, |page| zstd::bulk::decompress_to_buffer(self.bytes, page).ok())?;
             }
             #[cfg(not(all(feature = "lz4", feature = "zstd")))]
             compression => return Err(ImageError::Unsupported { compression }),

@@ -105,7 +105,7 @@ pub use file_name::{ImpossibleSegmentName, SegmentName, WalFileName};
 pub use history::{HistoryEntry, TimelineHistory};
 pub use image::ImageError;
 pub use incremental::{
-    IncrementalHeader, WalSummary, WalSummaryEntry, WalSummaryError, WalSummaryName,
+    IncrementalHeader, SummaryBuilder, WalSummary, WalSummaryEntry, WalSummaryError, WalSummaryName,
 };
 pub use lsn::Lsn;
 #[cfg(feature = "std")]

@@ -64,6 +64,17 @@ impl Fork {
         })
     }
 
+    /// Its number, which [`Fork::from_number`] takes.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Main => 0,
+            Self::FreeSpaceMap => 1,
+            Self::VisibilityMap => 2,
+            Self::Init => 3,
+        }
+    }
+
     /// Its name, as it ends file names and as `pg_waldump` prints it.
     #[must_use]
     pub const fn name(self) -> &'static str {

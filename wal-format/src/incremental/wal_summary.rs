@@ -69,12 +69,14 @@ pub struct WalSummaryEntry<'a> {
 }
 
 /// How many blocks a chunk stands for.
-const BLOCKS_PER_CHUNK: u32 = 1 << 16;
+pub(super) const BLOCKS_PER_CHUNK: u32 = 1 << 16;
 /// A chunk of so many numbers is a bitmap; a shorter one lists the blocks that changed.
-const BITMAP_LEN: u16 = 4096;
+pub(super) const BITMAP_LEN: u16 = 4096;
+/// The limit of a fork that was neither created nor cut.
+pub(super) const NO_LIMIT: u32 = u32::MAX;
 
 impl<'a> WalSummary<'a> {
-    const MAGIC: u32 = 0x652B_137B;
+    pub(super) const MAGIC: u32 = 0x652B_137B;
 
     /// Reads a summary.
     ///
@@ -91,7 +93,7 @@ impl<'a> WalSummary<'a> {
         Ok(Self { entries })
     }
 
-    /// What is known of each fork, by database, tablespace, relation and fork.
+    /// What is known of each fork, by tablespace, database, relation and fork.
     pub fn entries(&self) -> impl Iterator<Item = WalSummaryEntry<'a>> + use<'a> {
         let mut rest = self.entries;
         core::iter::from_fn(move || {
@@ -120,7 +122,6 @@ impl<'a> WalSummary<'a> {
 impl<'a> WalSummaryEntry<'a> {
     /// Reads the next entry; `None` for the zeros that end them (`BlockRefTableReaderNextRelation`).
     fn parse(input: &'a [u8]) -> Parsed<'a, Option<Self>> {
-        const NO_LIMIT: u32 = u32::MAX;
         let (input, (relation, fork, limit, chunk_count)) =
             expect("an entry of a WAL summary", (RelFileLocator::parse, Fork::parse, int32, int32)).parse(input)?;
         let end = RelFileLocator { tablespace: 0, database: 0, number: 0 };

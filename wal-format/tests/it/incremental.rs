@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use test_support::{CommandExt as _, OsUser, Postgres, TempDir, majors, pg_tool};
-use wal_format::{DataPageHeader, Fork, IncrementalHeader, Lsn, WalSummary, WalSummaryName, data_page_checksum};
+use wal_format::{
+    DataPageHeader, Fork, IncrementalHeader, Lsn, SummaryBuilder, WalSummary, WalSummaryName, data_page_checksum,
+};
 
 use crate::golden;
 
@@ -29,6 +31,20 @@ fn summaries_of_each_version_are_read_as_pg_walsummary_reads_them() {
         let name: WalSummaryName = name.parse().unwrap();
         assert_eq!((name.timeline.get(), name.start, name.end), (1, Lsn::new(0x00A0_0028), Lsn::new(end)));
     }
+}
+
+#[test]
+fn summaries_of_each_version_are_written_as_the_server_wrote_them() {
+    for (major, name, _) in SUMMARIES {
+        let bytes = golden(&format!("{major}/{name}"));
+        assert!(written_again(&bytes) == bytes, "{major}");
+    }
+}
+
+fn written_again(summary: &[u8]) -> Vec<u8> {
+    let mut builder = SummaryBuilder::new();
+    builder.add(&WalSummary::parse(summary).unwrap());
+    builder.to_bytes()
 }
 
 /// More than 4095 blocks of one chunk are a bitmap.
@@ -112,7 +128,9 @@ fn compare_summaries(server: &Postgres) -> usize {
         // The one that is being written has another.
         if name.parse::<WalSummaryName>().is_ok() {
             let judged = Command::new(pg_tool(server.major(), "pg_walsummary")).arg(entry.path()).succeed();
-            compared += compare(&name, &std::fs::read(entry.path()).unwrap(), &judged);
+            let bytes = std::fs::read(entry.path()).unwrap();
+            assert!(written_again(&bytes) == bytes, "{name}");
+            compared += compare(&name, &bytes, &judged);
         }
     }
     compared
