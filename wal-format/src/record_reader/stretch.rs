@@ -11,23 +11,21 @@ use crate::{Damage, DamageKind, Lsn};
 /// of it is what one reader of all of them would have found.
 ///
 /// ```
-/// use wal_format::{Damage, Lsn, RecordReader, SegmentSize, Source, Stretch, TimelineId, Walk};
+/// use wal_format::{Damage, RecordReader, SegmentHeader, Source, Stretch, TimelineId, Walk};
 ///
 /// /// Reads one segment, knowing nothing of the others.
-/// fn read(start: Lsn, mut segment: &[u8]) -> Result<Option<Stretch>, Damage> {
-///     let reader = RecordReader::new(start, TimelineId::FIRST, SegmentSize::DEFAULT, Source::Complete);
-///     let mut reader = reader.with_walk(Walk::CHECKED);
+/// fn read(header: &SegmentHeader, mut segment: &[u8]) -> Result<Option<Stretch>, Damage> {
+///     let (start, size) = (header.page_address, header.segment_size);
+///     let mut reader = RecordReader::new(start, TimelineId::FIRST, size, Source::Complete).with_walk(Walk::CHECKED);
 ///     while let Some(_) = reader.next(&mut segment)? {}
 ///     reader.finish()?;
 ///     Ok(reader.stretch())
 /// }
-/// # let size = SegmentSize::DEFAULT.bytes();
 /// # let mut segment = include_bytes!("../../testdata/15/segment").to_vec();
-/// # let start = wal_format::SegmentHeader::parse(&segment)?.page_address;
-/// # segment.resize(size as usize, 0);
+/// # let header = SegmentHeader::parse(&segment)?;
+/// # segment.resize(header.segment_size.bytes() as usize, 0);
 ///
-/// let stretch = read(start, &segment)?.expect("a whole segment ends at a border");
-/// assert_eq!(stretch.end().at, start.checked_add(size).unwrap());
+/// let stretch = read(&header, &segment)?.expect("a whole segment ends at a border");
 /// // Is the next one really the next?
 /// # let other = stretch.clone();
 /// assert!(stretch.join(other).is_err());
