@@ -42,6 +42,7 @@ fn walk_as_process(name: &str, threads: usize, dir: &str) {
     let segments = Segments::in_dir(dir.as_ref());
     let tally = match name {
         "checked" => segments.walk_files(Walk::CHECKED, threads, walk::Tally::count),
+        "headers" => segments.walk_files(Walk::HEADERS, threads, walk::Tally::count),
         "stats" => segments.walk_files(Walk::WHOLE, threads, walk::Tally::count_with_images),
         other => panic!("no walk is called {other}"),
     };

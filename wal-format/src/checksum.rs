@@ -10,6 +10,7 @@ use tables::{append, combine};
 
 /// The CRC-32C (Castagnoli) of `bytes`, as `pg_crc32c` has it after `FIN_CRC32C`.
 #[must_use]
+#[inline]
 pub fn crc32c(bytes: &[u8]) -> u32 {
     append(0, bytes)
 }
@@ -36,6 +37,7 @@ impl Crc32c {
     }
 
     /// Takes the next bytes.
+    #[inline]
     pub fn update(&mut self, bytes: &[u8]) {
         self.0 = append(self.0, bytes);
     }

@@ -125,10 +125,24 @@ impl RecordReader {
     /// # Errors
     /// The source is [`Source::Complete`] and something in it cannot be believed. The next call goes on behind that, and
     /// says with [`Item::Skipped`] how far it had to go before anything could be believed again.
-    #[inline]
+    // Inlined so that the caller's loop has the usual record in registers: most are some fifty bytes long, and would take
+    // longer to be returned than to be read.
+    #[inline(always)]
     pub fn next<'r, 'b: 'r>(&'r mut self, input: &mut &'b [u8]) -> Result<Option<Item<'r>>, Damage> {
-        let Some(found) = self.advance(input)? else { return Ok(None) };
-        Ok(Some(match found {
+        match self.read_plain_record(input) {
+            Some(found) => Ok(Some(self.item(found))),
+            None => self.next_of_any_kind(input),
+        }
+    }
+
+    #[inline(never)]
+    fn next_of_any_kind<'r, 'b: 'r>(&'r mut self, input: &mut &'b [u8]) -> Result<Option<Item<'r>>, Damage> {
+        Ok(self.advance(input)?.map(|found| self.item(found)))
+    }
+
+    #[inline]
+    fn item<'r, 'b: 'r>(&'r self, found: Found<'b>) -> Item<'r> {
+        match found {
             Found::Record { start, header, bytes } => {
                 let wanted = (self.walk.wanted)(&header);
                 match bytes.or_else(|| self.partial.contents()).filter(|_| wanted) {
@@ -138,7 +152,7 @@ impl RecordReader {
             }
             Found::Skipped(range) => Item::Skipped(range),
             Found::End(end) => Item::End(end),
-        }))
+        }
     }
 
     /// Says that no more input comes.
@@ -224,6 +238,7 @@ impl RecordReader {
     }
 
     /// Of the one that was just read.
+    #[inline]
     fn end_of_record(&self) -> Lsn {
         match self.phase {
             Phase::AfterSwitch { border } => border,

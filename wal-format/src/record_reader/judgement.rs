@@ -48,12 +48,19 @@ impl RecordReader {
         self.unproven.note(FirstLink { record: start, prev: header.prev });
         self.leave(input, bytes);
         self.previous = Some(start);
-        self.phase = if header.is_switch() { self.after_switch() } else { Phase::Padding };
+        if header.is_switch() {
+            self.phase = self.after_switch();
+        } else {
+            self.phase = Phase::Padding;
+            // What there is of it: the next record can be a plain one then.
+            self.pass_padding(input)?;
+        }
         Ok(Step::Found(Found::Record { start, header, bytes }))
     }
 
     /// Whether the checksum of a record that begins here is computed: after damage always, as nothing else proves a record
     /// whose predecessor is not known.
+    #[inline]
     pub(super) fn checks(&self) -> bool {
         self.walk.checksums || self.damaged_since.is_some()
     }
@@ -63,7 +70,8 @@ impl RecordReader {
         header.is_overwrite_contrecord() || (self.walk.wanted)(header)
     }
 
-    fn checksum_fault(&self, header: &RecordHeader, bytes: Option<&[u8]>) -> Option<DamageKind> {
+    #[inline]
+    pub(super) fn checksum_fault(&self, header: &RecordHeader, bytes: Option<&[u8]>) -> Option<DamageKind> {
         let computed = match bytes {
             Some(bytes) => self.checks().then(|| partial::checksum(bytes))?,
             None => self.partial.checksum()?,

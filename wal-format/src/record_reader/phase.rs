@@ -77,6 +77,35 @@ pub(super) struct Rejected {
 
 pub(super) type Progress<'b> = Result<Step<'b>, Rejected>;
 
+impl RecordReader {
+    /// What almost every record is: whole on its page and in the input, right behind another one, and nothing special. All
+    /// else is left to [`RecordReader::advance`], which finds out what it is.
+    #[inline(always)]
+    pub(super) fn read_plain_record<'b>(&mut self, input: &mut &'b [u8]) -> Option<Found<'b>> {
+        let undisturbed = self.damaged_since.is_none() && self.overwritten.is_none() && !self.unproven.is_open();
+        if self.phase != Phase::Record || !undisturbed || self.pages.begins_page(self.at) {
+            return None;
+        }
+        let start = self.at;
+        let on_page = self.within_page(input);
+        let header = RecordHeader::parse(on_page)?;
+        let len = header.total_len as usize;
+        let (padded, _) = on_page.split_at_checked(len.checked_next_multiple_of(8)?)?;
+        let bytes = padded.get(..len)?;
+        let is_special = header.is_switch() || header.is_overwrite_contrecord();
+        if is_special
+            || self.header_fault(start, &header).is_some()
+            || (self.checks() && self.checksum_fault(&header, Some(bytes)).is_some())
+        {
+            return None;
+        }
+        *input = input.get(padded.len()..)?;
+        self.move_on(padded.len());
+        self.previous = Some(start);
+        Some(Found::Record { start, header, bytes: Some(bytes) })
+    }
+}
+
 /// One step for each phase.
 impl RecordReader {
     pub(super) fn advance<'b>(&mut self, input: &mut &'b [u8]) -> Result<Option<Found<'b>>, Damage> {
@@ -236,13 +265,15 @@ impl RecordReader {
         Ok(Step::Onward)
     }
 
-    fn pass_padding<'b>(&mut self, input: &mut &'b [u8]) -> Progress<'b> {
+    pub(super) fn pass_padding<'b>(&mut self, input: &mut &'b [u8]) -> Progress<'b> {
         let padding = aligned(self.at).bytes_since(self.at).unwrap_or(0);
-        if padding == 0 {
-            self.phase = Phase::Record;
-            return Ok(Step::Onward);
+        if padding > 0 && self.take(input, padding).is_none() {
+            return Ok(Step::NeedsMore);
         }
-        self.take(input, padding).map_or(Ok(Step::NeedsMore), |_| Ok(Step::Onward))
+        if aligned(self.at) == self.at {
+            self.phase = Phase::Record;
+        }
+        Ok(Step::Onward)
     }
 
     fn read_after_switch<'b>(&mut self, input: &mut &'b [u8], border: Lsn) -> Progress<'b> {
@@ -285,6 +316,7 @@ impl RecordReader {
 /// Moving over the input.
 impl RecordReader {
     /// The position is never near the end of the address space in WAL that a server wrote; elsewhere it stays there.
+    #[inline]
     pub(super) fn move_on(&mut self, bytes: usize) {
         self.at = self.at.checked_add(bytes as u64).unwrap_or(Lsn::MAX);
     }

@@ -87,6 +87,7 @@ impl Unproven {
     }
 
     /// Whether the next record, or the next fragment, still belongs here.
+    #[inline]
     pub(super) fn is_open(&self) -> bool {
         self.open
     }
