@@ -43,8 +43,15 @@ impl WalBuilder {
     /// WAL from the beginning of the fifth segment on, on timeline 1, after a record in the fourth.
     #[must_use]
     pub fn new(layout: WalLayout) -> Self {
-        let start = SegmentNumber::new(4).start(layout.segment_size);
-        let previous = Lsn::new(start.as_u64() - 64);
+        Self::at(layout, SegmentNumber::new(4))
+    }
+
+    /// WAL from the beginning of segment `first` on, on timeline 1, after a record of 64 bytes that ends there; of segment 0
+    /// after none.
+    #[must_use]
+    pub fn at(layout: WalLayout, first: SegmentNumber) -> Self {
+        let start = first.start(layout.segment_size);
+        let previous = Lsn::new(start.as_u64().saturating_sub(64));
         Self { layout, timeline: TimelineId::FIRST, start, bytes: Vec::new(), previous, overwrite: false }
     }
 
