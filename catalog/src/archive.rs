@@ -2,8 +2,10 @@
 
 mod encoding;
 mod errors;
+mod facts;
 mod hooks;
 pub(crate) mod ingest;
+mod ledger;
 mod listing;
 mod overview;
 mod purge;
@@ -12,8 +14,12 @@ mod source;
 
 pub use encoding::Encoding;
 pub use errors::ErrorFiles;
+pub use facts::{
+    CheckpointFacts, Content, Facts, RecordFacts, TimeRange, Unread, Verdict, WalEvent, WalEventKind, XidRange,
+};
 pub use hooks::{ArchivedFile, HookDecision, Hooks, NoHooks};
-pub use ingest::{IngestEvent, IngestOptions, IngestSummary, Refusal, Unverified};
+pub use ingest::{Gap, IngestEvent, IngestOptions, IngestSummary, Refusal, Unverified};
+pub use ledger::CatchUp;
 pub(crate) use listing::for_each_archived;
 pub use overview::WaitingWal;
 pub use purge::PurgePlan;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use barman_storage::PublishError;
 use wal_format::SystemId;
 
-use crate::{BackupId, BackupInfoError, Encoding};
+use crate::{BackupId, BackupInfoError, Encoding, JournalError};
 
 /// A catalog that cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +130,16 @@ pub enum Error {
         path: PathBuf,
         /// The beginning of what it says.
         found: String,
+    },
+
+    /// A file of our own that is not the journal which it should be.
+    #[error("invalid journal {}", path.display())]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: JournalError,
     },
 
     /// A line of xlog.db that cannot be understood.

@@ -193,6 +193,22 @@ pub(crate) fn wal_file(name: &WalFileName) -> RelativePath {
     own(name.to_string())
 }
 
+/// What is known of the archived files, below `backup_directory`: beside what Barman keeps there, and not where it lists
+/// files.
+pub(crate) fn ledger() -> RelativePath {
+    RelativePath::literal("ledger")
+}
+
+/// The journal of an archived file, below the ledger.
+pub(crate) fn ledger_of(name: &WalFileName) -> RelativePath {
+    hash_directory(name).unwrap_or_else(|| RelativePath::literal("histories"))
+}
+
+/// How far the ledger is known to be complete, below the ledger.
+pub(crate) fn ledger_state() -> RelativePath {
+    RelativePath::literal("state")
+}
+
 /// A path put together from ids, numbers and WAL file names alone.
 #[allow(clippy::expect_used, reason = "those consist of digits, letters and single dots within the name")]
 fn own(path: String) -> RelativePath {

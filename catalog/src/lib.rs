@@ -57,6 +57,7 @@ mod catalog;
 mod check_backup;
 mod error;
 mod identity;
+mod journal;
 mod keep;
 mod layout;
 mod local_zone;
@@ -68,8 +69,9 @@ mod wal_stats;
 mod xlog_db;
 
 pub use archive::{
-    ArchivedFile, ArchivedSegment, Encoding, ErrorFiles, HookDecision, Hooks, IngestEvent, IngestOptions,
-    IngestSummary, NoHooks, Partial, Place, PurgePlan, Refusal, Unverified, WaitingWal, WalSource,
+    ArchivedFile, ArchivedSegment, CatchUp, CheckpointFacts, Content, Encoding, ErrorFiles, Facts, Gap, HookDecision,
+    Hooks, IngestEvent, IngestOptions, IngestSummary, NoHooks, Partial, Place, PurgePlan, RecordFacts, Refusal,
+    TimeRange, Unread, Unverified, Verdict, WaitingWal, WalEvent, WalEventKind, WalSource, XidRange,
 };
 pub use backup_data::{BackupData, BackupFile};
 pub use backup_id::{BackupId, BackupIdError};
@@ -79,6 +81,7 @@ pub use catalog::Catalog;
 pub use check_backup::{BackupValidity, CheckBackupError};
 pub use error::Error;
 pub use identity::Identity;
+pub use journal::JournalError;
 pub use keep::Keep;
 pub use layout::ServerLayout;
 pub use local_zone::{BackupTime, BackupTimeError, LocalZone, Moments};

@@ -6,7 +6,7 @@ mod rebuild;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
 use barman_storage::{Dir, LockFile, Operation, RelativePath};
-use wal_format::WalFileName;
+use wal_format::{WalFileName, crc32c};
 
 use crate::catalog::{DIRECTORY_MODE, FILE_MODE, existing};
 use crate::{Catalog, Error, layout};
@@ -88,20 +88,44 @@ impl XlogDb {
     ///
     /// # Errors
     /// The file cannot be read, a line is not an entry, or `visit` says so.
-    pub fn scan<E: From<Error>>(&self, mut visit: impl FnMut(XlogLine<'_>) -> Result<(), E>) -> Result<(), E> {
-        let file = self.dir.open_file(&self.path).map_err(Error::from)?;
+    pub fn scan<E: From<Error>>(&self, visit: impl FnMut(XlogLine<'_>) -> Result<(), E>) -> Result<(), E> {
+        self.scan_from(0, visit).map(drop)
+    }
+
+    /// Shows every line from `offset` on, where a line begins, and returns where the last one ends. Lines are counted from
+    /// there in errors.
+    pub(crate) fn scan_from<E: From<Error>>(
+        &self,
+        offset: u64,
+        mut visit: impl FnMut(XlogLine<'_>) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let mut file = self.dir.open_file(&self.path).map_err(Error::from)?;
+        file.seek(SeekFrom::Start(offset)).map_err(|error| self.unreadable(error))?;
         let mut reader = BufReader::with_capacity(BUFFER, file);
-        let mut line = Vec::new();
+        let (mut line, mut end) = (Vec::new(), offset);
         for number in 1.. {
             line.clear();
             let limited = reader.by_ref().take(LONGEST_LINE as u64).read_until(b'\n', &mut line);
-            if limited.map_err(|error| self.unreadable(error))? == 0 {
+            let length = limited.map_err(|error| self.unreadable(error))?;
+            if length == 0 {
                 break;
             }
+            end += length as u64;
             let parsed = XlogLine::parse(&line).ok_or_else(|| self.invalid(number, &line))?;
             parsed.map_or(Ok(()), &mut visit)?;
         }
-        Ok(())
+        Ok(end)
+    }
+
+    /// The checksum of the lines right before `offset`, as many as tell this place from any other; `None` if the file is
+    /// shorter. Names are not repeated in an index, so the same lines in the same place mean that none before was removed.
+    pub(crate) fn checksum_before(&self, offset: u64) -> Result<Option<u32>, Error> {
+        let start = offset.saturating_sub(LONGEST_LINE as u64);
+        let mut file = self.dir.open_file(&self.path)?;
+        file.seek(SeekFrom::Start(start)).map_err(|error| self.unreadable(error))?;
+        let mut tail = Vec::new();
+        file.take(offset - start).read_to_end(&mut tail).map_err(|error| self.unreadable(error))?;
+        Ok((tail.len() as u64 == offset - start).then(|| crc32c(&tail)))
     }
 
     /// Tells whether nothing is archived.

@@ -86,6 +86,11 @@ impl<'a> IngestReport<'a> {
             IngestEvent::Unverified(name, reason) => {
                 self.context.output.warning(&format!("{name} is archived unverified: {}", one_line(reason)));
             }
+            IngestEvent::Damaged { name, at, what } => {
+                let place = format!("WAL at {at} cannot be believed: {what}");
+                self.context.output.error(&format!("{name} is archived with damage in it: {place}"));
+            }
+            IngestEvent::Gap(gap) => self.context.output.error(&format!("{}: {gap}", self.server)),
             IngestEvent::Refused { name, reason, .. } => {
                 let message = one_line(reason);
                 self.line(&format!(

@@ -6,12 +6,12 @@
 //! |---|---|
 //! | detect | its encoding is told by its first bytes |
 //! | check | its header must be of this cluster and say what its name says (invariant 5); a history must read as one |
+//! | observe | its records are read, once, and judged together with those of its neighbours (invariant 5) |
 //! | publish | its bytes get their name in the archive, durably (invariant 2) |
-//! | record | its line is added to the index, durably |
+//! | record | its line is added to the index, durably; what is known of it is written into the ledger |
 //! | remove | it vanishes from where it arrived, which tells its sender that the archive has it (invariant 1) |
 //!
-//! From publish on, Barman's lock on the index is held. Whatever reads the records of a file belongs between check and
-//! publish: observers first, then compression.
+//! From publish on, Barman's lock on the index is held. Compression belongs between observe and publish.
 //!
 //! # When it is interrupted
 //! The order of the last three stages is what makes every moment safe (invariant 7). A file that is published and not
@@ -22,22 +22,28 @@
 mod check;
 mod detect;
 mod event;
+mod gap;
+mod observe;
 mod publish;
 
 use std::ffi::OsString;
 
 use barman_storage::{Dir, RelativePath};
-use wal_format::{SegmentSize, SystemId, WalFileName};
+use wal_format::{SegmentHeader, SegmentSize, SystemId, WalFileName};
 
 use crate::archive::errors::{Kind, move_to_errors};
+use crate::archive::ledger::Ledger;
 use crate::archive::source::{Batch, Candidate};
 use crate::catalog::DIRECTORY_MODE;
-use crate::{ArchivedFile, Catalog, Error, HookDecision, WalSource, layout};
+use crate::{ArchivedFile, Catalog, Error, Facts, HookDecision, Verdict, WalSource, layout};
 
 use check::Finding;
 pub use check::{Refusal, Unverified};
 use detect::Detected;
 pub use event::{IngestEvent, IngestOptions, IngestSummary};
+pub use gap::Gap;
+use observe::Observation;
+pub(crate) use observe::{Neighbours, observe_stored};
 use publish::Outcome;
 
 impl Catalog {
@@ -76,16 +82,32 @@ impl Catalog {
         Ok(run.summary)
     }
 
-    /// The cluster whose WAL belongs here: that of `identity.json`, else of the newest backup that says so.
-    fn system_id(&self) -> Result<Option<SystemId>, Error> {
-        match self.identity()? {
-            Some(identity) => Ok(Some(identity.system_id)),
-            None => Ok(self.backups()?.iter().rev().find_map(|info| info.systemid)),
+    /// The cluster whose WAL belongs here: that of `identity.json`, else of the newest backup that says so, else the one that
+    /// the caller is connected to, else that of the WAL which is archived already.
+    pub(crate) fn system_id(&self, connected: Option<SystemId>) -> Result<Option<SystemId>, Error> {
+        if let Some(identity) = self.identity()? {
+            return Ok(Some(identity.system_id));
+        }
+        match self.backups()?.iter().rev().find_map(|info| info.systemid).or(connected) {
+            Some(system_id) => Ok(Some(system_id)),
+            None => self.archived_system_id(),
         }
     }
 
+    /// The cluster that the newest archived segment is of, as far as it can be read.
+    fn archived_system_id(&self) -> Result<Option<SystemId>, Error> {
+        let Some(newest) = self.newest_archived_segment()? else { return Ok(None) };
+        let name = WalFileName::Segment(newest);
+        if let Some(records) = self.facts(&name).ok().flatten().and_then(|facts| facts.records) {
+            return Ok(Some(records.system_id));
+        }
+        let candidate = Candidate { name, path: layout::archived(&name) };
+        let file = Detected::open(WalSource::Incoming, &self.wals_dir()?, &candidate)?;
+        Ok(file.and_then(|file| SegmentHeader::parse(&file.head).ok()).map(|header| header.system_id))
+    }
+
     /// How long the cluster's segments are: what the newest backup says that got so far as to know.
-    fn segment_size(&self) -> Result<Option<SegmentSize>, Error> {
+    pub(crate) fn segment_size(&self) -> Result<Option<SegmentSize>, Error> {
         let backups = self.backups()?;
         Ok(backups.iter().rev().find(|info| info.status.is_copied()).map(|info| info.xlog_segment_size))
     }
@@ -101,6 +123,8 @@ struct Run<'a> {
     events: &'a mut dyn FnMut(IngestEvent<'_>),
     /// The cluster that WAL must be of; without any other knowledge, that of the first segment.
     system_id: Option<SystemId>,
+    ledger: Ledger,
+    neighbours: Neighbours,
     summary: IngestSummary,
 }
 
@@ -111,10 +135,12 @@ impl<'a> Run<'a> {
         options: &'a IngestOptions<'a>,
         events: &'a mut dyn FnMut(IngestEvent<'_>),
     ) -> Result<Self, Error> {
-        let system_id = catalog.system_id()?.or(options.system_id);
+        let system_id = catalog.system_id(options.system_id)?;
         let dir = Dir::create(source.directory(catalog.layout()), DIRECTORY_MODE)?;
         let wals = catalog.wals_dir()?;
-        Ok(Self { catalog, source, dir, wals, options, events, system_id, summary: IngestSummary::default() })
+        let ledger = catalog.ledger()?;
+        let (neighbours, summary) = (Neighbours::default(), IngestSummary::default());
+        Ok(Self { catalog, source, dir, wals, options, events, system_id, ledger, neighbours, summary })
     }
 
     fn archive_all(&mut self, files: &[Candidate]) -> Result<(), Error> {
@@ -134,19 +160,19 @@ impl<'a> Run<'a> {
 
     fn archive(&mut self, mut file: Detected) -> Result<(), Error> {
         let name = file.entry.name;
-        match check::check(self.catalog, &mut file, self.system_id, self.options.now)? {
-            Finding::Refused(refusal) => return self.refuse(&file, &refusal),
-            Finding::Unfinished => {
-                (self.events)(IngestEvent::Unfinished(name));
-                return Ok(());
-            }
-            Finding::Unverified(reason) => (self.events)(IngestEvent::Unverified(name, &reason)),
-            Finding::Sound(system_id) => self.system_id = self.system_id.or(system_id),
+        let finding = check::check(self.catalog, &mut file, self.system_id, self.options.now)?;
+        let observed = observe::observe(self.catalog, &mut self.neighbours, &mut file, &finding)?;
+        let Some(mut observation) = observed else { return self.leave(&file, &finding) };
+        if let Finding::Sound(Some(header)) = &finding {
+            self.system_id = self.system_id.or(Some(header.system_id));
         }
-        match publish::publish(self.catalog, &self.wals, &self.dir, &mut file, self.options.cancel)? {
+        let noted = (&mut self.ledger, &mut observation.facts);
+        match publish::publish(self.catalog, &self.wals, &self.dir, &mut file, noted, self.options.cancel)? {
             Outcome::Archived => {
                 self.summary.archived += 1;
                 (self.events)(IngestEvent::Archived(&file.entry));
+                self.report(&finding, &observation.facts);
+                self.look_around(&finding, observation)?;
                 self.after(&file, None);
             }
             Outcome::AlreadyArchived => {
@@ -156,6 +182,54 @@ impl<'a> Run<'a> {
             }
             Outcome::Changed => {}
             Outcome::Differs(stored) => self.refuse(&file, &Refusal::Duplicate { name, stored })?,
+        }
+        Ok(())
+    }
+
+    /// Does not archive a file: it is refused, or its turn comes later.
+    fn leave(&mut self, file: &Detected, finding: &Finding) -> Result<(), Error> {
+        match finding {
+            Finding::Refused(refusal) => self.refuse(file, refusal),
+            _ => {
+                (self.events)(IngestEvent::Unfinished(file.entry.name));
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells of what is wrong with a file that is archived.
+    fn report(&mut self, finding: &Finding, facts: &Facts) {
+        match (&facts.verdict, finding) {
+            (Verdict::Damaged { at, what }, _) => {
+                self.summary.damaged += 1;
+                (self.events)(IngestEvent::Damaged { name: facts.name, at: *at, what });
+            }
+            (_, Finding::Unverified(reason)) => (self.events)(IngestEvent::Unverified(facts.name, reason)),
+            _ => {}
+        }
+    }
+
+    /// Looks whether the segments before and after the one that is archived now are there. The one after it, if it came
+    /// before it, is judged now.
+    fn look_around(&mut self, finding: &Finding, observation: Observation) -> Result<(), Error> {
+        let segment = match (observation.facts.name, finding) {
+            (WalFileName::Segment(name), Finding::Sound(Some(header))) => Some((name, header.segment_size)),
+            _ => None,
+        };
+        self.neighbours.archived(observation);
+        let Some((name, size)) = segment else { return Ok(()) };
+        if let Some(gap) = gap::before(self.catalog, &self.wals, &mut self.neighbours, name, size)? {
+            (self.events)(IngestEvent::Gap(&gap));
+        }
+        let judged = match observe::followers(self.catalog, &mut self.ledger, &self.neighbours, name, size) {
+            // What the ledger lacks can be found out again.
+            Err(Error::Journal { .. }) => Vec::new(),
+            judged => judged?,
+        };
+        for facts in judged {
+            if let Verdict::Damaged { at, what } = &facts.verdict {
+                (self.events)(IngestEvent::Damaged { name: facts.name, at: *at, what });
+            }
         }
         Ok(())
     }

@@ -264,8 +264,7 @@ fn a_file_that_is_still_being_written_is_left_for_later() {
 fn what_cannot_be_read_is_archived_with_a_warning() {
     let repository = Repository::new();
     let gzip = b"\x1f\x8b\x08\x00 not really".to_vec();
-    let mut newer = segment(&name(2), 1);
-    newer[..2].copy_from_slice(&0xD2FFu16.to_ne_bytes());
+    let newer = newer(&segment(&name(2), 1));
     repository.write(&format!("incoming/{}", name(1)), &gzip);
     repository.write(&format!("incoming/{}", name(2)), &newer);
     repository.write(&format!("incoming/{}", name(3)), b"\x85\x01\x0c\x03 not really");
@@ -280,7 +279,11 @@ fn what_cannot_be_read_is_archived_with_a_warning() {
 
 /// A segment as a version to come would write it.
 fn newer(bytes: &[u8]) -> Vec<u8> {
-    [&0xD2FFu16.to_ne_bytes(), &bytes[2..]].concat()
+    let mut bytes = bytes.to_vec();
+    for page in bytes.chunks_mut(8192).filter(|page| page.len() > 2) {
+        page[..2].copy_from_slice(&0xD2FFu16.to_ne_bytes());
+    }
+    bytes
 }
 
 #[test]
@@ -337,7 +340,7 @@ fn wal_of_a_version_to_come_may_be_partial_or_unfinished() {
 #[test]
 fn the_refusal_of_what_is_no_wal_says_what_was_expected() {
     let repository = Repository::new();
-    let mut bytes = segment(&name(1), 1);
+    let mut bytes = newer(&segment(&name(1), 1));
     bytes[..2].copy_from_slice(&0x1234u16.to_ne_bytes());
     bytes[32..36].copy_from_slice(&7u32.to_ne_bytes());
     repository.write(&format!("incoming/{}", name(1)), bytes);

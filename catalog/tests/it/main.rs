@@ -7,6 +7,7 @@ mod check_backup;
 mod concurrency;
 mod crash;
 mod ingest;
+mod ledger;
 mod locks;
 mod purge;
 mod read;

@@ -7,7 +7,8 @@ use barman_catalog::{
     ServerLayout, Status, WalSource,
 };
 use barman_storage::Cancel;
-use wal_format::{SegmentName, SegmentSize, SystemId, Timestamp};
+use wal_format::testing::WalBuilder;
+use wal_format::{SegmentName, SegmentSize, SystemId, Timestamp, WalLayout};
 
 /// The smallest segments there are: tests write many.
 pub(crate) const SEGMENT_BYTES: u64 = 1 << 20;
@@ -136,28 +137,19 @@ pub(crate) fn options(cancel: &Cancel) -> IngestOptions<'_> {
     IngestOptions { batch_size: None, system_id: None, now, hooks: &NoHooks, cancel }
 }
 
-/// A segment of this name: a valid header of PostgreSQL 15, and bytes that `salt` decides.
+/// A segment of this name, whose contents `salt` decides. Each follows each other one: all end with a record of 64 bytes.
 pub(crate) fn segment(name: &str, salt: u8) -> Vec<u8> {
     segment_of(SYSTEM, name, salt)
 }
 
 pub(crate) fn segment_of(system: SystemId, name: &str, salt: u8) -> Vec<u8> {
-    const MAGIC_15: u16 = 0xD110;
-    const LONG_HEADER: u16 = 2;
-    const BLOCK_BYTES: u32 = 8192;
     let name: SegmentName = name.parse().expect("a segment's name");
-    let address = name.start(segment_size()).expect("a possible name").as_u64();
-    let mut bytes = Vec::new();
-    bytes.extend(MAGIC_15.to_ne_bytes());
-    bytes.extend(LONG_HEADER.to_ne_bytes());
-    bytes.extend(name.timeline.get().to_ne_bytes());
-    bytes.extend(address.to_ne_bytes());
-    bytes.extend([0; 8]);
-    bytes.extend(system.as_u64().to_ne_bytes());
-    bytes.extend(u32::try_from(SEGMENT_BYTES).expect("small").to_ne_bytes());
-    bytes.extend(BLOCK_BYTES.to_ne_bytes());
-    bytes.resize(usize::try_from(SEGMENT_BYTES).expect("small"), salt);
-    bytes
+    let layout = WalLayout { system_id: system, ..WalBuilder::layout(segment_size(), 8192) };
+    let mut wal = WalBuilder::at(layout, name.number(segment_size()).expect("a possible name"));
+    wal.set_timeline(name.timeline);
+    wal.message(100 + 8 * usize::from(salt));
+    wal.cross_with_head(64, 0);
+    wal.bytes().to_vec()
 }
 
 /// The name of segment `number` of timeline 1.

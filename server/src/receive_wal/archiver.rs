@@ -95,6 +95,10 @@ fn log(event: &IngestEvent<'_>) {
         IngestEvent::Unverified(name, reason) => {
             tracing::warn!(target: "barman.wal_archiver", "{name} is archived unverified: {}", one_line(*reason));
         }
+        IngestEvent::Damaged { name, at, what } => {
+            tracing::error!(target: "barman.wal_archiver", "{name} is archived with damage in it: WAL at {at} cannot be believed: {what}");
+        }
+        IngestEvent::Gap(gap) => tracing::error!(target: "barman.wal_archiver", "{gap}"),
         IngestEvent::Refused { name, moved_to, reason } => {
             let moved_to = moved_to.as_path().display();
             tracing::error!(target: "barman.wal_archiver", "{name} moved to errors/{moved_to}: {}", one_line(*reason));

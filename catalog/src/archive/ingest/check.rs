@@ -112,8 +112,8 @@ fn arrived(encoding: Encoding) -> &'static str {
 /// What the check found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// Nothing wrong; of this cluster, as far as such a file says.
-    Sound(Option<SystemId>),
+    /// Nothing wrong, as far as its beginning tells; with that of a segment.
+    Sound(Option<SegmentHeader>),
     Unverified(Unverified),
     Refused(Refusal),
     /// It is still being written.
@@ -223,7 +223,7 @@ fn check_whole(
 
 fn check_header(name: SegmentName, header: &SegmentHeader, size: SegmentSize, system: Option<SystemId>) -> Finding {
     match header.check(&name, system, size) {
-        Ok(()) => Finding::Sound(Some(header.system_id)),
+        Ok(()) => Finding::Sound(Some(*header)),
         Err(source) => Finding::Refused(Refusal::Mismatch { name, source }),
     }
 }

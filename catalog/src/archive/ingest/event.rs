@@ -5,9 +5,9 @@ use std::fmt;
 use std::num::NonZeroUsize;
 
 use barman_storage::{Cancel, RelativePath};
-use wal_format::{SystemId, Timestamp, WalFileName};
+use wal_format::{Lsn, SystemId, Timestamp, WalFileName};
 
-use super::{Refusal, Unverified};
+use super::{Gap, Refusal, Unverified};
 use crate::{Hooks, WalSource, XlogEntry};
 
 /// How a run goes about it.
@@ -64,6 +64,17 @@ pub enum IngestEvent<'a> {
     AlreadyArchived(WalFileName),
     /// The file is archived although it could not be checked.
     Unverified(WalFileName, &'a Unverified),
+    /// WAL in the file cannot be believed from here on. It is archived all the same: nobody can be asked to send it again.
+    Damaged {
+        /// Its name.
+        name: WalFileName,
+        /// Where; a record that goes on in this segment may begin in the one before.
+        at: Lsn,
+        /// What is wrong there.
+        what: &'a str,
+    },
+    /// Segments are missing before a segment that was archived now.
+    Gap(&'a Gap),
     /// The file was moved to `errors/`.
     Refused {
         /// Its name.
@@ -86,6 +97,8 @@ pub enum IngestEvent<'a> {
 pub struct IngestSummary {
     /// Files that the archive has now and had not before.
     pub archived: usize,
+    /// Those among them with damage in them.
+    pub damaged: usize,
     /// Files that it had already.
     pub already_archived: usize,
     /// Files moved to `errors/` because the archive has other contents under their name.

@@ -1,10 +1,12 @@
 //! Last stages: publish, record, remove.
 
 use barman_storage::{Cancel, Dir, PublishError, Published};
+use wal_format::Crc32c;
 
+use crate::archive::ledger::Ledger;
 use crate::catalog::DIRECTORY_MODE;
 use crate::xlog_db::entry_of;
-use crate::{Catalog, Encoding, Error, XlogDb, layout};
+use crate::{Catalog, Content, Encoding, Error, Facts, XlogDb, layout};
 
 use super::detect::Detected;
 
@@ -29,6 +31,7 @@ pub(super) fn publish(
     wals: &Dir,
     source: &Dir,
     file: &mut Detected,
+    (ledger, facts): (&mut Ledger, &mut Facts),
     cancel: &Cancel,
 ) -> Result<Outcome, Error> {
     let mut db = catalog.xlog_db()?;
@@ -44,10 +47,12 @@ pub(super) fn publish(
         wals.create_subdir(&directory, DIRECTORY_MODE)?;
     }
     let stat = file.stat;
+    let mut crc = Crc32c::new();
     // Invariants 1 and 2: durable under its name before anything says that it is archived.
     wals.publish_new(&path, stat.mode, |copy| {
         file.read(|bytes| {
             cancel.check()?;
+            crc.update(bytes);
             Ok(copy.write_all(bytes)?)
         })?;
         copy.set_mode(stat.mode)?;
@@ -56,6 +61,8 @@ pub(super) fn publish(
     })?;
     // Invariant 3: the record follows the data.
     db.append(&file.entry)?;
+    facts.stored = Content { bytes: stat.size, crc32c: crc.finish() };
+    note(&db, ledger, facts);
     // And the delivered file goes last: up to here, running again does it all again. What has replaced it meanwhile is not
     // what was archived, and is the next run's to judge.
     if file.is_unchanged()? {
@@ -63,6 +70,13 @@ pub(super) fn publish(
         source.sync()?;
     }
     Ok(Outcome::Archived)
+}
+
+/// Writes down what is known of a file. That can be found out again, so a ledger that cannot be written keeps no WAL waiting.
+pub(super) fn note(db: &XlogDb, ledger: &mut Ledger, facts: &Facts) {
+    if let Err(error) = ledger.append(db, facts) {
+        tracing::warn!(%error, "nothing is written down of {}: see rebuild-ledger", facts.name);
+    }
 }
 
 /// Adds the line of a file that an interrupted run, of ours or of Barman, archived without recording it.

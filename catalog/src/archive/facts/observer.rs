@@ -1,0 +1,296 @@
+//! Reads the records of a segment, once, and keeps what is worth knowing.
+
+use std::collections::BTreeMap;
+
+use wal_format::{
+    BorderState, Crc32c, Damage, Item, Lsn, Payload, Pending, Record, RecordHeader, RecordReader, RelFileLocator,
+    ResourceManager, RowChange, RowChangeKind, SegmentName, SegmentSize, Source, SystemId, Timestamp, TransactionEnd,
+    Walk,
+};
+
+use super::{CheckpointFacts, Content, RecordFacts, TimeRange, WalEvent, WalEventKind, XidRange};
+use crate::journal::LONGEST_ENTRY;
+
+/// The fewest rows that make a delete worth keeping.
+const LARGE_DELETE: u64 = 1000;
+
+/// Tables that one segment's deletes are counted for, at most; what one transaction does to others is not found.
+const DELETES: usize = 4096;
+
+/// How long the events of a segment may be together, in bytes of memory: well below what an entry can hold.
+const EVENT_BYTES: usize = LONGEST_ENTRY / 4;
+
+/// Adds one event, for tests of the limits.
+#[cfg(test)]
+pub(super) fn note(
+    facts: &mut RecordFacts,
+    deletes: &mut BTreeMap<(u32, RelFileLocator), (u64, Lsn)>,
+    event_bytes: &mut usize,
+    event: WalEvent,
+) {
+    Notes { facts, deletes, event_bytes }.note(event);
+}
+
+/// Reads the bytes of one segment as they come.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    reader: RecordReader,
+    crc: Crc32c,
+    bytes: u64,
+    facts: RecordFacts,
+    has_records: bool,
+    /// Whether nothing is left to be proven by the segment before.
+    border_closed: bool,
+    deletes: BTreeMap<(u32, RelFileLocator), (u64, Lsn)>,
+    event_bytes: usize,
+    damage: Option<Damage>,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Observed {
+    pub(crate) raw: Content,
+    /// `None` if no record could be believed.
+    pub(crate) records: Option<RecordFacts>,
+    /// The first damage.
+    pub(crate) damage: Option<Damage>,
+    /// Whether what the segment shares with the one before it is not proven.
+    pub(crate) border_open: bool,
+    /// What the next segment has to go on from.
+    pub(crate) border: Option<BorderState>,
+}
+
+impl Observer {
+    /// An observer of the segment `name`, which begins at `start`. It goes on from `before` if that is known.
+    pub(crate) fn new(
+        name: SegmentName,
+        (start, size): (Lsn, SegmentSize),
+        source: Source,
+        before: Option<BorderState>,
+    ) -> Self {
+        let timeline = name.timeline;
+        let before = before.filter(|state| state.at == start && state.segment_size == size);
+        let border_closed = before.as_ref().is_some_and(|state| match state.pending {
+            Pending::Record { .. } | Pending::Begun(_) => true,
+            Pending::Nothing => state.previous.is_some(),
+            Pending::Unknown | Pending::Rest { .. } => false,
+        });
+        let reader = match before {
+            Some(state) => RecordReader::resume(state, timeline, source),
+            None => RecordReader::new(start, timeline, size, source),
+        };
+        // Of the records that fill WAL only deletes tell anything here; what is passed costs no memory, however long it is.
+        let reader = reader.with_walk(Walk { checksums: true, wanted: is_wanted });
+        let facts = RecordFacts {
+            system_id: SystemId::new(0),
+            major: 0,
+            first: Lsn::MAX,
+            last: start,
+            end: start,
+            ends: None,
+            xids: None,
+            next_xid: None,
+            checkpoints: Vec::new(),
+            events: Vec::new(),
+            events_left_out: 0,
+        };
+        Self {
+            reader,
+            crc: Crc32c::new(),
+            bytes: 0,
+            facts,
+            has_records: false,
+            border_closed,
+            deletes: BTreeMap::new(),
+            event_bytes: 0,
+            damage: None,
+        }
+    }
+
+    /// Takes the next bytes.
+    pub(crate) fn take(&mut self, mut bytes: &[u8]) {
+        self.crc.update(bytes);
+        self.bytes += bytes.len() as u64;
+        // The borrow of a record is of the reader: what is kept is elsewhere.
+        let Self { reader, facts, has_records, border_closed, deletes, event_bytes, damage, .. } = self;
+        let mut notes = Notes { facts, deletes, event_bytes };
+        loop {
+            match reader.next(&mut bytes) {
+                // An open source ends with its last record.
+                Ok(None | Some(Item::End(_))) => break,
+                Ok(Some(Item::Record(record))) => {
+                    *border_closed |= begins_log(*has_records, &record.header);
+                    *has_records = true;
+                    notes.header(record.start, record.end, &record.header);
+                    notes.contents(&record);
+                }
+                Ok(Some(Item::Passed(passed))) => {
+                    *border_closed |= begins_log(*has_records, &passed.header);
+                    *has_records = true;
+                    notes.header(passed.start, passed.end, &passed.header);
+                }
+                Ok(Some(Item::Skipped(_))) => {}
+                Err(found) => *damage = damage.or(Some(found)),
+            }
+        }
+    }
+
+    /// Says that there are no more.
+    pub(crate) fn finish(mut self) -> Observed {
+        let Self { facts, deletes, event_bytes, .. } = &mut self;
+        Notes { facts, deletes, event_bytes }.finish();
+        if let Some(layout) = self.reader.layout() {
+            (self.facts.system_id, self.facts.major) = (layout.system_id, layout.major.number());
+        }
+        let damage = self.damage.or(self.reader.finish().err());
+        let border = self.reader.border_state().map(BorderState::without_contents);
+        Observed {
+            raw: Content { bytes: self.bytes, crc32c: self.crc.finish() },
+            records: self.has_records.then_some(self.facts),
+            damage,
+            border_open: !self.border_closed,
+            border,
+        }
+    }
+}
+
+/// What records are added to.
+struct Notes<'o> {
+    facts: &'o mut RecordFacts,
+    deletes: &'o mut BTreeMap<(u32, RelFileLocator), (u64, Lsn)>,
+    event_bytes: &'o mut usize,
+}
+
+impl Notes<'_> {
+    fn header(&mut self, start: Lsn, end: Lsn, header: &RecordHeader) {
+        /// The lowest number that a transaction has (`FirstNormalTransactionId`).
+        const FIRST_NORMAL: u32 = 3;
+        let (facts, xid) = (&mut *self.facts, header.xid);
+        facts.first = facts.first.min(start);
+        (facts.last, facts.end) = (start, end);
+        if xid >= FIRST_NORMAL {
+            facts.xids = Some(facts.xids.map_or(XidRange::of(xid), |range| range.with(xid)));
+        }
+    }
+
+    fn contents(&mut self, record: &Record<'_>) {
+        if let Ok(payload) = record.decode() {
+            self.payload(record, &payload);
+        }
+    }
+
+    fn payload(&mut self, record: &Record<'_>, payload: &Payload<'_>) {
+        use WalEventKind as Kind;
+        let xid = Some(record.header.xid).filter(|xid| *xid != 0);
+        let mut note = |at, kind| self.note(WalEvent { lsn: record.start, xid, at, kind });
+        match *payload {
+            Payload::Commit(ref end) => self.transaction(record.start, end, true),
+            Payload::Abort(ref end) => self.transaction(record.start, end, false),
+            Payload::Rows(change) => self.rows(record, change),
+            Payload::Checkpoint(ref checkpoint) => {
+                if checkpoint.timeline != checkpoint.previous_timeline {
+                    let (timeline, previous) = (checkpoint.timeline, checkpoint.previous_timeline);
+                    note(None, Kind::TimelineBegin { timeline, previous });
+                }
+                let (redo, unix_time) = (checkpoint.redo, checkpoint.unix_time);
+                self.facts.checkpoints.push(CheckpointFacts { lsn: record.start, redo, unix_time });
+                self.facts.next_xid = Some(checkpoint.next_xid);
+            }
+            Payload::EndOfRecovery(ref end) => {
+                let (timeline, previous) = (end.timeline, end.previous_timeline);
+                note(Some(end.at), Kind::TimelineBegin { timeline, previous });
+            }
+            Payload::RestorePoint(point) => note(Some(point.at), Kind::RestorePoint { name: point.name.to_vec() }),
+            Payload::StorageTruncate(cut) if cut.main => {
+                note(None, Kind::FileCut { relation: cut.relation, blocks: cut.blocks });
+            }
+            Payload::HeapTruncate(ref cut) => {
+                note(None, Kind::TablesTruncated { database: cut.database, tables: cut.relations.iter().collect() });
+            }
+            Payload::DatabaseCopy(copy) => {
+                note(None, Kind::DatabaseCreate { database: copy.to.database, tablespace: copy.to.tablespace });
+            }
+            Payload::DatabaseCreate(made) => {
+                note(None, Kind::DatabaseCreate { database: made.database, tablespace: made.tablespace });
+            }
+            Payload::DatabaseDrop(ref drop) => note(None, Kind::DatabaseDrop { database: drop.database }),
+            Payload::TablespaceCreate { tablespace, path } => {
+                note(None, Kind::TablespaceCreate { tablespace, path: path.to_vec() });
+            }
+            Payload::TablespaceDrop { tablespace } => note(None, Kind::TablespaceDrop { tablespace }),
+            _ => {}
+        }
+    }
+
+    fn transaction(&mut self, lsn: Lsn, end: &TransactionEnd<'_>, committed: bool) {
+        let at = TimeRange::of(end.at);
+        self.facts.ends = Some(self.facts.ends.map_or(at, |range| range.joined(at)));
+        if !end.dropped.is_empty() {
+            let kind = WalEventKind::FilesRemoved { relations: end.dropped.iter().collect(), committed };
+            self.note(WalEvent { lsn, xid: Some(end.xid).filter(|xid| *xid != 0), at: Some(end.at), kind });
+        }
+    }
+
+    fn rows(&mut self, record: &Record<'_>, change: RowChange) {
+        let key = (record.header.xid, change.relation);
+        if change.kind == RowChangeKind::Delete && (self.deletes.len() < DELETES || self.deletes.contains_key(&key)) {
+            let (rows, last) = self.deletes.entry(key).or_insert((0, record.start));
+            (*rows, *last) = (*rows + u64::from(change.rows), record.start);
+        }
+    }
+
+    fn note(&mut self, event: WalEvent) {
+        *self.event_bytes += event.weight();
+        if *self.event_bytes <= EVENT_BYTES {
+            self.facts.events.push(event);
+        } else {
+            self.facts.events_left_out += 1;
+        }
+    }
+
+    /// Adds what is only known in the end.
+    fn finish(&mut self) {
+        let large = std::mem::take(self.deletes).into_iter().filter(|(_, (rows, _))| *rows >= LARGE_DELETE);
+        for ((xid, relation), (rows, lsn)) in large {
+            let kind = WalEventKind::LargeDelete { relation, rows };
+            self.note(WalEvent { lsn, xid: Some(xid), at: None::<Timestamp>, kind });
+        }
+        self.facts.events.sort_by_key(|event| event.lsn);
+    }
+}
+
+/// The first record of a log follows nothing.
+fn begins_log(has_records: bool, header: &RecordHeader) -> bool {
+    !has_records && header.prev.as_u64() == 0
+}
+
+fn is_wanted(header: &RecordHeader) -> bool {
+    /// `XLOG_HEAP_OPMASK`, and of what it leaves `XLOG_HEAP_DELETE` and `XLOG_HEAP_TRUNCATE`.
+    const HEAP_KIND: u8 = 0x70;
+    const HEAP_DELETE: u8 = 0x10;
+    const HEAP_TRUNCATE: u8 = 0x30;
+    match header.manager {
+        ResourceManager::HEAP => matches!(header.info & HEAP_KIND, HEAP_DELETE | HEAP_TRUNCATE),
+        ResourceManager::XLOG
+        | ResourceManager::TRANSACTION
+        | ResourceManager::STORAGE
+        | ResourceManager::DATABASE
+        | ResourceManager::TABLESPACE => true,
+        _ => false,
+    }
+}
+
+impl WalEvent {
+    /// About how many bytes it takes.
+    fn weight(&self) -> usize {
+        let held = match &self.kind {
+            WalEventKind::RestorePoint { name: bytes } | WalEventKind::TablespaceCreate { path: bytes, .. } => {
+                bytes.len()
+            }
+            WalEventKind::FilesRemoved { relations, .. } => size_of_val(relations.as_slice()),
+            WalEventKind::TablesTruncated { tables, .. } => size_of_val(tables.as_slice()),
+            _ => 0,
+        };
+        size_of::<Self>() + held
+    }
+}

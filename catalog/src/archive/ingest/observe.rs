@@ -1,0 +1,304 @@
+//! Third stage: what the records of a file say, and whether they can be believed.
+
+use std::io::Read as _;
+
+use barman_storage::Operation;
+use wal_format::{
+    BorderState, Crc32c, Damage, Lsn, SegmentHeader, SegmentName, SegmentNumber, SegmentSize, Source, SystemId,
+    TimelineHistory, TimelineId, Timestamp, WalFileName,
+};
+
+use crate::archive::facts::{Observed, Observer};
+use crate::archive::ledger::Ledger;
+use crate::archive::source::Candidate;
+use crate::{Catalog, Content, Encoding, Error, Facts, RecordFacts, Unread, Unverified, Verdict, WalSource, layout};
+
+use super::check::{Finding, Refusal, check};
+use super::detect::Detected;
+
+/// What is known of a file before it is archived.
+#[derive(Debug)]
+pub(crate) struct Observation {
+    pub(super) facts: Facts,
+    /// What the segment after it has to go on from.
+    border: Option<(SegmentName, BorderState)>,
+}
+
+/// What is known of the segments that neighbour those of a run, so that segments which arrive in order are read once.
+#[derive(Debug, Default)]
+pub(crate) struct Neighbours {
+    /// The segment that was archived last, and what stands at its end.
+    last: Option<(SegmentName, BorderState)>,
+    /// The history that was read last.
+    history: Option<(TimelineId, Option<TimelineHistory>)>,
+}
+
+impl Neighbours {
+    /// Notes that a file is archived.
+    pub(super) fn archived(&mut self, observation: Observation) {
+        self.last = observation.border.or(self.last.take());
+    }
+
+    /// The segment before `name`: of its timeline, or of the ancestor that the WAL before it was written on.
+    pub(super) fn predecessor(
+        &mut self,
+        catalog: &Catalog,
+        name: SegmentName,
+        size: SegmentSize,
+    ) -> Option<SegmentName> {
+        let number = name.number(size).ok()?;
+        let before = number.get().checked_sub(1).map(SegmentNumber::new)?;
+        let timeline = match self.history(catalog, name.timeline) {
+            Some(history) => history.timeline_at(before.start(size)),
+            None => name.timeline,
+        };
+        Some(before.name(timeline, size))
+    }
+
+    /// The history of a timeline, as far as it is there and can be read: without it the timeline is taken for the first.
+    fn history(&mut self, catalog: &Catalog, timeline: TimelineId) -> Option<&TimelineHistory> {
+        if self.history.as_ref().is_none_or(|(known, _)| *known != timeline) {
+            let history = catalog.timeline_history(timeline).ok().flatten();
+            self.history = Some((timeline, history));
+        }
+        self.history.as_ref().and_then(|(_, history)| history.as_ref())
+    }
+
+    /// What stands at the beginning of `name`, if the segment before it is archived and can be read.
+    ///
+    /// A record may be longer than a segment: where nothing but a part of one is in it, the search goes further back.
+    pub(super) fn before(
+        &mut self,
+        catalog: &Catalog,
+        name: SegmentName,
+        size: SegmentSize,
+    ) -> Result<Option<BorderState>, Error> {
+        // The longest record there is (`XLogRecordMaxSize`) lies in so many segments, and in two more.
+        let furthest = (1u64 << 30) / size.bytes() + 2;
+        let mut missing = Vec::new();
+        let mut next = name;
+        let mut state = loop {
+            let Some(previous) = self.predecessor(catalog, next, size) else { break None };
+            if let Some((_, state)) = self.last.as_ref().filter(|(last, _)| *last == previous) {
+                break Some(state.clone());
+            }
+            missing.push(previous);
+            let Some(observed) = observe_archived(catalog, previous, size, None)? else {
+                missing.pop();
+                break None;
+            };
+            if observed.records.is_some() || missing.len() as u64 >= furthest {
+                missing.pop();
+                break observed.border;
+            }
+            next = previous;
+        };
+        while let Some(name) = missing.pop() {
+            state = observe_archived(catalog, name, size, state)?.and_then(|observed| observed.border);
+        }
+        Ok(state)
+    }
+}
+
+/// Reads a segment of the archive; `None` if it is not there or cannot be read.
+pub(super) fn observe_archived(
+    catalog: &Catalog,
+    name: SegmentName,
+    size: SegmentSize,
+    before: Option<BorderState>,
+) -> Result<Option<Observed>, Error> {
+    const BUFFER: usize = 256 * 1024;
+    let Some(found) = catalog.find_archived(&WalFileName::Segment(name))? else { return Ok(None) };
+    let Ok(start) = name.start(size) else { return Ok(None) };
+    if found.encoding != Encoding::Plain || found.size != size.bytes() {
+        return Ok(None);
+    }
+    let unreadable = |error| Error::from(barman_storage::Error::new(Operation::Read, found.display_path(), error));
+    let mut file = found.open()?;
+    let mut observer = Observer::new(name, (start, size), Source::Complete, before);
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match file.read(&mut buffer).map_err(unreadable)? {
+            0 => break,
+            length => observer.take(buffer.get(..length).unwrap_or_default()),
+        }
+    }
+    Ok(Some(observer.finish()))
+}
+
+/// Reads a file's records, where it has any that can be read. What the check could not make out is refused or archived
+/// unverified as it said, unless its records show that it is the WAL of its name with a damaged beginning.
+pub(super) fn observe(
+    catalog: &Catalog,
+    neighbours: &mut Neighbours,
+    file: &mut Detected,
+    finding: &Finding,
+) -> Result<Option<Observation>, Error> {
+    let name = file.entry.name;
+    match (name, finding) {
+        (WalFileName::Segment(segment), Finding::Sound(Some(header))) => {
+            observe_segment(catalog, neighbours, file, segment, header.segment_size).map(Some)
+        }
+        (WalFileName::Partial(segment), Finding::Sound(Some(header))) => {
+            observe_partial(file, segment, header).map(Some)
+        }
+        (WalFileName::Segment(segment), Finding::Refused(Refusal::NoWal { .. }))
+        | (WalFileName::Segment(segment), Finding::Unverified(Unverified::Header(_))) => {
+            let size = catalog.segment_size()?.or(SegmentSize::new(file.stat.size));
+            let observed = match size.filter(|size| size.bytes() == file.stat.size) {
+                Some(size) => Some(observe_segment(catalog, neighbours, file, segment, size)?),
+                None => None,
+            };
+            match (observed.filter(|observed| observed.facts.records.is_some()), finding) {
+                (None, Finding::Unverified(_)) => unread(file, finding).map(Some),
+                (observed, _) => Ok(observed),
+            }
+        }
+        (_, Finding::Sound(_) | Finding::Unverified(_)) => unread(file, finding).map(Some),
+        (_, Finding::Refused(_) | Finding::Unfinished) => Ok(None),
+    }
+}
+
+fn observe_segment(
+    catalog: &Catalog,
+    neighbours: &mut Neighbours,
+    file: &mut Detected,
+    name: SegmentName,
+    size: SegmentSize,
+) -> Result<Observation, Error> {
+    let before = neighbours.before(catalog, name, size)?;
+    let observed = read(file, name, size, Source::Complete, before)?;
+    let verdict = judge(&observed);
+    let border = observed.border.map(|state| (name, state));
+    Ok(Observation { facts: facts(file, Some(observed.raw), verdict, observed.records), border })
+}
+
+/// A `.partial` file ends where its last record does, and nothing in it can be called damage.
+fn observe_partial(file: &mut Detected, name: SegmentName, header: &SegmentHeader) -> Result<Observation, Error> {
+    let observed = read(file, name, header.segment_size, Source::Open, None)?;
+    let verdict = if observed.border_open { Verdict::BorderOpen } else { Verdict::Verified };
+    Ok(Observation { facts: facts(file, Some(observed.raw), verdict, observed.records), border: None })
+}
+
+fn read(
+    file: &mut Detected,
+    name: SegmentName,
+    size: SegmentSize,
+    source: Source,
+    before: Option<BorderState>,
+) -> Result<Observed, Error> {
+    // The check compared the two: no other name gets here.
+    let start = name.start(size).unwrap_or(Lsn::MAX);
+    let mut observer = Observer::new(name, (start, size), source, before);
+    file.read(|bytes| {
+        observer.take(bytes);
+        Ok(())
+    })?;
+    Ok(observer.finish())
+}
+
+/// Files without records, and those whose records cannot be read.
+fn unread(file: &mut Detected, finding: &Finding) -> Result<Observation, Error> {
+    let verdict = match finding {
+        Finding::Unverified(Unverified::Encoded(Encoding::Encrypted)) => Verdict::Unverified(Unread::Encrypted),
+        Finding::Unverified(Unverified::Encoded(_)) => Verdict::Unverified(Unread::Compressed),
+        Finding::Unverified(Unverified::Header(_)) => Verdict::Unverified(Unread::Version),
+        _ => Verdict::Verified,
+    };
+    let raw = if file.encoding == Encoding::Plain { Some(content(file)?) } else { None };
+    Ok(Observation { facts: facts(file, raw, verdict, None), border: None })
+}
+
+fn content(file: &mut Detected) -> Result<Content, Error> {
+    let mut crc = Crc32c::new();
+    file.read(|bytes| {
+        crc.update(bytes);
+        Ok(())
+    })?;
+    Ok(Content { bytes: file.stat.size, crc32c: crc.finish() })
+}
+
+/// The facts of a file that is not stored yet.
+fn facts(file: &Detected, raw: Option<Content>, verdict: Verdict, records: Option<RecordFacts>) -> Facts {
+    Facts { name: file.entry.name, raw, stored: Content { bytes: 0, crc32c: 0 }, verdict, records }
+}
+
+/// What invariant 5 calls a segment with these records.
+pub(super) fn judge(observed: &Observed) -> Verdict {
+    match &observed.damage {
+        Some(Damage { at, kind, .. }) => Verdict::Damaged { at: *at, what: kind.to_string() },
+        None if observed.border_open => Verdict::BorderOpen,
+        None => Verdict::Verified,
+    }
+}
+
+/// Judges the segments behind `name` that came before it, and returns those that could be judged now.
+///
+/// Only those of its own timeline: where another timeline begins in between, `rebuild-ledger` finds them.
+pub(super) fn followers(
+    catalog: &Catalog,
+    ledger: &mut Ledger,
+    neighbours: &Neighbours,
+    name: SegmentName,
+    size: SegmentSize,
+) -> Result<Vec<Facts>, Error> {
+    let mut judged = Vec::new();
+    let Some((_, state)) = neighbours.last.as_ref().filter(|(last, _)| *last == name) else { return Ok(judged) };
+    let (mut state, mut name) = (state.clone(), name);
+    while let Ok(next) = name.next(size) {
+        let file = WalFileName::Segment(next);
+        let known = ledger.directory(&layout::ledger_of(&file))?.remove(&file);
+        let Some(known) = known.filter(|facts| facts.verdict == Verdict::BorderOpen) else { break };
+        let Some(observed) = observe_archived(catalog, next, size, Some(state))? else { break };
+        let facts = Facts { verdict: judge(&observed), records: observed.records, ..known };
+        ledger.append(&catalog.xlog_db()?, &facts)?;
+        // Only a record that fills a whole segment keeps the one behind it waiting.
+        let is_filled = facts.records.is_none();
+        judged.push(facts);
+        match observed.border.filter(|_| is_filled) {
+            Some(border) => (state, name) = (border, next),
+            None => break,
+        }
+    }
+    Ok(judged)
+}
+
+/// Reads a file of the archive as if it arrived now; `None` if it is gone. What would be refused is damage here.
+pub(crate) fn observe_stored(
+    catalog: &Catalog,
+    neighbours: &mut Neighbours,
+    name: WalFileName,
+    (system, now): (Option<SystemId>, Timestamp),
+) -> Result<Option<Facts>, Error> {
+    let candidate = Candidate { name, path: layout::archived(&name) };
+    let Some(mut file) = Detected::open(WalSource::Incoming, &catalog.wals_dir()?, &candidate)? else {
+        return Ok(None);
+    };
+    let finding = check(catalog, &mut file, system, now)?;
+    let observation = match (observe(catalog, neighbours, &mut file, &finding)?, &finding) {
+        (Some(observation), _) => observation,
+        (None, Finding::Refused(refusal)) => misplaced(catalog, &mut file, refusal)?,
+        // Shorter than it should be, and written a moment ago: Barman is about to rename it.
+        (None, _) => return Ok(None),
+    };
+    let stored = match observation.facts.raw.filter(|_| file.encoding == Encoding::Plain) {
+        Some(raw) => raw,
+        None => content(&mut file)?,
+    };
+    let facts = Facts { stored, ..observation.facts.clone() };
+    neighbours.archived(observation);
+    Ok(Some(facts))
+}
+
+/// A file that does not belong where it is: nothing in it can be believed, from where its name says that it begins.
+fn misplaced(catalog: &Catalog, file: &mut Detected, refusal: &Refusal) -> Result<Observation, Error> {
+    let size = catalog.segment_size()?.unwrap_or(SegmentSize::DEFAULT);
+    let at = match file.entry.name {
+        WalFileName::Segment(name) | WalFileName::Partial(name) => name.start(size).unwrap_or(Lsn::MAX),
+        WalFileName::BackupLabel { .. } | WalFileName::History(_) => Lsn::MAX,
+    };
+    let causes = std::iter::successors(Some(refusal as &dyn std::error::Error), |error| error.source());
+    let what = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let raw = Some(content(file)?);
+    Ok(Observation { facts: facts(file, raw, Verdict::Damaged { at, what }, None), border: None })
+}

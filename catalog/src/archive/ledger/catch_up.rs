@@ -1,0 +1,226 @@
+//! Reading what the ledger does not know yet: what Barman archived, what an interrupted run left, or everything.
+//!
+//! How far the ledger is complete is kept in `ledger/state`: a place in the index up to which every file has an entry, and
+//! the checksum of the lines before it. An index that was only added to is looked through from there on; one that was
+//! rewritten, from its beginning. The place moves on in large steps, each after a sync of what it speaks of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use barman_storage::{Cancel, Kind, RelativePath};
+use wal_format::{Timestamp, WalFileName};
+
+use super::{DirectoryFacts, FORMAT, Ledger};
+use crate::archive::for_each_archived;
+use crate::archive::ingest::{Neighbours, observe_stored};
+use crate::journal::{FieldReader, FieldWriter, Format, Journal};
+use crate::{Catalog, Error, Facts, Verdict, layout};
+
+const STATE: Format = Format { name: *b"WALS", version: 1 };
+
+/// How much of the index may be looked through again each time, in bytes: some thousand lines.
+const STEP: u64 = 64 * 1024;
+
+/// What was found out about files that the ledger knew nothing of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CatchUp {
+    /// How many files were read.
+    pub read: usize,
+    /// Those among them with damage in them.
+    pub damaged: usize,
+    /// How many are left for later.
+    pub left: usize,
+}
+
+impl CatchUp {
+    fn count(&mut self, facts: &Facts) {
+        self.read += 1;
+        self.damaged += usize::from(matches!(facts.verdict, Verdict::Damaged { .. }));
+    }
+}
+
+/// A place in the index up to which all is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Place {
+    offset: u64,
+    /// Of the lines before it: that it is still the same place.
+    checksum: u32,
+}
+
+impl Place {
+    fn to_entry(self) -> Vec<u8> {
+        let mut fields = FieldWriter::default();
+        fields.number(self.offset).number(self.checksum.into());
+        fields.finish()
+    }
+
+    fn of_entry(entry: &[u8]) -> Option<Self> {
+        let mut fields = FieldReader::new(entry);
+        Some(Self { offset: fields.number()?, checksum: fields.small()? })
+    }
+}
+
+impl Catalog {
+    /// Reads up to `limit` archived files that the ledger knows nothing of, oldest in the index first.
+    ///
+    /// # Errors
+    /// The archive, its index or the ledger cannot be read or written.
+    pub fn catch_up_ledger(&self, limit: usize, now: Timestamp, cancel: &Cancel) -> Result<CatchUp, Error> {
+        let mut ledger = self.ledger()?;
+        let (mut done, mut neighbours, system) = (CatchUp::default(), Neighbours::default(), self.system_id(None)?);
+        let (names, end) = self.names_since(ledger.place()?)?;
+        let mut known = Known::default();
+        for name in &names {
+            if known.has(&ledger, name)? {
+                continue;
+            }
+            if done.read >= limit {
+                done.left += 1;
+                continue;
+            }
+            cancel.check()?;
+            if let Some(facts) = observe_stored(self, &mut neighbours, *name, (system, now))? {
+                ledger.append(&self.xlog_db()?, &facts)?;
+                done.count(&facts);
+            }
+        }
+        if done.left == 0 {
+            ledger.is_complete_to(end, known.journals())?;
+        }
+        Ok(done)
+    }
+
+    /// The names in the index behind the place up to which the ledger is complete, and its end.
+    fn names_since(&self, place: Place) -> Result<(Vec<WalFileName>, Place), Error> {
+        let db = self.xlog_db()?;
+        let is_same = db.checksum_before(place.offset)? == Some(place.checksum);
+        let start = if is_same { place.offset } else { 0 };
+        let mut names = Vec::new();
+        let offset = db.scan_from(start, |line| {
+            names.extend(line.name.parse::<WalFileName>());
+            Ok::<_, Error>(())
+        })?;
+        let checksum = db.checksum_before(offset)?.unwrap_or_default();
+        Ok((names, Place { offset, checksum }))
+    }
+
+    /// Makes the ledger anew from the archive: every file is read. `read` is told of each. What is archived meanwhile keeps
+    /// its entry.
+    ///
+    /// # Errors
+    /// The archive cannot be read, or the ledger not written. What was done stays; running again does the rest.
+    pub fn rebuild_ledger(
+        &self,
+        now: Timestamp,
+        cancel: &Cancel,
+        read: &mut dyn FnMut(&Facts),
+    ) -> Result<CatchUp, Error> {
+        let mut ledger = self.ledger()?;
+        let (mut done, mut neighbours, system) = (CatchUp::default(), Neighbours::default(), self.system_id(None)?);
+        let mut directories: BTreeMap<RelativePath, Vec<WalFileName>> = BTreeMap::new();
+        for_each_archived(&self.wals_dir()?, |file| {
+            directories.entry(layout::ledger_of(&file.name)).or_default().push(file.name);
+            Ok::<_, Error>(())
+        })?;
+        for (journal, names) in &directories {
+            let mut known = DirectoryFacts::new();
+            for name in names {
+                cancel.check()?;
+                if let Some(facts) = observe_stored(self, &mut neighbours, *name, (system, now))? {
+                    read(&facts);
+                    done.count(&facts);
+                    known.insert(*name, facts);
+                }
+            }
+            ledger.replace_directory(self, journal, known)?;
+        }
+        ledger.remove_others(&directories)?;
+        Ok(done)
+    }
+}
+
+impl Ledger {
+    fn state(&self) -> Journal {
+        Journal::new(&self.dir, layout::ledger_state(), STATE)
+    }
+
+    /// The place that was noted last; the beginning, if none was or it cannot be read.
+    fn place(&self) -> Result<Place, Error> {
+        let mut place = Place::default();
+        let read = self.state().read(|entry| {
+            place = Place::of_entry(entry).unwrap_or_default();
+            Ok(())
+        });
+        match read {
+            Err(Error::Journal { .. }) => Ok(Place::default()),
+            read => read.map(|_| place),
+        }
+    }
+
+    /// Notes that every file up to `end` has an entry, in these journals among others.
+    fn is_complete_to<'j>(&self, end: Place, journals: impl Iterator<Item = &'j RelativePath>) -> Result<(), Error> {
+        let place = self.place()?;
+        if end.offset >= place.offset && end.offset - place.offset < STEP {
+            return Ok(());
+        }
+        // A place that outlived the entries it speaks of would hide for ever that they are missing.
+        for path in journals {
+            Journal::new(&self.dir, path.clone(), FORMAT).sync()?;
+        }
+        self.state().rewrite(&[end.to_entry()])?;
+        Ok(())
+    }
+
+    /// Writes the journal of one directory anew; entries of files that came meanwhile stay.
+    fn replace_directory(
+        &mut self,
+        catalog: &Catalog,
+        path: &RelativePath,
+        mut known: DirectoryFacts,
+    ) -> Result<(), Error> {
+        let _lock = catalog.xlog_db()?;
+        // One that cannot be read is what a rebuild is there to mend.
+        for (name, facts) in self.directory(path).unwrap_or_default() {
+            if !known.contains_key(&name) && catalog.find_archived(&name)?.is_some() {
+                known.insert(name, facts);
+            }
+        }
+        let entries: Vec<_> = known.values().map(Facts::to_entry).collect();
+        let extent = Journal::new(&self.dir, path.clone(), FORMAT).rewrite(&entries)?;
+        self.extents.insert(path.clone(), extent);
+        Ok(())
+    }
+
+    /// Removes journals of directories that the archive does not have.
+    fn remove_others(&self, directories: &BTreeMap<RelativePath, Vec<WalFileName>>) -> Result<(), Error> {
+        for entry in self.dir.entries()?.into_iter().filter(|entry| entry.kind == Kind::File) {
+            let path = entry.path();
+            if path != layout::ledger_state() && !directories.contains_key(&path) {
+                self.dir.remove_file(&path)?;
+            }
+        }
+        Ok(self.dir.sync()?)
+    }
+}
+
+/// Which files have entries. One directory is held at a time: the index is in the order of the archive, nearly.
+#[derive(Debug, Default)]
+struct Known {
+    looked: BTreeSet<RelativePath>,
+    current: Option<(RelativePath, BTreeSet<WalFileName>)>,
+}
+
+impl Known {
+    fn has(&mut self, ledger: &Ledger, name: &WalFileName) -> Result<bool, Error> {
+        let path = layout::ledger_of(name);
+        if self.current.as_ref().is_none_or(|(current, _)| *current != path) {
+            let names = ledger.directory(&path)?.into_keys().collect();
+            self.looked.insert(path.clone());
+            self.current = Some((path, names));
+        }
+        Ok(self.current.as_ref().is_some_and(|(_, names)| names.contains(name)))
+    }
+
+    fn journals(&self) -> impl Iterator<Item = &RelativePath> {
+        self.looked.iter()
+    }
+}

@@ -1,0 +1,238 @@
+//! What is known of archived files, and how WAL is judged on its way in.
+
+use barman_catalog::{Facts, IngestEvent, Verdict, WalSource};
+use barman_storage::Cancel;
+use wal_format::testing::WalBuilder;
+use wal_format::{SegmentNumber, WalFileName};
+
+use crate::repository::{Repository, SEGMENT_BYTES, name, options, segment, segment_size};
+
+fn facts(repository: &Repository, name: &str) -> Facts {
+    let name: WalFileName = name.parse().expect("a name");
+    repository.catalog.facts(&name).expect("readable").expect("known")
+}
+
+fn verdict(repository: &Repository, number: u64) -> Verdict {
+    facts(repository, &name(number)).verdict
+}
+
+/// Brings files into one of the directories, one run for each, and returns what was reported.
+fn arrive(repository: &Repository, source: WalSource, files: &[(u64, &[u8])]) -> Vec<String> {
+    let mut told = Vec::new();
+    let cancel = Cancel::new();
+    for (number, bytes) in files {
+        let directory = if source == WalSource::Streaming { "streaming" } else { "incoming" };
+        repository.write(&format!("{directory}/{}", name(*number)), bytes);
+        let wanted = name(*number).parse().expect("a name");
+        let mut report = |event: IngestEvent<'_>| told.push(format!("{event:?}"));
+        repository.catalog.ingest_file(source, wanted, &options(&cancel), &mut report).expect("a run");
+    }
+    told
+}
+
+/// WAL in which records cross every border, from segment 4 on.
+fn crossing(segments: usize) -> WalBuilder {
+    let mut wal = WalBuilder::at(WalBuilder::layout(segment_size(), 8192), SegmentNumber::new(4));
+    for _ in 0..segments {
+        wal.cross(5000);
+    }
+    wal
+}
+
+fn whole_segments(wal: &WalBuilder) -> Vec<Vec<u8>> {
+    let bytes = usize::try_from(SEGMENT_BYTES).expect("small");
+    wal.segments().into_iter().filter(|segment| segment.len() == bytes).map(<[u8]>::to_vec).collect()
+}
+
+#[test]
+fn segments_in_order_are_verified_but_for_the_first_border() {
+    let repository = Repository::new();
+    let wal = whole_segments(&crossing(3));
+    arrive(&repository, WalSource::Incoming, &[(4, &wal[0]), (5, &wal[1]), (6, &wal[2])]);
+    let verdicts = [4, 5, 6].map(|number| verdict(&repository, number));
+    assert_eq!(verdicts, [Verdict::BorderOpen, Verdict::Verified, Verdict::Verified]);
+}
+
+#[test]
+fn segments_in_any_order_get_the_same_facts() {
+    let wal = whole_segments(&crossing(4));
+    let known = |order: &[usize]| {
+        let repository = Repository::new();
+        let files: Vec<_> = order.iter().map(|index| (*index as u64 + 4, wal[*index].as_slice())).collect();
+        arrive(&repository, WalSource::Streaming, &files);
+        [4, 5, 6, 7].map(|number| facts(&repository, &name(number)))
+    };
+    let expected = known(&[0, 1, 2, 3]);
+    for order in [[3, 2, 1, 0], [0, 2, 1, 3], [1, 0, 3, 2], [2, 0, 3, 1], [3, 0, 1, 2]] {
+        assert_eq!(known(&order), expected, "{order:?}");
+    }
+}
+
+/// A record of three segments proves nothing in the segment that it fills; it does once all are there.
+#[test]
+fn a_record_longer_than_a_segment_is_judged_when_all_of_it_is_there() {
+    let mut wal = WalBuilder::at(WalBuilder::layout(segment_size(), 8192), SegmentNumber::new(4));
+    wal.message(1000);
+    wal.message(usize::try_from(2 * SEGMENT_BYTES).expect("small"));
+    wal.fill();
+    wal.cross(64);
+    let wal = whole_segments(&wal);
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [0, 2, 1, 3], [1, 2, 3, 0]] {
+        let repository = Repository::new();
+        let files: Vec<_> = order.map(|index: usize| (index as u64 + 4, wal[index].as_slice())).to_vec();
+        arrive(&repository, WalSource::Incoming, &files);
+        assert_eq!(facts(&repository, &name(5)).records, None);
+        let verdicts = [4, 5, 6, 7].map(|number| verdict(&repository, number));
+        assert_eq!(verdicts[0], Verdict::BorderOpen);
+        assert!(verdicts[1..].iter().all(|verdict| *verdict == Verdict::Verified), "{order:?} {verdicts:?}");
+    }
+}
+
+#[test]
+fn a_border_that_does_not_fit_is_found_in_either_order() {
+    let wal = whole_segments(&crossing(3));
+    let mut broken = wal[1].clone();
+    // Within the record that began in the segment before.
+    broken[200] ^= 1;
+    for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]] {
+        let repository = Repository::new();
+        let bytes = [&wal[0], &broken, &wal[2]];
+        let files: Vec<_> = order.map(|index: usize| (index as u64 + 4, bytes[index].as_slice())).to_vec();
+        let told = arrive(&repository, WalSource::Incoming, &files);
+        let Verdict::Damaged { at, what } = verdict(&repository, 5) else { panic!("{order:?} {told:?}") };
+        assert!(at < SegmentNumber::new(5).start(segment_size()), "the record begins before the border");
+        assert!(what.contains("checksum"), "{what}");
+        assert_eq!(told.iter().filter(|event| event.starts_with("Damaged")).count(), 1, "{order:?} {told:?}");
+        assert_eq!(verdict(&repository, 6), Verdict::Verified, "{order:?}: the next one is not held responsible");
+        assert_eq!(repository.recorded().len(), 3);
+    }
+}
+
+#[test]
+fn a_gap_is_told_when_the_next_segment_arrives() {
+    let repository = Repository::new();
+    let told = arrive(&repository, WalSource::Incoming, &[(1, &segment(&name(1), 1))]);
+    assert!(!told.iter().any(|event| event.contains("Gap")), "nothing is before the first: {told:?}");
+    let told = arrive(&repository, WalSource::Incoming, &[(5, &segment(&name(5), 1))]);
+    let gap = told.iter().find(|event| event.starts_with("Gap")).expect("a gap");
+    assert!(gap.contains("segments: 3") && gap.contains("segment: 2 }, last:"), "{gap}");
+    let told = arrive(&repository, WalSource::Incoming, &[(6, &segment(&name(6), 1))]);
+    assert!(!told.iter().any(|event| event.contains("Gap")), "it is told once: {told:?}");
+}
+
+#[test]
+fn a_gap_may_reach_over_the_names_of_a_log() {
+    let repository = Repository::new();
+    let per_log = segment_size().segments_per_log();
+    let last = per_log - 2;
+    arrive(&repository, WalSource::Incoming, &[(last, &segment(&name(last), 1))]);
+    let next = per_log + 1;
+    let told = arrive(&repository, WalSource::Incoming, &[(next, &segment(&name(next), 1))]);
+    let gap = told.iter().find(|event| event.starts_with("Gap")).expect("a gap");
+    assert!(gap.contains("segments: 2"), "{gap}");
+}
+
+#[test]
+fn every_kind_of_file_has_facts() {
+    let repository = Repository::new();
+    let label = "000000010000000000000001.00000028.backup";
+    repository.write(&format!("incoming/{label}"), "START WAL LOCATION: 0/100028\n");
+    repository.write("incoming/00000002.history", "1\t0/3000000\treason\n");
+    let compressed = b"\x1f\x8b\x08\x00 compressed elsewhere";
+    repository.write(&format!("incoming/{}", name(1)), compressed);
+    repository.ingest(WalSource::Incoming).expect("a run");
+    let history = facts(&repository, "00000002.history");
+    assert_eq!((history.verdict, history.raw), (Verdict::Verified, Some(history.stored)));
+    assert_eq!(facts(&repository, label).verdict, Verdict::Verified);
+    let unread = facts(&repository, &name(1));
+    assert!(matches!(unread.verdict, Verdict::Unverified(_)) && unread.raw.is_none());
+    assert_eq!(unread.stored.bytes, compressed.len() as u64);
+}
+
+#[test]
+fn the_ledger_knows_what_was_archived_without_it() {
+    let repository = Repository::new();
+    let wal = whole_segments(&crossing(3));
+    arrive(&repository, WalSource::Incoming, &[(4, &wal[0])]);
+    // As Barman archives: the file, and its line.
+    repository.write(&format!("wals/0000000100000000/{}", name(5)), &wal[1]);
+    let line = format!("{}\t{SEGMENT_BYTES}\t1795193057.0\tNone\tNone\n", name(5));
+    repository.write("wals/main-xlog.db", repository.text("wals/main-xlog.db") + &line);
+    arrive(&repository, WalSource::Incoming, &[(6, &wal[2])]);
+    assert_eq!(repository.catalog.facts(&name(5).parse().expect("a name")).expect("readable"), None);
+    let cancel = Cancel::new();
+    let caught_up = repository.catalog.catch_up_ledger(10, options(&cancel).now, &cancel).expect("caught up");
+    assert_eq!((caught_up.read, caught_up.left), (1, 0));
+    assert_eq!(verdict(&repository, 5), Verdict::Verified);
+}
+
+#[test]
+fn a_rebuilt_ledger_is_the_same() {
+    let repository = Repository::new();
+    let wal = whole_segments(&crossing(4));
+    let files: Vec<_> = [3usize, 1, 0, 2].map(|index| (index as u64 + 4, wal[index].as_slice())).to_vec();
+    arrive(&repository, WalSource::Incoming, &files);
+    let known = || [4, 5, 6, 7].map(|number| facts(&repository, &name(number)));
+    let before = known();
+    for damage in ["", "not a journal at all, and longer than its header"] {
+        repository.write("ledger/0000000100000000", damage);
+        let cancel = Cancel::new();
+        let rebuilt = repository.catalog.rebuild_ledger(options(&cancel).now, &cancel, &mut |_| {}).expect("rebuilt");
+        assert_eq!(rebuilt.read, 4);
+        assert_eq!(known(), before);
+    }
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_keeps_no_wal_waiting() {
+    let repository = Repository::new();
+    repository.write("ledger/0000000100000000", "not a journal at all, and longer than its header");
+    arrive(&repository, WalSource::Incoming, &[(1, &segment(&name(1), 1))]);
+    assert_eq!(repository.recorded(), [name(1)]);
+}
+
+/// Where the twelve kinds of damage are, and what becomes of a segment with it that PostgreSQL delivered or streamed.
+#[test]
+fn damage_is_archived_and_marked_and_foreign_wal_refused() {
+    type Change = fn(&mut Vec<u8>);
+    let cases: [(&str, bool, Change); 12] = [
+        ("bit flip", true, |b| b[300] ^= 4),
+        ("hole", false, |b| drop(b.drain(3 * 8192..5 * 8192))),
+        ("truncation", false, |b| b.truncate(100_000)),
+        ("swapped segments", false, |b| *b = segment(&name(6), 1)),
+        ("foreign system identifier", false, |b| b[24..32].fill(9)),
+        ("reused name", false, |b| *b = segment(&name(4), 1)),
+        ("wrong page address", true, |b| b[2 * 8192 + 8..][..8].fill(7)),
+        ("zeroed page", true, |b| b[4 * 8192..5 * 8192].fill(0)),
+        ("broken contrecord", true, |b| b[8192 + 16] ^= 1),
+        ("zeroed first page", true, |b| b[..8192].fill(0)),
+        ("wrong magic", true, |b| b[5 * 8192..][..2].copy_from_slice(&0xD116u16.to_ne_bytes())),
+        ("wrong segment size", false, |b| b[32..36].copy_from_slice(&(16u32 << 20).to_ne_bytes())),
+    ];
+    for (kind, archived, change) in cases {
+        for source in [WalSource::Incoming, WalSource::Streaming] {
+            for in_order in [true, false] {
+                let repository = Repository::new();
+                let mut damaged = segment(&name(5), 1);
+                change(&mut damaged);
+                let (before, after) = (segment(&name(4), 1), segment(&name(6), 1));
+                let files: [(u64, &[u8]); 3] = match in_order {
+                    true => [(4, &before), (5, &damaged), (6, &after)],
+                    false => [(6, &after), (4, &before), (5, &damaged)],
+                };
+                let told = arrive(&repository, source, &files);
+                let names = repository.recorded();
+                assert_eq!(names.contains(&name(5)), archived, "{kind} {source} {in_order} {told:?}");
+                assert!(names.contains(&name(4)) && names.contains(&name(6)), "{kind}: good segments are unaffected");
+                if archived {
+                    assert!(matches!(verdict(&repository, 5), Verdict::Damaged { .. }), "{kind} {told:?}");
+                    assert_eq!(repository.read(&format!("wals/0000000100000000/{}", name(5))), damaged);
+                } else {
+                    let refused = repository.names("errors").into_iter().filter(|name| name.ends_with(".refused"));
+                    assert_eq!(refused.count(), 1, "{kind}");
+                }
+                assert!(repository.names("incoming").is_empty() && repository.names("streaming").is_empty(), "{kind}");
+            }
+        }
+    }
+}
