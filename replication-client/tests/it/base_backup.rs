@@ -15,15 +15,15 @@ use crate::{majors, replication};
 
 /// What a backup consisted of.
 #[derive(Default)]
-struct Received {
+pub(crate) struct Received {
     /// By tablespace; the data directory has none.
-    archives: BTreeMap<Option<u32>, Vec<u8>>,
-    manifest: Option<Vec<u8>>,
-    progress: u64,
+    pub(crate) archives: BTreeMap<Option<u32>, Vec<u8>>,
+    pub(crate) manifest: Option<Vec<u8>>,
+    pub(crate) progress: u64,
     notices: Vec<String>,
 }
 
-async fn receive(backup: &mut BaseBackup) -> Received {
+pub(crate) async fn receive(backup: &mut BaseBackup) -> Received {
     let mut received = Received::default();
     let mut current = None;
     while let Some(event) = backup.next().await.unwrap() {
@@ -42,13 +42,13 @@ async fn receive(backup: &mut BaseBackup) -> Received {
     received
 }
 
-fn fast(label: &str) -> BaseBackupOptions {
+pub(crate) fn fast(label: &str) -> BaseBackupOptions {
     let mut options = BaseBackupOptions::new(label);
     options.fast_checkpoint = true;
     options
 }
 
-fn extract(archive: &[u8], to: &Path) {
+pub(crate) fn extract(archive: &[u8], to: &Path) {
     let file = to.with_extension("tar");
     fs::create_dir_all(to).unwrap();
     fs::write(&file, archive).unwrap();

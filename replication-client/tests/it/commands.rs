@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use replication_client::{ErrorKind, Notice, ResultSet, StartReplication};
+use replication_client::{ErrorKind, Notice, ResultSet, StartReplication, WalStatus};
 use test_support::Postgres;
 use wal_format::{Lsn, TimelineId};
 
-use crate::{majors, replication, slot, sql};
+use crate::{majors, replication, slot, small_segments, sql};
 
 fn lsn(text: &str) -> Lsn {
     text.parse().unwrap()
@@ -159,6 +159,61 @@ async fn a_slot_in_use_is_transient_and_can_be_waited_for() {
     assert!(!waiting.is_finished());
     drop(stream);
     waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_temporary_slot_goes_with_its_session() {
+    for major in majors() {
+        let server = Postgres::builder().major(major).start();
+        let mut client = replication(&server).await;
+        let mut temporary = slot("fleeting", true);
+        temporary.temporary = true;
+        client.create_physical_slot(&temporary).await.unwrap();
+        let mut sql = sql(&server).await;
+        let found = sql.read_slot("fleeting").await.unwrap().unwrap();
+        assert!(found.restart_lsn.is_some() && found.wal_status == Some(WalStatus::Reserved), "{major}: {found:?}");
+        drop(client);
+        server.wait_until("select count(*) = 0 from pg_replication_slots");
+        assert_eq!(sql.read_slot("fleeting").await.unwrap(), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_whose_wal_is_gone_is_lost() {
+    for major in majors() {
+        let server = small_segments(major).setting("max_slot_wal_keep_size", "1MB").start();
+        let mut client = replication(&server).await;
+        client.create_physical_slot(&slot("behind", true)).await.unwrap();
+        let mut sql = sql(&server).await;
+        let start = sql.read_slot("behind").await.unwrap().unwrap().restart_lsn.unwrap();
+        for _ in 0..6 {
+            server.switch_wal();
+            server.psql("checkpoint");
+        }
+        assert_eq!(sql.read_slot("behind").await.unwrap().unwrap().wal_status, Some(WalStatus::Lost), "{major}");
+
+        let start = StartReplication { slot: Some("behind".into()), timeline: TimelineId::FIRST, start };
+        let error = match client.start_replication(start).await {
+            Ok(mut stream) => stream.next().await.unwrap_err(),
+            Err(error) => error,
+        };
+        // Servers before 14 let such a slot start, and miss the WAL only then.
+        let is_lost = matches!(error.kind(), ErrorKind::SlotUnusable { .. } | ErrorKind::WalRemoved { .. });
+        assert!(is_lost && !error.is_transient(), "{major}: {error:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_reported_as_they_change() {
+    for major in majors() {
+        let server = Postgres::builder().major(major).start();
+        let mut client = sql(&server).await;
+        assert_eq!(client.parameter("client_encoding"), Some("UTF8"));
+        assert_eq!(client.server_version_num() / 10_000, major);
+        client.simple_query("set application_name = 'renamed'").await.unwrap();
+        assert_eq!(client.parameter("application_name"), Some("renamed"));
+        assert!(client.parameters().any(|parameter| parameter == ("integer_datetimes", "on")));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,11 @@
 #![allow(clippy::disallowed_methods, reason = "tests write files of their own")]
 
 mod base_backup;
+mod cancel;
 mod commands;
 mod connect;
+mod incremental;
+mod server_compression;
 mod wal_stream;
 mod walsender;
 
