@@ -1,126 +1,135 @@
-//! Streams WAL into segment files, as pg_receivewal does.
+//! Streams WAL into segment files, as pg_receivewal does: resumes where it stopped, follows timelines, and tells the
+//! server of WAL only when it is on disk under its final name.
 //!
 //! ```text
 //! cargo run --example receive_wal -- "host=/var/run/postgresql user=postgres" /var/tmp/wal
 //! ```
-//!
-//! It starts at the beginning of the server's current segment, writes `<segment>.partial`, syncs and renames a segment
-//! when it is complete, and only then tells the server that it is flushed. It ends with the timeline.
 
 // The example writes its files by itself, because this crate knows of no repository.
 #![allow(clippy::disallowed_methods)]
 
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use replication_client::{
-    Client, Config, Durable, Environment, Mode, StartReplication, StatusUpdate, StreamEvent, WalStream,
-};
-use wal_format::{Lsn, SegmentNumber, SegmentSize};
+use replication_client::{Client, Config, Durable, Environment, Mode, StartReplication, StatusUpdate, StreamEvent};
+use wal_format::{SegmentName, SegmentNumber, SegmentSize, TimelineId};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(conninfo), Some(directory)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: receive_wal CONNINFO DIRECTORY".into());
-    };
-    let environment = Environment::from_variables(std::env::vars()).with_user(std::env::var("USER")?);
-    let config = Config::from_conninfo(&conninfo, &environment)?;
-    let mut client = Client::connect(&config, Mode::PhysicalReplication).await?;
-    let size = segment_size(&client.show("wal_segment_size").await?).ok_or("unknown segment size")?;
-    let system = client.identify_system().await?;
-    let start = SegmentNumber::containing(system.position, size).start(size);
-    let start = StartReplication { slot: None, timeline: system.timeline, start };
-    let stream = client.start_replication(start).await?;
-    receive(stream, Path::new(&directory), size).await
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [conninfo, directory] = &arguments[..] else { return Err("usage: receive_wal CONNINFO DIRECTORY".into()) };
+    let user = std::env::var("USER").unwrap_or_default();
+    let config = Config::from_conninfo(conninfo, &Environment::from_variables(std::env::vars()).with_user(user))?;
+    loop {
+        let error = receive(&config, Path::new(directory)).await.unwrap_err();
+        let passes = error.downcast_ref().is_some_and(replication_client::Error::is_transient);
+        if !passes {
+            return Err(error);
+        }
+        eprintln!("{error}; trying again");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
 }
 
-async fn receive(mut stream: WalStream, directory: &Path, size: SegmentSize) -> Result<(), Box<dyn Error>> {
-    let mut segment = Segment::open(directory, &stream, size)?;
+/// Receives until something fails.
+pub(crate) async fn receive(config: &Config, directory: &Path) -> Result<std::convert::Infallible, Box<dyn Error>> {
+    let mut client = Client::connect(config, Mode::PhysicalReplication).await?;
+    let size = client.wal_segment_size().await?;
+    let system = client.identify_system().await?;
+    let current = (system.timeline, SegmentNumber::containing(system.position, size));
+    let (mut timeline, mut number) = resume(directory, size)?.unwrap_or(current);
     loop {
-        match stream.next().await? {
-            StreamEvent::Wal { mut data, .. } => {
-                while !data.is_empty() {
-                    let piece = data.split_to(data.len().min(segment.missing()));
-                    segment.append(&piece)?;
-                    if segment.missing() == 0 {
-                        let durable = segment.complete(directory, &stream)?;
-                        let update = StatusUpdate { written: durable.lsn(), flushed: Some(&durable), reply: false };
-                        stream.send_status(update).await?;
-                        segment = segment.next(directory, &stream)?;
+        if timeline != TimelineId::FIRST {
+            let history = client.timeline_history(timeline).await?;
+            publish(&directory.join(history.name), |file| file.write_all(&history.content))?;
+        }
+        let start = StartReplication { slot: None, timeline, start: number.start(size) };
+        let mut stream = client.start_replication(start).await?;
+        let mut segment = Segment::create(directory, timeline, number, size)?;
+        let (next, switch) = loop {
+            match stream.next().await? {
+                StreamEvent::Wal { mut data, .. } => {
+                    while !data.is_empty() {
+                        segment.write(&data.split_to(segment.missing().min(data.len())))?;
+                        if segment.missing() == 0 {
+                            let (system, end) = (stream.system_id(), segment.number.end(size));
+                            let durable = Durable::after_sync(system, timeline, end, || segment.complete())?;
+                            let update = StatusUpdate { written: end, flushed: Some(&durable), reply: false };
+                            stream.send_status(update).await?;
+                            segment = Segment::create(directory, timeline, segment.number.next(), size)?;
+                        }
                     }
                 }
+                StreamEvent::Keepalive { .. } => {}
+                StreamEvent::EndOfTimeline { next } => break next.ok_or("the server ended the stream")?,
             }
-            StreamEvent::Keepalive { end, .. } => println!("the server is at {end}"),
-            StreamEvent::EndOfTimeline { next } => {
-                println!("the timeline ends; next: {next:?}");
-                return Ok(());
-            }
+        };
+        client = stream.stop().await?;
+        (timeline, number) = (next, SegmentNumber::containing(switch, size));
+    }
+}
+
+/// The newest segment in the directory, if it is partial, or the one behind it.
+fn resume(directory: &Path, size: SegmentSize) -> Result<Option<(TimelineId, SegmentNumber)>, Box<dyn Error>> {
+    let mut newest = None;
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name().into_string().unwrap_or_default();
+        let whole = name.strip_suffix(".partial").unwrap_or(&name);
+        if let Ok(segment) = whole.parse::<SegmentName>() {
+            let number = segment.number(size)?;
+            let next = if whole == name { number.next() } else { number };
+            newest = newest.max(Some((segment.timeline, next)));
         }
     }
+    Ok(newest)
 }
 
 /// The segment that is being written.
 struct Segment {
     number: SegmentNumber,
-    size: SegmentSize,
-    position: Lsn,
+    missing: usize,
     path: PathBuf,
     file: File,
 }
 
 impl Segment {
-    fn open(directory: &Path, stream: &WalStream, size: SegmentSize) -> Result<Self, Box<dyn Error>> {
-        let number = SegmentNumber::containing(stream.received(), size);
-        Self::create(directory, stream, number, size)
-    }
-
-    fn next(&self, directory: &Path, stream: &WalStream) -> Result<Self, Box<dyn Error>> {
-        Self::create(directory, stream, self.number.next(), self.size)
-    }
-
-    fn create(
-        directory: &Path,
-        stream: &WalStream,
-        number: SegmentNumber,
-        size: SegmentSize,
-    ) -> Result<Self, Box<dyn Error>> {
-        let path = directory.join(format!("{}.partial", number.name(stream.timeline(), size)));
-        let file = File::create(&path)?;
-        Ok(Self { number, size, position: number.start(size), path, file })
+    fn create(directory: &Path, timeline: TimelineId, number: SegmentNumber, size: SegmentSize) -> io::Result<Self> {
+        let path = directory.join(format!("{}.partial", number.name(timeline, size)));
+        let missing = usize::try_from(size.bytes()).expect("a segment is at most 1 GiB");
+        Ok(Self { number, missing, file: File::create(&path)?, path })
     }
 
     fn missing(&self) -> usize {
-        let missing = self.number.end(self.size).bytes_since(self.position);
-        missing.and_then(|missing| usize::try_from(missing).ok()).unwrap_or_default()
+        self.missing
     }
 
-    fn append(&mut self, piece: &[u8]) -> Result<(), Box<dyn Error>> {
-        self.file.write_all(piece)?;
-        self.position = self.position.checked_add(piece.len() as u64).ok_or("end of WAL")?;
-        Ok(())
+    fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.missing -= piece.len();
+        self.file.write_all(piece)
     }
 
     /// Gives the file its final name, durably: data, name and directory.
-    fn complete(&self, directory: &Path, stream: &WalStream) -> std::io::Result<Durable> {
-        Durable::after_sync(stream.system_id(), stream.timeline(), self.position, || {
-            self.file.sync_data()?;
-            fs::rename(&self.path, self.path.with_extension(""))?;
-            println!("{}", self.path.with_extension("").display());
-            File::open(directory)?.sync_all()
-        })
+    fn complete(&self) -> io::Result<()> {
+        self.file.sync_data()?;
+        let path = self.path.with_extension("");
+        fs::rename(&self.path, &path)?;
+        sync_parent(&path)
     }
 }
 
-/// Reads what `SHOW wal_segment_size` prints: `16MB`, `1GB`.
-fn segment_size(text: &str) -> Option<SegmentSize> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let unit: u64 = match unit {
-        "MB" => 1 << 20,
-        "GB" => 1 << 30,
-        _ => return None,
-    };
-    SegmentSize::new(number.parse::<u64>().ok()?.checked_mul(unit)?)
+/// Writes a file that is there whole or not at all.
+fn publish(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary)?;
+    write(&mut file)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    sync_parent(path)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use wal_format::{SystemId, TimelineId};
+use wal_format::{SegmentSize, SystemId, TimelineId};
 
 use crate::activity::Activity;
 use crate::backend_message::BackendMessage;
@@ -155,6 +155,19 @@ impl Client {
         let rows = self.run_one(&command::show(name)?, "setting").await?.into_text()?;
         let value = rows.rows.into_iter().flatten().flatten().next();
         Ok(value.ok_or(ProtocolError::MissingField { field: "setting" })?)
+    }
+
+    /// Returns the size of the server's WAL segments.
+    ///
+    /// # Errors
+    /// The server says something that is none, or the connection breaks.
+    pub async fn wal_segment_size(&mut self) -> Result<SegmentSize, Error> {
+        const SETTING: &str = "wal_segment_size";
+        let shown = self.show(SETTING).await?;
+        command::parse_segment_size(&shown).ok_or_else(|| {
+            let kind = ProtocolError::InvalidField { field: SETTING, found: shown }.into();
+            self.error(Activity::Show(SETTING.to_owned()), kind)
+        })
     }
 
     /// Fetches the history file of a timeline (`TIMELINE_HISTORY`). Timeline 1 has none.

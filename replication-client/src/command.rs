@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend::{self, CopyData};
-use wal_format::{Lsn, TimelineId};
+use wal_format::{Lsn, SegmentSize, TimelineId};
 
 use crate::error::ErrorKind;
 use crate::server_version;
@@ -51,6 +51,17 @@ pub(crate) fn show(name: &str) -> Result<String, ErrorKind> {
     Ok(format!("SHOW {name}"))
 }
 
+/// Reads what `SHOW wal_segment_size` prints: `16MB`, `1GB`.
+pub(crate) fn parse_segment_size(shown: &str) -> Option<SegmentSize> {
+    let (number, unit) = shown.split_at_checked(shown.len().checked_sub(2)?)?;
+    let unit: u64 = match unit {
+        "MB" => 1 << 20,
+        "GB" => 1 << 30,
+        _ => return None,
+    };
+    SegmentSize::new(number.parse::<u64>().ok()?.checked_mul(unit)?)
+}
+
 pub(crate) fn create_physical_slot(slot: &PhysicalSlot, version: u32) -> String {
     let PhysicalSlot { name, reserve_wal, temporary } = slot;
     let temporary = if *temporary { " TEMPORARY" } else { "" };
@@ -88,6 +99,16 @@ mod tests {
         }
         for bad in ["", "Barman", "bar-man", "bär", "a\" PHYSICAL", &"x".repeat(64)] {
             assert!(matches!(check_slot_name(bad), Err(ErrorKind::SlotName { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn segment_sizes_are_read_as_the_server_shows_them() {
+        for (shown, expected) in [("1MB", Some(1 << 20)), ("16MB", Some(16 << 20)), ("1GB", Some(1 << 30))] {
+            assert_eq!(parse_segment_size(shown).map(SegmentSize::bytes), expected);
+        }
+        for bad in ["", "MB", "16", "3MB", "16kB", "2GB", "16ä", "99999999999999999999MB"] {
+            assert_eq!(parse_segment_size(bad), None, "{bad}");
         }
     }
 

@@ -48,6 +48,8 @@ mod activity;
 mod backend_message;
 mod base_backup;
 mod cancel;
+#[cfg(test)]
+mod cancel_safety;
 mod client;
 mod command;
 mod config;

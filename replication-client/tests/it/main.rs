@@ -6,6 +6,7 @@ mod base_backup;
 mod cancel;
 mod commands;
 mod connect;
+mod examples;
 mod incremental;
 mod server_compression;
 mod wal_stream;
