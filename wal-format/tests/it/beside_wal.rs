@@ -151,6 +151,15 @@ fn a_manifest_that_barman_wrote_has_no_wal_ranges() {
     listed(&manifest, b"quote\"d");
 }
 
+/// PostgreSQL's own programs refuse such a manifest.
+#[test]
+fn a_path_that_barman_could_not_write_as_text_is_decoded() {
+    let manifest = Manifest::parse(&golden("barman/backup_manifest.bytes")).unwrap();
+    listed(&manifest, b"caf\xe9");
+    let again = Manifest::parse(manifest.to_string().as_bytes()).unwrap();
+    assert_eq!(again, manifest);
+}
+
 #[test]
 fn a_changed_manifest_is_refused() {
     let mut text = golden("15/backup_manifest");

@@ -109,7 +109,7 @@ fn what_a_server_writes_now_is_read_as_its_own_programs_read_it() {
     }
 }
 
-fn backup(server: &Postgres, dir: &Path, name: &str, options: &[&str]) -> PathBuf {
+pub(crate) fn backup(server: &Postgres, dir: &Path, name: &str, options: &[&str]) -> PathBuf {
     let to = dir.join(name);
     std::fs::create_dir(&to).unwrap();
     let user = OsUser::of_servers();

@@ -7,6 +7,7 @@ mod beside_wal;
 mod control_file;
 mod images;
 mod incremental;
+mod manifest;
 mod real_wal;
 mod wal;
 mod waldump;
