@@ -26,6 +26,7 @@ use crate::{Lsn, SegmentName, TimelineId};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct BackupLabel {
     /// The redo point: recovery needs all WAL from here on.
     pub start_lsn: Lsn,
@@ -50,6 +51,8 @@ pub struct BackupLabel {
 
 /// How a backup was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum BackupMethod {
     /// By `BASE_BACKUP` or between `pg_backup_start` and `pg_backup_stop`; the only method since PostgreSQL 15.
     Streamed,
@@ -59,6 +62,8 @@ pub enum BackupMethod {
 
 /// What kind of server a backup was taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum BackupSource {
     /// A server that accepts writes.
     Primary,
@@ -68,6 +73,7 @@ pub enum BackupSource {
 
 /// Where the backup started that an incremental one builds on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct IncrementalFrom {
     /// Its `start_lsn`.
     pub lsn: Lsn,

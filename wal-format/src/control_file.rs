@@ -18,6 +18,7 @@ use crate::{Checkpoint, Lsn, PgMajor, SegmentSize, SystemId, TimelineId, WalLeve
 /// # Ok::<(), ControlFileError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ControlFile {
     /// The cluster.
     pub system_id: SystemId,
@@ -69,6 +70,8 @@ pub struct ControlFile {
 
 /// What a server was doing when it last wrote `pg_control` (`DBState`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum ClusterState {
     /// It was starting.
     Starting,
@@ -88,6 +91,7 @@ pub enum ClusterState {
 
 /// How far recovery has to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct MinimumRecovery {
     /// To here.
     pub lsn: Lsn,

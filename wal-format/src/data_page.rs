@@ -10,6 +10,7 @@ use crate::syntax::Parsed;
 /// What a page of a relation begins with (`PageHeaderData`, `storage/bufpage.h`). All of it is zero on a page that was
 /// never used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct DataPageHeader {
     /// Where the record ends that changed the page last; `None` on a page that was never used.
     pub lsn: Option<Lsn>,

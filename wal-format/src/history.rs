@@ -26,6 +26,7 @@ use crate::{Lsn, TimelineId};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TimelineHistory {
     /// The timeline that the file is of, the last in the line.
     pub timeline: TimelineId,
@@ -35,6 +36,7 @@ pub struct TimelineHistory {
 
 /// One ancestor.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct HistoryEntry {
     /// The ancestor.
     pub parent: TimelineId,

@@ -31,20 +31,44 @@
 //!
 //! - Positions and names: [`Lsn`], [`TimelineId`], [`SystemId`], [`SegmentSize`], [`SegmentNumber`], [`SegmentName`],
 //!   [`WalFileName`], [`Timestamp`], and [`PgMajor`] with what differs between the versions.
-//! - WAL: [`PageHeader`] and [`SegmentHeader`], the [`Pages`] of a segment, and `RecordReader`, which finds each [`Record`]
+//! - WAL: [`PageHeader`] and [`SegmentHeader`], the [`Pages`] of a segment, and [`RecordReader`], which finds each [`Record`]
 //!   in them; its [`Contents`] are references to blocks and data of its [`ResourceManager`], and its [`Payload`] is what it
 //!   means.
-//! - Files beside it: [`TimelineHistory`] and [`TimelineTree`], [`BackupLabel`], [`TablespaceMap`], `Manifest`, `ControlFile`, and
-//!   for incremental backups `WalSummary` and `IncrementalHeader`.
+//! - Files beside it: [`TimelineHistory`] and [`TimelineTree`], [`BackupLabel`], [`TablespaceMap`], `Manifest` with `ManifestReader`,
+//!   `ManifestItems` and `ManifestWriter` for those of any size, [`ControlFile`], and for incremental backups [`WalSummary`],
+//!   [`SummaryBuilder`] and [`IncrementalHeader`].
 //! - Data pages: [`DataPageHeader`] and [`data_page_checksum`].
-//! - Checksums: `crc32c` and `Crc32c`, and `Hasher` for what a manifest lists.
+//! - Checksums: [`crc32c`] and [`Crc32c`], and `Hasher` for what a manifest lists.
 //!
 //! # Features
 //!
-//! `std` (on by default) adds manifests, and CRCs by the processor's own instructions. Without it the crate needs `alloc`
-//! only.
-//! `lz4` and `zstd` restore full-page images that are compressed so (`zstd` by its C
-//! library, and only with `std`). `testing` adds `testing`, which writes WAL made to order.
+//! | Feature | What it adds | Works without `std` |
+//! |---|---|---|
+//! | `std` (on by default) | [`Manifest`] and all around it, checksums of files, CRCs by the processor's own instructions | |
+//! | `lz4` | [`Image::restore`] for images that `wal_compression = lz4` made | yes |
+//! | `zstd` | the same for `zstd`, by its C library | no |
+//! | `serde` | `Serialize` and `Deserialize` for what a program would store or show; see below | yes |
+//! | `testing` | [`testing`], which writes WAL made to order | no |
+//!
+//! Without `std` the crate needs `alloc` only, and reads everything but manifests.
+//!
+//! # Shapes for serde
+//!
+//! - As text, as PostgreSQL prints them: [`Lsn`] (`"16/B374D848"`), [`SegmentName`], [`WalFileName`], [`WalSummaryName`],
+//!   [`ChecksumAlgorithm`] (`"CRC32C"`), [`Fork`] (`"main"`), and [`SystemId`], because not every reader of JSON can hold 64
+//!   bits of a number.
+//! - As numbers: [`TimelineId`], [`SegmentNumber`], [`SegmentSize`] (bytes), [`PgMajor`] (`18`), [`ManifestVersion`], and
+//!   [`Timestamp`] (microseconds since 2000-01-01 UTC, as PostgreSQL counts).
+//! - [`Checksum`] as `{"algorithm": "CRC32C", "digest": "8a744722"}`.
+//! - The path of a [`ManifestFile`] as text, and where it is not UTF-8 as `{"encoded": "636166e9"}`.
+//! - Other structs as maps by the names of their fields, other enums by their names as `snake_case`.
+//!
+//! What is read back is checked as it is when it is parsed: no timeline is 0, no segment has 3 MB.
+//!
+//! # Examples
+//!
+//! `examples/` has complete programs: `verify_segment`, `commits` (what point-in-time recovery could stop at), `verify_backup`
+//! (a directory against its manifest, however many files it has), and `control_file`.
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -83,6 +107,8 @@ mod relation;
 mod resource_manager;
 mod segment;
 mod segment_header;
+#[cfg(feature = "serde")]
+mod serialized;
 mod syntax;
 mod system_id;
 mod tablespace_map;

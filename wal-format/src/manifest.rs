@@ -41,6 +41,7 @@ use crate::{Checksum, Lsn, SyntaxError, SystemId, TimelineId};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Manifest {
     /// The format.
     pub version: ManifestVersion,
@@ -63,8 +64,10 @@ pub enum ManifestVersion {
 
 /// One file of a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ManifestFile {
     /// Where it lies, relative to the data directory: as the file says, not checked.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serialized::path"))]
     pub path: PathBuf,
     /// Its length in bytes.
     pub size: u64,
@@ -76,6 +79,7 @@ pub struct ManifestFile {
 
 /// A piece of WAL on one timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct WalRange {
     /// The timeline.
     pub timeline: TimelineId,

@@ -12,6 +12,7 @@ use crate::syntax::{Parsed, expect};
 ///
 /// Printed as `pg_waldump` does: `1663/16384/16385`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RelFileLocator {
     /// The OID of the tablespace.
     pub tablespace: u32,

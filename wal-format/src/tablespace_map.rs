@@ -26,6 +26,7 @@ use crate::syntax::{Parsed, SyntaxError, decimal, expect, parse_all};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TablespaceMap {
     /// In the order of the file.
     pub entries: Vec<TablespaceLocation>,
@@ -33,6 +34,7 @@ pub struct TablespaceMap {
 
 /// Where one tablespace lay.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TablespaceLocation {
     /// Its `pg_tablespace.oid`, the name of its link in `pg_tblspc`.
     pub oid: u32,

@@ -33,6 +33,7 @@ pub(super) fn decode<'a>(record: &Record<'a>) -> Result<Payload<'a>, SyntaxError
 
 /// A checkpoint (`CheckPoint`, `catalog/pg_control.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Checkpoint {
     /// Whether the server shut down: nothing was written after it began.
     pub is_shutdown: bool,
@@ -125,6 +126,8 @@ impl Checkpoint {
 
 /// `wal_level` (`access/xlog.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum WalLevel {
     /// Enough for crash recovery.
     Minimal,
