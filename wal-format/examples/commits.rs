@@ -28,7 +28,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Item::Skipped(range) => eprintln!("damaged: {} to {}", range.start, range.end),
                 // Only a reader that was asked to pass some records over has any of these.
                 Item::Passed(_) => {}
-                Item::End(end) => return Ok(println!("{} end of WAL: {}", end.at, end.reason)),
+                Item::End(end) => {
+                    println!("{} end of WAL: {}", end.at, end.reason);
+                    return Ok(());
+                }
             }
         }
     }
