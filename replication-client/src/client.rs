@@ -68,8 +68,7 @@ impl Client {
     /// The configuration asks for something that is not built ([`ErrorKind::Unsupported`]), the server cannot be
     /// reached in time, or it refuses the session.
     pub async fn connect(config: &Config, mode: Mode) -> Result<Self, Error> {
-        let connection = connect::connect(config, mode).await?;
-        Ok(Self::ready(connection, mode, None))
+        connect::connect(config, mode).await
     }
 
     /// Makes a client of a connection that waits for a command.

@@ -1,20 +1,26 @@
 //! [`Config`]: how to reach and enter a server.
 
-use std::net::IpAddr;
+mod authentication;
+mod hosts;
+mod keepalives;
+mod target_session;
+mod tls;
+
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
+pub(crate) use self::authentication::{AuthenticationPolicy, ChannelBinding, Method};
+pub use self::hosts::Host;
+pub(crate) use self::keepalives::Keepalives;
+pub(crate) use self::target_session::TargetSession;
+pub(crate) use self::tls::{RevocationLists, Roots, SslMode, TlsOptions, Versions};
 use crate::conninfo::{self, ConninfoError, ConninfoOption, OPTIONS, Settings};
 use crate::environment::Environment;
 use crate::error::UnsupportedOption;
 use crate::password::Password;
 
-/// The directory of the server's Unix sockets that Debian and the PostgreSQL project's packages build libpq with.
-pub(crate) const DEFAULT_SOCKET_DIRECTORY: &str = "/var/run/postgresql";
-const DEFAULT_PORT: u16 = 5432;
-
-/// How to reach and enter a server: a connection string of libpq's, completed from the environment and by defaults.
+/// How to reach and enter a server: a connection string of libpq's, completed from a service file, from the environment
+/// and by defaults.
 ///
 /// Its `Debug` shows no password.
 ///
@@ -29,9 +35,9 @@ const DEFAULT_PORT: u16 = 5432;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Config {
-    host: Option<String>,
-    hostaddr: Option<IpAddr>,
-    port: u16,
+    hosts: Vec<Host>,
+    load_balancing: bool,
+    target_session: TargetSession,
     user: String,
     database: String,
     password: Option<Password>,
@@ -40,73 +46,60 @@ pub struct Config {
     session: Vec<(&'static str, String)>,
     connect_timeout: Option<Duration>,
     keepalives: Keepalives,
+    tls: TlsOptions,
+    authentication: AuthenticationPolicy,
+    required_peer: Option<String>,
     replication: Option<String>,
     unsupported: Vec<UnsupportedOption>,
-}
-
-/// How the operating system watches over a TCP connection. `None` is the system's default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Keepalives {
-    pub(crate) enabled: bool,
-    pub(crate) idle: Option<Duration>,
-    pub(crate) interval: Option<Duration>,
-    pub(crate) count: Option<u32>,
-    /// How long sent data may stay unacknowledged.
-    pub(crate) user_timeout: Option<Duration>,
 }
 
 impl Config {
     /// Reads a connection string, `key=value` pairs or a URI, as libpq does.
     ///
-    /// Where the string leaves an option out, its environment variable counts, then its default. An option that the
-    /// string sets to nothing has its default, whatever the environment says. The password file is looked at when a
+    /// Where the string leaves an option out, the service file counts if a service is asked for, then the option's
+    /// environment variable, then its default. An option that the string sets to nothing has its default, whatever the
+    /// environment says. Only a service file is read here; the password file, certificates and keys are when a
     /// connection is made.
     ///
     /// # Errors
-    /// The syntax is wrong, an option is unknown, or a value is not one that its option can have. An option or value
-    /// that is right but not built is no error here: it is in [`unsupported`](Self::unsupported), and
-    /// [`Client::connect`](crate::Client::connect) refuses it.
+    /// The syntax is wrong, an option is unknown, a value is not one that its option can have, options contradict each
+    /// other, or the service is not defined. An option or value that is right but not built is no error here: it is in
+    /// [`unsupported`](Self::unsupported), and [`Client::connect`](crate::Client::connect) refuses it.
     pub fn from_conninfo(conninfo: &str, environment: &Environment) -> Result<Self, ConninfoError> {
         let mut settings = conninfo::parse(conninfo)?;
-        add_defaults(&mut settings, environment);
-        OPTIONS
-            .iter()
-            .try_for_each(|option| settings.get(option.keyword).map_or(Ok(()), |value| option.check(value)))?;
+        settings.complete(environment)?;
+        settings.check()?;
         Self::from_settings(&settings, environment)
     }
 
     fn from_settings(settings: &Settings, environment: &Environment) -> Result<Self, ConninfoError> {
-        let given = |keyword| given(settings, keyword);
-        let unsupported = unsupported(settings);
+        let given = |keyword| settings.given(keyword);
+        let owned = |keyword| given(keyword).map(str::to_owned);
         let user = given("user").or(environment.user()).ok_or(ConninfoError::NoUser)?;
-        let is_list = |keyword| unsupported.iter().any(|unsupported| unsupported.option == keyword);
         Ok(Self {
-            host: given("host").map(str::to_owned),
-            hostaddr: if is_list("hostaddr") { None } else { parsed(settings, "hostaddr", "an IP address")? },
-            port: if is_list("port") { None } else { port(settings)? }.unwrap_or(DEFAULT_PORT),
+            hosts: hosts::hosts(settings)?,
+            load_balancing: given("load_balance_hosts") == Some("random"),
+            target_session: TargetSession::from_settings(settings),
             user: user.to_owned(),
             database: given("dbname").unwrap_or(user).to_owned(),
             password: given("password").map(Password::new),
             passfile: given("passfile").map(PathBuf::from).or_else(|| Some(environment.home()?.join(".pgpass"))),
-            application_name: given("application_name").or(given("fallback_application_name")).map(str::to_owned),
+            application_name: owned("application_name").or(owned("fallback_application_name")),
             session: session_settings(settings, environment),
-            connect_timeout: whole_number(settings, "connect_timeout")?.and_then(seconds),
+            connect_timeout: settings.whole_number("connect_timeout")?.and_then(seconds),
             keepalives: Keepalives::from_settings(settings)?,
-            replication: given("replication").map(str::to_owned),
-            unsupported,
+            tls: TlsOptions::from_settings(settings, environment)?,
+            authentication: AuthenticationPolicy::from_settings(settings)?,
+            required_peer: owned("requirepeer"),
+            replication: owned("replication"),
+            unsupported: unsupported(settings),
         })
     }
 
-    /// Returns the host name, address or socket directory, or `None` for the default socket directory.
+    /// Returns the servers, in the order in which they are named: at least one.
     #[must_use]
-    pub fn host(&self) -> Option<&str> {
-        self.host.as_deref()
-    }
-
-    /// Returns the port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
     }
 
     /// Returns the database user.
@@ -148,8 +141,26 @@ impl Config {
         &self.unsupported
     }
 
-    pub(crate) fn hostaddr(&self) -> Option<IpAddr> {
-        self.hostaddr
+    /// Whether the servers and their addresses are tried in random order.
+    pub(crate) fn load_balancing(&self) -> bool {
+        self.load_balancing
+    }
+
+    pub(crate) fn target_session(&self) -> TargetSession {
+        self.target_session
+    }
+
+    pub(crate) fn tls(&self) -> &TlsOptions {
+        &self.tls
+    }
+
+    pub(crate) fn authentication(&self) -> &AuthenticationPolicy {
+        &self.authentication
+    }
+
+    /// The operating-system user that a server behind a Unix socket has to run as.
+    pub(crate) fn required_peer(&self) -> Option<&str> {
+        self.required_peer.as_deref()
     }
 
     pub(crate) fn password(&self) -> Option<&Password> {
@@ -180,50 +191,13 @@ impl Config {
     }
 }
 
-impl Keepalives {
-    fn from_settings(settings: &Settings) -> Result<Self, ConninfoError> {
-        let positive =
-            |keyword| Ok(whole_number(settings, keyword)?.and_then(|n| u32::try_from(n).ok()).filter(|&n| n > 0));
-        let milliseconds = |n: u32| Duration::from_millis(n.into());
-        let seconds = |n: u32| Duration::from_secs(n.into());
-        Ok(Self {
-            enabled: whole_number(settings, "keepalives")? != Some(0),
-            idle: positive("keepalives_idle")?.map(seconds),
-            interval: positive("keepalives_interval")?.map(seconds),
-            count: positive("keepalives_count")?,
-            user_timeout: positive("tcp_user_timeout")?.map(milliseconds),
-        })
-    }
-}
-
-/// Fills what the connection string leaves out, as `conninfo_add_defaults` does.
-fn add_defaults(settings: &mut Settings, environment: &Environment) {
-    for option in OPTIONS {
-        let value = option.variable.and_then(|variable| environment.variable(variable));
-        if let (false, Some(value)) = (settings.contains_key(option.keyword), value) {
-            settings.insert(option.keyword, value.to_owned());
-        }
-    }
-    let old_variable = environment.variable("PGREQUIRESSL").filter(|value| value.starts_with('1'));
-    if let Some(value) = old_variable {
-        settings.entry("sslmode").or_insert_with(|| conninfo::requiressl(value).to_owned());
-    }
-}
-
-/// The value of an option, unless it is empty, which libpq takes for not given.
-fn given<'a>(settings: &'a Settings, keyword: &str) -> Option<&'a str> {
-    settings.get(keyword).map(String::as_str).filter(|value| !value.is_empty())
-}
-
-/// Lists what is not built. Several hosts are among it: each of these options may hold a comma-separated list.
+/// Lists what is not built.
 fn unsupported(settings: &Settings) -> Vec<UnsupportedOption> {
-    let refused = |option: &&ConninfoOption| {
-        let is_list = |value: &str| ["host", "hostaddr", "port"].contains(&option.keyword) && value.contains(',');
-        given(settings, option.keyword).is_some_and(|value| option.is_unsupported(value) || is_list(value))
-    };
+    let refused =
+        |option: &&ConninfoOption| settings.given(option.keyword).is_some_and(|value| option.is_unsupported(value));
     let name = |option: &'static ConninfoOption| UnsupportedOption {
         option: option.keyword,
-        value: option.shown(given(settings, option.keyword).unwrap_or_default()).to_owned(),
+        value: option.shown(settings.given(option.keyword).unwrap_or_default()).to_owned(),
     };
     OPTIONS.iter().filter(refused).map(name).collect()
 }
@@ -231,40 +205,12 @@ fn unsupported(settings: &Settings) -> Vec<UnsupportedOption> {
 /// Start-up parameters that libpq takes from an option or, as `EnvironmentOptions` lists, from a variable alone.
 fn session_settings(settings: &Settings, environment: &Environment) -> Vec<(&'static str, String)> {
     const VARIABLES: [(&str, &str); 3] = [("PGDATESTYLE", "datestyle"), ("PGTZ", "timezone"), ("PGGEQO", "geqo")];
-    let options = given(settings, "options").map(|value| ("options", value.to_owned()));
+    let options = settings.given("options").map(|value| ("options", value.to_owned()));
     let variables = VARIABLES.iter().filter_map(|&(variable, parameter)| {
         let value = environment.variable(variable).filter(|value| !value.eq_ignore_ascii_case("default"))?;
         Some((parameter, value.to_owned()))
     });
     options.into_iter().chain(variables).collect()
-}
-
-fn port(settings: &Settings) -> Result<Option<u16>, ConninfoError> {
-    let port = whole_number(settings, "port")?;
-    let valid = port.map(|port| u16::try_from(port).ok().filter(|&port| port > 0));
-    match valid {
-        Some(None) => Err(ConninfoError::InvalidValue { option: "port", expected: "a number from 1 to 65535" }),
-        valid => Ok(valid.flatten()),
-    }
-}
-
-/// Reads a number, with blanks around it, as `parse_int_param` does.
-fn whole_number(settings: &Settings, keyword: &'static str) -> Result<Option<i32>, ConninfoError> {
-    let Some(value) = given(settings, keyword) else { return Ok(None) };
-    value
-        .trim()
-        .parse()
-        .map(Some)
-        .map_err(|_| ConninfoError::InvalidValue { option: keyword, expected: "a whole number" })
-}
-
-fn parsed<T: FromStr>(
-    settings: &Settings,
-    keyword: &'static str,
-    expected: &'static str,
-) -> Result<Option<T>, ConninfoError> {
-    let Some(value) = given(settings, keyword) else { return Ok(None) };
-    value.parse().map(Some).map_err(|_| ConninfoError::InvalidValue { option: keyword, expected })
 }
 
 /// As for libpq, zero and negative numbers wait without limit.

@@ -13,6 +13,7 @@ use crate::backend_message::BackendMessage;
 use crate::cancel::CancelKey;
 use crate::error::ErrorKind;
 use crate::server_error::Notice;
+use crate::tls;
 use crate::wire::Wire;
 
 /// Anything that carries bytes both ways: a TCP or Unix socket.
@@ -102,19 +103,23 @@ impl Connection {
                     Poll::Pending => break,
                 }
             }
+            // TLS keeps what the socket had no room for, and does not send it while it reads.
+            let _ = Pin::new(&mut *transport).poll_flush(context);
             pin!(transport.read_buf(inbox.buffer())).poll(context)
         });
         match received.await {
             Ok(0) => Err(ErrorKind::ConnectionClosed),
             Ok(_) => Ok(()),
-            Err(error) => Err(ErrorKind::ConnectionLost(error)),
+            // With TLS 1.3 this is where a server says that it does not accept our certificate.
+            Err(error) => Err(tls::failure(error)),
         }
     }
 
     /// Waits until all there is to send has been handed to the operating system.
     pub(crate) async fn flush(&mut self) -> Result<(), ErrorKind> {
         let Self { transport, wire, .. } = self;
-        transport.write_all_buf(&mut wire.outgoing).await.map_err(ErrorKind::ConnectionLost)
+        transport.write_all_buf(&mut wire.outgoing).await.map_err(ErrorKind::ConnectionLost)?;
+        transport.flush().await.map_err(ErrorKind::ConnectionLost)
     }
 
     /// Sends as much as is possible without waiting. What fails here fails again, and is reported, on the next wait.

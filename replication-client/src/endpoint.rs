@@ -8,8 +8,7 @@ use std::sync::Arc;
 use rustix::net::sockopt;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 
-use crate::config::{Config, DEFAULT_SOCKET_DIRECTORY, Keepalives};
-use crate::connection::Transport;
+use crate::config::{Host, Keepalives};
 
 /// One address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,35 +20,17 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
-    /// Returns the addresses of the configured host, in the order in which to try them.
-    pub(crate) async fn resolve(config: &Config) -> io::Result<Vec<Self>> {
-        let host = config.host().unwrap_or(DEFAULT_SOCKET_DIRECTORY);
-        if let Some(address) = config.hostaddr() {
-            let address = SocketAddr::from((address, config.port()));
-            return Ok(vec![Self::Tcp {
-                name: config.host().map_or_else(|| address.ip().to_string(), str::to_owned),
-                address,
-            }]);
+    /// Returns the addresses of a host, in the order in which to try them.
+    pub(crate) async fn resolve(host: &Host) -> io::Result<Vec<Self>> {
+        if let Some(directory) = host.socket_directory() {
+            return Ok(vec![Self::Unix { path: format!("{directory}/.s.PGSQL.{}", host.port()) }]);
         }
-        if host.starts_with(['/', '@']) {
-            return Ok(vec![Self::Unix { path: format!("{host}/.s.PGSQL.{}", config.port()) }]);
-        }
-        let addresses = lookup_host((host, config.port())).await?;
-        Ok(addresses.map(|address| Self::Tcp { name: host.to_owned(), address }).collect())
-    }
-
-    /// Opens a socket.
-    pub(crate) async fn open(&self, keepalives: Keepalives) -> io::Result<Box<dyn Transport>> {
-        match self {
-            Self::Tcp { address, .. } => {
-                let stream = TcpStream::connect(address).await?;
-                // Status updates are small and urgent.
-                stream.set_nodelay(true)?;
-                watch(&stream, keepalives)?;
-                Ok(Box::new(stream))
-            }
-            Self::Unix { path } => Ok(Box::new(UnixStream::connect(socket_name(path)).await?)),
-        }
+        let name = host.shown().into_owned();
+        let addresses: Vec<SocketAddr> = match (host.address(), host.name()) {
+            (Some(address), _) => vec![SocketAddr::from((address, host.port()))],
+            (None, host_name) => lookup_host((host_name.unwrap_or_default(), host.port())).await?.collect(),
+        };
+        Ok(addresses.into_iter().map(|address| Self::Tcp { name: name.clone(), address }).collect())
     }
 
     /// Returns the server in words, for messages.
@@ -66,18 +47,18 @@ impl Endpoint {
     }
 }
 
-/// Returns the configured server in words, where its address is not known (yet).
-pub(crate) fn describe(config: &Config) -> Arc<str> {
-    let host = config.host().unwrap_or(DEFAULT_SOCKET_DIRECTORY);
-    format!("host \"{host}\", port {}", config.port()).into()
+/// Opens a TCP socket.
+pub(crate) async fn connect_tcp(address: SocketAddr, keepalives: Keepalives) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    // Status updates are small and urgent.
+    stream.set_nodelay(true)?;
+    watch(&stream, keepalives)?;
+    Ok(stream)
 }
 
-/// Returns the host as a password file names it. The default socket directory is `localhost` there.
-pub(crate) fn passfile_host(config: &Config, hostaddr: Option<&str>) -> String {
-    match config.host().or(hostaddr) {
-        None | Some(DEFAULT_SOCKET_DIRECTORY) => "localhost".to_owned(),
-        Some(host) => host.to_owned(),
-    }
+/// Opens a Unix socket.
+pub(crate) async fn connect_unix(path: &str) -> io::Result<UnixStream> {
+    UnixStream::connect(socket_name(path)).await
 }
 
 /// A name in the abstract name space begins with a NUL character.
@@ -112,6 +93,7 @@ fn watch(stream: &TcpStream, keepalives: Keepalives) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::environment::Environment;
 
     fn config(conninfo: &str) -> Config {
@@ -119,7 +101,7 @@ mod tests {
     }
 
     async fn described(conninfo: &str) -> Vec<String> {
-        let endpoints = Endpoint::resolve(&config(conninfo)).await.unwrap();
+        let endpoints = Endpoint::resolve(&config(conninfo).hosts()[0]).await.unwrap();
         endpoints.iter().map(|endpoint| endpoint.describe().to_string()).collect()
     }
 
@@ -159,19 +141,9 @@ mod tests {
     async fn a_socket_can_be_in_the_abstract_name_space() {
         let host = format!("@replication-client-{}", std::process::id());
         let _listener = tokio::net::UnixListener::bind(socket_name(&format!("{host}/.s.PGSQL.5432"))).unwrap();
-        let config = config(&format!("host={host}"));
-        for endpoint in Endpoint::resolve(&config).await.unwrap() {
-            endpoint.open(config.keepalives()).await.unwrap();
+        for endpoint in Endpoint::resolve(&config(&format!("host={host}")).hosts()[0]).await.unwrap() {
+            let Endpoint::Unix { path } = endpoint else { panic!("{endpoint:?}") };
+            connect_unix(&path).await.unwrap();
         }
-    }
-
-    #[test]
-    fn the_password_file_calls_the_default_socket_localhost() {
-        for (conninfo, expected) in
-            [("", "localhost"), ("host=/var/run/postgresql", "localhost"), ("host=/tmp", "/tmp"), ("host=db1", "db1")]
-        {
-            assert_eq!(passfile_host(&config(conninfo), None), expected, "{conninfo}");
-        }
-        assert_eq!(passfile_host(&config("hostaddr=10.0.0.5"), Some("10.0.0.5")), "10.0.0.5");
     }
 }

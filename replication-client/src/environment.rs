@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 ///
 /// let environment = Environment::default().with_variable("PGPORT", "5433").with_user("barman");
 /// let config = Config::from_conninfo("host=db1", &environment)?;
-/// assert_eq!((config.port(), config.user()), (5433, "barman"));
+/// assert_eq!((config.hosts()[0].port(), config.user()), (5433, "barman"));
 /// # Ok::<(), replication_client::ConninfoError>(())
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Environment {
         self
     }
 
-    /// Sets the home directory, in which `.pgpass` is looked for.
+    /// Sets the home directory, in which `.pgpass`, `.pg_service.conf` and `.postgresql/` are looked for.
     #[must_use]
     pub fn with_home(mut self, home: impl Into<PathBuf>) -> Self {
         self.home = Some(home.into());

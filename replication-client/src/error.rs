@@ -10,6 +10,7 @@ use crate::activity::Activity;
 use crate::passfile::PassfileProblem;
 use crate::protocol_error::ProtocolError;
 use crate::server_error::{ServerError, SqlState};
+use crate::tls::TlsProblem;
 
 /// A failure: what was being done, with which server, and why it did not work.
 ///
@@ -21,11 +22,30 @@ pub struct Error {
     host: Arc<str>,
     #[source]
     kind: Box<ErrorKind>,
+    earlier: Vec<Self>,
 }
 
 impl Error {
     pub(crate) fn new(activity: Activity, host: Arc<str>, kind: ErrorKind) -> Self {
-        Self { activity, host, kind: Box::new(kind) }
+        Self { activity, host, kind: Box::new(kind), earlier: Vec::new() }
+    }
+
+    /// Makes one of the failures at several addresses: the last one counts, and keeps the others.
+    pub(crate) fn of_attempts(mut failures: Vec<Self>) -> Self {
+        let last = failures.pop();
+        let nowhere = || Self::new(Activity::Connect, "nowhere".into(), ErrorKind::ConnectionClosed);
+        Self { earlier: failures, ..last.unwrap_or_else(nowhere) }
+    }
+
+    pub(crate) fn into_kind(self) -> ErrorKind {
+        *self.kind
+    }
+
+    /// Returns what happened at other hosts or addresses before, in order. A connection string may name several hosts, and
+    /// a host have several addresses.
+    #[must_use]
+    pub fn earlier(&self) -> &[Self] {
+        &self.earlier
     }
 
     /// Returns the reason, to branch on.
@@ -49,9 +69,14 @@ impl Error {
     /// Returns whether the same call can succeed later without anybody changing anything.
     ///
     /// True for names that do not resolve, refused and broken connections, timeouts, a server that starts or stops,
-    /// exhausted resources, and a replication slot that is still held by a connection of the past.
+    /// exhausted resources, a replication slot that is still held by a connection of the past, and where no server has the
+    /// role that is wanted. Where several addresses were tried, one that may be better later is enough.
     #[must_use]
     pub fn is_transient(&self) -> bool {
+        self.is_transient_here() || self.earlier.iter().any(Self::is_transient_here)
+    }
+
+    fn is_transient_here(&self) -> bool {
         match self.kind() {
             ErrorKind::Connect(source) => source.kind() != io::ErrorKind::PermissionDenied,
             ErrorKind::Resolve(_)
@@ -59,15 +84,16 @@ impl Error {
             | ErrorKind::ConnectionLost(_)
             | ErrorKind::ConnectionClosed
             | ErrorKind::ServerShutDown
+            | ErrorKind::TargetSession { .. }
             | ErrorKind::Silent { .. } => true,
-            kind => kind.server_error().and_then(ServerError::sqlstate).is_some_and(|state| state.is_transient()),
+            kind => kind.sqlstate().is_some_and(|state| state.is_transient()),
         }
     }
 
     /// Returns the SQLSTATE, where the server sent one.
     #[must_use]
     pub fn sqlstate(&self) -> Option<SqlState> {
-        self.server_error().and_then(ServerError::sqlstate)
+        self.kind.sqlstate()
     }
 
     /// Returns the server's own message, where it sent one.
@@ -101,6 +127,42 @@ pub enum ErrorKind {
     ConnectTimeout {
         /// The limit that passed.
         timeout: Duration,
+    },
+    /// There is no TLS as `sslmode` and its companions require it.
+    #[error(transparent)]
+    Tls(#[from] TlsProblem),
+    /// The server behind a Unix socket runs as another user than `requirepeer` says.
+    #[error("the server runs as user {found:?}, and requirepeer is {expected:?}")]
+    Peer {
+        /// The value of `requirepeer`.
+        expected: String,
+        /// Who runs the server.
+        found: String,
+    },
+    /// The server is not what `target_session_attrs` asks for.
+    #[error("the server is {found}, and target_session_attrs={wanted}")]
+    TargetSession {
+        /// The value of `target_session_attrs`.
+        wanted: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// The server wants a kind of authentication that `require_auth` does not allow.
+    #[error("the server asks for {method} authentication, and require_auth allows only {allowed}")]
+    AuthenticationNotAllowed {
+        /// What it wants, as `require_auth` calls it: `none` if it let us in without asking.
+        method: &'static str,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// Authentication cannot be tied to the TLS connection, which `channel_binding` requires.
+    #[error("channel_binding=require cannot be satisfied")]
+    ChannelBinding(#[from] ChannelBindingProblem),
+    /// The server let us in without our certificate, which `sslcertmode=require` does not allow.
+    #[error("the server {}, and sslcertmode=require", if *requested { "got no certificate from us" } else { "did not ask for our certificate" })]
+    CertificateNotUsed {
+        /// Whether it asked for one.
+        requested: bool,
     },
     /// The server wants a kind of authentication that is not built.
     #[error("the server asks for {method} authentication, which is not supported")]
@@ -278,6 +340,10 @@ impl ErrorKind {
         }
     }
 
+    pub(crate) fn sqlstate(&self) -> Option<SqlState> {
+        self.server_error().and_then(ServerError::sqlstate)
+    }
+
     /// Sorts what the server said about the replication slot `slot`.
     pub(crate) fn of_slot(slot: &str, server: ServerError) -> Self {
         let slot = slot.to_owned();
@@ -289,6 +355,24 @@ impl ErrorKind {
             _ => Self::Server(server),
         }
     }
+}
+
+/// Why authentication cannot be tied to the TLS connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelBindingProblem {
+    /// There is no TLS.
+    #[error("the connection is not encrypted")]
+    NoTls,
+    /// The server does not offer SCRAM-SHA-256-PLUS.
+    #[error("the server asks for authentication without channel binding")]
+    NotOffered,
+    /// The signature of the server's certificate has no hash function that both sides would agree on, as Ed25519.
+    #[error("the server's certificate has a signature without a hash function")]
+    NoHash,
+    /// The server let us in without it.
+    #[error("the server let us in without channel binding")]
+    NotBound,
 }
 
 /// A connection option with a value that needs something which is not built.

@@ -36,8 +36,9 @@
 //! machines without I/O; a driver for tokio carries their bytes. What the server sends is checked: lengths before
 //! anything is allocated, WAL for gaps, archives against the list of them.
 //!
-//! Not built yet, and refused by name when a connection asks for it: TLS, several hosts, service files, GSSAPI, OAuth,
-//! `require_auth`, `requirepeer`. Until there is TLS, `sslmode=prefer` (the default) and `allow` mean clear text.
+//! Connections are made as libpq makes them: its connection strings, environment variables, password and service files,
+//! several hosts, TLS, SCRAM with channel binding. Not built, and refused by name: GSSAPI, SSPI and OAuth, encrypted keys,
+//! `sslkeylogfile`, `scram_client_key`.
 
 #![cfg_attr(
     not(test),
@@ -47,6 +48,7 @@
 mod activity;
 mod backend_message;
 mod base_backup;
+mod bounded_file;
 mod cancel;
 #[cfg(test)]
 mod cancel_safety;
@@ -58,6 +60,7 @@ mod connection;
 mod conninfo;
 mod durable;
 mod endpoint;
+mod entry;
 mod environment;
 mod error;
 mod inbox;
@@ -68,11 +71,15 @@ mod query;
 mod result_set;
 mod server_error;
 mod server_version;
+mod service_file;
 mod slot;
 mod startup;
+mod stream;
 mod system_identity;
+mod target_session;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod tls;
 mod wal_stream;
 mod wire;
 
@@ -82,15 +89,17 @@ pub use base_backup::{
 };
 pub use cancel::CancelToken;
 pub use client::{Client, Mode};
-pub use config::Config;
+pub use config::{Config, Host};
 pub use conninfo::{ConninfoError, ConninfoProblem};
 pub use durable::Durable;
 pub use environment::Environment;
-pub use error::{Error, ErrorKind, UnsupportedOption};
+pub use error::{ChannelBindingProblem, Error, ErrorKind, UnsupportedOption};
 pub use passfile::PassfileProblem;
 pub use protocol_error::ProtocolError;
 pub use result_set::{ResultSet, TextRow};
 pub use server_error::{Notice, ServerError, SqlState};
+pub use service_file::ServiceFileProblem;
 pub use slot::{PhysicalSlot, SlotPosition, WalStatus};
 pub use system_identity::{HistoryFile, SystemIdentity};
+pub use tls::{CertificateProblem, TlsFile, TlsFileProblem, TlsProblem};
 pub use wal_stream::{HotStandbyFeedback, StartReplication, StatusUpdate, StreamEvent, WalStream};

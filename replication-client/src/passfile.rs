@@ -2,11 +2,12 @@
 //!
 //! Mirrors `passwordFromFile` of PostgreSQL's `fe-connect.c`.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::bounded_file;
 use crate::password::Password;
 
 /// More than any password file holds. A larger one is something else, and is not read into memory.
@@ -82,12 +83,7 @@ pub(crate) fn lookup(path: &Path, account: &Account<'_>) -> Result<Option<Passwo
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+    String::from_utf8(bounded_file::read(path, LONGEST)?).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 /// Returns the password of the first line that matches.

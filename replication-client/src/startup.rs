@@ -2,7 +2,9 @@
 
 use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding as Binding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
 use postgres_protocol::message::backend::{
     AuthenticationMd5PasswordBody, AuthenticationSaslBody, AuthenticationSaslContinueBody, AuthenticationSaslFinalBody,
     Message,
@@ -12,11 +14,13 @@ use postgres_protocol::message::frontend;
 use fallible_iterator::FallibleIterator;
 
 use crate::backend_message::BackendMessage;
-use crate::error::ErrorKind;
+use crate::config::{AuthenticationPolicy, ChannelBinding, Method};
+use crate::error::{ChannelBindingProblem, ErrorKind};
 use crate::passfile::PassfileProblem;
 use crate::password::Password;
 use crate::protocol_error::ProtocolError;
 use crate::server_error::ServerError;
+use crate::tls::TlsSession;
 
 /// The most SCRAM iterations that postgres-protocol computes: PostgreSQL's default is 4096, and a hostile server could
 /// ask for years.
@@ -35,7 +39,12 @@ pub(crate) struct Credentials {
 /// Leads a session from its first byte to the first ReadyForQuery.
 pub(crate) struct Startup {
     credentials: Credentials,
+    policy: AuthenticationPolicy,
+    /// What the TLS handshake has shown, if there was one.
+    tls: Option<TlsSession>,
     phase: Phase,
+    /// Whether the proof of the password, ours and the server's, is tied to this TLS connection.
+    is_bound: bool,
 }
 
 enum Phase {
@@ -66,11 +75,22 @@ impl Startup {
     /// A parameter contains a NUL character.
     pub(crate) fn begin<'a>(
         credentials: Credentials,
+        policy: AuthenticationPolicy,
+        tls: Option<TlsSession>,
         parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
         out: &mut BytesMut,
     ) -> Result<Self, ErrorKind> {
+        let is_binding_required = policy.channel_binding == ChannelBinding::Require;
+        if is_binding_required && tls.is_none() {
+            return Err(ChannelBindingProblem::NoTls.into());
+        }
         frontend::startup_message(parameters, out).map_err(|_| ErrorKind::Nul { what: "a start-up parameter" })?;
-        Ok(Self { credentials, phase: Phase::Greeting })
+        Ok(Self { credentials, policy, tls, phase: Phase::Greeting, is_bound: false })
+    }
+
+    /// Returns whether `message` refuses us before it is known who we are: another kind of connection may be let in.
+    pub(crate) fn is_refused_by(&self, message: &BackendMessage) -> bool {
+        matches!(message, BackendMessage::Error(_)) && !self.is_authenticated()
     }
 
     /// Takes a message of the server's, and writes what there is to answer to `out`.
@@ -105,20 +125,49 @@ impl Startup {
     }
 
     /// Takes AuthenticationOk for what it is. In the midst of SCRAM it is worth nothing: a server that skips its proof
-    /// may be an impostor that wants to be taken for the real one.
+    /// may be an impostor that wants to be taken for the real one. Nor is it where more was required than was asked for.
     fn believe(&mut self) -> Result<(), ErrorKind> {
         match self.phase {
-            Phase::Scram(_) => Err(ErrorKind::ServerNotAuthenticated(None)),
-            Phase::Authenticated => Err(unexpected("AuthenticationOk")),
-            Phase::Greeting | Phase::PasswordSent | Phase::ServerProven => {
-                self.phase = Phase::Authenticated;
-                Ok(())
-            }
+            Phase::Scram(_) => return Err(ErrorKind::ServerNotAuthenticated(None)),
+            Phase::Authenticated => return Err(unexpected("AuthenticationOk")),
+            Phase::Greeting => self.expect_allowed(Method::None)?,
+            Phase::PasswordSent | Phase::ServerProven => {}
+        }
+        if self.policy.channel_binding == ChannelBinding::Require && !self.is_bound {
+            return Err(ChannelBindingProblem::NotBound.into());
+        }
+        self.expect_certificate_sent()?;
+        self.phase = Phase::Authenticated;
+        Ok(())
+    }
+
+    fn expect_certificate_sent(&self) -> Result<(), ErrorKind> {
+        let tls = self.tls.as_ref();
+        if !self.policy.certificate_required || tls.is_some_and(|tls| tls.certificate_sent) {
+            return Ok(());
+        }
+        Err(ErrorKind::CertificateNotUsed { requested: tls.is_some_and(|tls| tls.certificate_requested) })
+    }
+
+    fn expect_allowed(&self, method: Method) -> Result<(), ErrorKind> {
+        if self.policy.allows(method) {
+            return Ok(());
+        }
+        Err(ErrorKind::AuthenticationNotAllowed { method: method.name(), allowed: self.policy.words() })
+    }
+
+    /// Checks that the password may be sent in a form that does not depend on the TLS connection.
+    fn expect_no_binding(&self) -> Result<(), ErrorKind> {
+        match self.policy.channel_binding {
+            ChannelBinding::Require => Err(ChannelBindingProblem::NotOffered.into()),
+            ChannelBinding::Disable | ChannelBinding::Prefer => Ok(()),
         }
     }
 
     fn send_password(&mut self, out: &mut BytesMut) -> Result<(), ErrorKind> {
         self.expect_greeting("AuthenticationCleartextPassword")?;
+        self.expect_allowed(Method::Password)?;
+        self.expect_no_binding()?;
         let password = self.take_password()?;
         self.phase = Phase::PasswordSent;
         write(frontend::password_message(password.reveal().as_bytes(), out))
@@ -126,6 +175,8 @@ impl Startup {
 
     fn send_md5(&mut self, body: &AuthenticationMd5PasswordBody, out: &mut BytesMut) -> Result<(), ErrorKind> {
         self.expect_greeting("AuthenticationMD5Password")?;
+        self.expect_allowed(Method::Md5)?;
+        self.expect_no_binding()?;
         let password = self.take_password()?;
         let hash = md5_hash(self.credentials.user.as_bytes(), password.reveal().as_bytes(), body.salt());
         self.phase = Phase::PasswordSent;
@@ -134,15 +185,40 @@ impl Startup {
 
     fn begin_scram(&mut self, body: &AuthenticationSaslBody, out: &mut BytesMut) -> Result<(), ErrorKind> {
         self.expect_greeting("AuthenticationSASL")?;
-        let offered = body.mechanisms().any(|mechanism| Ok(mechanism == SCRAM_SHA_256));
-        if !offered.map_err(malformed)? {
-            return Err(ErrorKind::AuthenticationMethod { method: other_mechanism(body) });
+        let is_bindable = offers(body, SCRAM_SHA_256_PLUS)?;
+        if !is_bindable && !offers(body, SCRAM_SHA_256)? {
+            return Err(ErrorKind::AuthenticationMethod { method: other_mechanism(body)? });
         }
-        // Channel binding needs TLS.
-        let scram = ScramSha256::new(self.take_password()?.reveal().as_bytes(), ChannelBinding::unsupported());
-        write(frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), out))?;
+        self.expect_allowed(Method::Scram)?;
+        let (mechanism, binding) = self.mechanism(is_bindable)?;
+        let scram = ScramSha256::new(self.take_password()?.reveal().as_bytes(), binding);
+        write(frontend::sasl_initial_response(mechanism, scram.message(), out))?;
         self.phase = Phase::Scram(Box::new(scram));
         Ok(())
+    }
+
+    /// Decides about channel binding. `is_bindable` tells whether the server offers SCRAM-SHA-256-PLUS.
+    fn mechanism(&mut self, is_bindable: bool) -> Result<(&'static str, Binding), ErrorKind> {
+        let is_wanted = self.policy.channel_binding != ChannelBinding::Disable;
+        let Some(tls) = self.tls.as_ref().filter(|_| is_wanted) else {
+            if is_bindable && self.tls.is_none() {
+                // Somebody between us has taken the TLS away.
+                return Err(unexpected("SCRAM-SHA-256-PLUS without TLS"));
+            }
+            return Ok((SCRAM_SHA_256, Binding::unsupported()));
+        };
+        match (is_bindable, tls.end_point.clone()) {
+            (true, Some(end_point)) => {
+                self.is_bound = true;
+                return Ok((SCRAM_SHA_256_PLUS, Binding::tls_server_end_point(end_point)));
+            }
+            _ if self.policy.channel_binding == ChannelBinding::Prefer => {}
+            (true, None) => return Err(ChannelBindingProblem::NoHash.into()),
+            (false, _) => return Err(ChannelBindingProblem::NotOffered.into()),
+        }
+        // By this the server notices if somebody has taken SCRAM-SHA-256-PLUS out of its offer.
+        let could_bind = tls.end_point.is_some();
+        Ok((SCRAM_SHA_256, if could_bind { Binding::unrequested() } else { Binding::unsupported() }))
     }
 
     fn continue_scram(&mut self, body: &AuthenticationSaslContinueBody, out: &mut BytesMut) -> Result<(), ErrorKind> {
@@ -195,10 +271,12 @@ fn method(message: &Message) -> &'static str {
 }
 
 /// Names the mechanism of a server that offers SASL without SCRAM-SHA-256.
-fn other_mechanism(body: &AuthenticationSaslBody) -> &'static str {
-    const KNOWN: [&str; 2] = ["SCRAM-SHA-256-PLUS", "OAUTHBEARER"];
-    let offers = |known: &&str| body.mechanisms().any(|mechanism| Ok(mechanism == *known)).unwrap_or(false);
-    KNOWN.into_iter().find(offers).unwrap_or("an unknown SASL")
+fn other_mechanism(body: &AuthenticationSaslBody) -> Result<&'static str, ErrorKind> {
+    Ok(if offers(body, "OAUTHBEARER")? { "OAuth" } else { "an unknown SASL" })
+}
+
+fn offers(body: &AuthenticationSaslBody, mechanism: &str) -> Result<bool, ErrorKind> {
+    body.mechanisms().any(|offered| Ok(offered == mechanism)).map_err(malformed)
 }
 
 fn not_proven(source: std::io::Error) -> ErrorKind {

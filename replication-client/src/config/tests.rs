@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods, reason = "tests write files of their own")]
+
 use super::*;
 
 fn environment() -> Environment {
@@ -11,8 +13,8 @@ fn config(conninfo: &str) -> Config {
 #[test]
 fn without_anything_the_defaults_of_libpq_count() {
     let config = config("");
-    assert_eq!(config.host(), None);
-    assert_eq!(config.port(), 5432);
+    assert_eq!(config.hosts()[0].name(), None);
+    assert_eq!(config.hosts()[0].port(), 5432);
     assert_eq!((config.user(), config.database()), ("osuser", "osuser"));
     assert_eq!(config.application_name(), None);
     assert_eq!(config.connect_timeout(), None);
@@ -31,16 +33,16 @@ fn the_database_defaults_to_the_user() {
 fn the_connection_string_counts_before_the_environment() {
     let environment = environment().with_variable("PGHOST", "from-environment").with_variable("PGPORT", "1");
     let config = |conninfo| Config::from_conninfo(conninfo, &environment).unwrap();
-    assert_eq!(config("host=db1").host(), Some("db1"));
-    assert_eq!(config("host=db1").port(), 1);
-    assert_eq!(config("port=2").host(), Some("from-environment"));
+    assert_eq!(config("host=db1").hosts()[0].name(), Some("db1"));
+    assert_eq!(config("host=db1").hosts()[0].port(), 1);
+    assert_eq!(config("port=2").hosts()[0].name(), Some("from-environment"));
 }
 
 #[test]
 fn an_option_set_to_nothing_has_its_default_and_not_the_environments_value() {
     let environment = environment().with_variable("PGHOST", "db1").with_variable("PGPORT", "5433");
     let config = Config::from_conninfo("host='' port=''", &environment).unwrap();
-    assert_eq!((config.host(), config.port()), (None, 5432));
+    assert_eq!((config.hosts()[0].name(), config.hosts()[0].port()), (None, 5432));
 }
 
 #[test]
@@ -64,8 +66,8 @@ fn every_variable_fills_its_option() {
         .map(|(name, value)| (name.to_owned(), value.to_owned())),
     );
     let config = Config::from_conninfo("", &environment).unwrap();
-    assert_eq!((config.host(), config.port()), (Some("db1"), 5433));
-    assert_eq!(config.hostaddr(), Some(IpAddr::from([10, 0, 0, 5])));
+    assert_eq!((config.hosts()[0].name(), config.hosts()[0].port()), (Some("db1"), 5433));
+    assert_eq!(config.hosts()[0].address(), Some([10, 0, 0, 5].into()));
     assert_eq!((config.user(), config.database()), ("barman", "app"));
     assert_eq!(config.password().map(Password::reveal), Some("secret"));
     assert_eq!(config.passfile(), Some(&PathBuf::from("/etc/pgpass")));
@@ -133,8 +135,9 @@ fn what_is_refused_shows_no_piece_of_a_password() {
         "connect_timeout=10password=geheim",
         "sslmode=preferpassword=geheim",
         "service=mainpassword=geheim",
-        "host=db1,db2passwd=geheim",
-        "requirepeer=postgrespassword=geheim",
+        "require_auth=md5password=geheim",
+        "sslkeylogfile=/tmp/xpassword=geheim",
+        "target_session_attrs=anypassword=geheim",
         // A slash that should have been encoded ends the password early and makes a port of it.
         "postgresql://barman:geheim/x@db1",
         "postgresql://barman:geheim,1/x@db1",
@@ -145,6 +148,43 @@ fn what_is_refused_shows_no_piece_of_a_password() {
         };
         assert!(!shown.is_empty() && !shown.contains("geheim"), "{conninfo}: {shown}");
     }
+    let host = config("host=db1,db2passwd=geheim").hosts()[1].to_string();
+    assert_eq!(host, "host \"***\", port 5432");
+}
+
+#[test]
+fn a_service_counts_before_the_environment_and_after_the_string() {
+    let dir = test_support::TempDir::new();
+    let file = dir.path().join("services");
+    std::fs::write(&file, "[main]\nhost=from-service\nport=1\nuser=service\n").unwrap();
+    let environment = environment()
+        .with_variable("PGSERVICEFILE", file.to_str().unwrap())
+        .with_variable("PGPORT", "2")
+        .with_variable("PGDATABASE", "from-environment");
+    let config = Config::from_conninfo("service=main user=string", &environment).unwrap();
+    assert_eq!(config.hosts()[0].to_string(), "host \"from-service\", port 1");
+    assert_eq!((config.user(), config.database()), ("string", "from-environment"));
+
+    let by_variable = Config::from_conninfo("", &environment.with_variable("PGSERVICE", "main")).unwrap();
+    assert_eq!(by_variable.user(), "service");
+}
+
+#[test]
+fn a_service_is_looked_for_in_the_home_directory_and_then_in_the_systems() {
+    let dir = test_support::TempDir::new();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path(".pg_service.conf"), "[mine]\nhost=home\n").unwrap();
+    std::fs::write(path("pg_service.conf"), "[mine]\nhost=system\n[all]\nhost=system\n[bad]\nhots=x\n").unwrap();
+    let environment = environment().with_home(dir.path()).with_variable("PGSYSCONFDIR", dir.path().to_str().unwrap());
+    let host = |service: &str| {
+        let config = Config::from_conninfo(&format!("service={service}"), &environment)?;
+        Ok::<_, ConninfoError>(config.hosts()[0].name().map(str::to_owned))
+    };
+    assert_eq!(host("mine").unwrap().as_deref(), Some("home"));
+    assert_eq!(host("all").unwrap().as_deref(), Some("system"));
+    assert_eq!(host("none").unwrap_err().to_string(), "no service file defines service \"none\"");
+    let syntax = host("bad").unwrap_err().to_string();
+    assert!(syntax.contains("pg_service.conf, line 6: expected an option"), "{syntax}");
 }
 
 #[test]
@@ -155,19 +195,9 @@ fn without_a_user_anywhere_there_is_no_config() {
 #[test]
 fn what_is_not_built_is_named() {
     for (conninfo, expected) in [
-        ("sslmode=require", "sslmode=require is not supported"),
-        ("sslmode=verify-full", "sslmode=verify-full is not supported"),
-        ("requiressl=1", "sslmode=require is not supported"),
-        ("sslrootcert=system", "sslrootcert=system is not supported"),
-        ("sslnegotiation=direct", "sslnegotiation=direct is not supported"),
-        ("channel_binding=require", "channel_binding=require is not supported"),
-        ("require_auth=scram-sha-256", "require_auth=scram-sha-256 is not supported"),
         ("gssencmode=require", "gssencmode=require is not supported"),
-        ("service=main", "service=main is not supported"),
-        ("host=db1,db2", "host=db1,db2 is not supported"),
-        ("port=5432,5433", "port=5432,5433 is not supported"),
-        ("hostaddr=10.0.0.1,10.0.0.2", "hostaddr=10.0.0.1,10.0.0.2 is not supported"),
-        ("target_session_attrs=primary", "target_session_attrs=primary is not supported"),
+        ("sslkeylogfile=/tmp/keys", "sslkeylogfile=/tmp/keys is not supported"),
+        ("ssl_max_protocol_version=TLSv1.1", "ssl_max_protocol_version=TLSv1.1 is not supported"),
         ("scram_client_key=c2VjcmV0", "scram_client_key=*** is not supported"),
         ("min_protocol_version=3.2", "min_protocol_version=3.2 is not supported"),
     ] {
@@ -178,18 +208,57 @@ fn what_is_not_built_is_named() {
 }
 
 #[test]
-fn the_environment_can_ask_for_what_is_not_built_too() {
-    let environment = environment().with_variable("PGREQUIRESSL", "1");
-    let named = |conninfo| Config::from_conninfo(conninfo, &environment).unwrap().unsupported().len();
-    assert_eq!(named(""), 1);
-    assert_eq!(named("sslmode=prefer"), 0);
+fn what_makes_no_difference_is_accepted() {
+    let conninfo = "sslpassword=x krbsrvname=postgres gssencmode=prefer client_encoding=LATIN1 sslcompression=1 \
+                    oauth_issuer=https://example.com max_protocol_version=latest";
+    assert!(config(conninfo).unsupported().is_empty());
 }
 
 #[test]
-fn what_makes_no_difference_in_clear_text_is_accepted() {
-    let conninfo = "sslmode=prefer sslcert=/a sslkey=/b sslrootcert=/c sslpassword=x krbsrvname=postgres \
-                    channel_binding=prefer gssencmode=prefer target_session_attrs=any client_encoding=LATIN1";
-    assert!(config(conninfo).unsupported().is_empty());
+fn sslmode_is_prefer_unless_somebody_says_otherwise() {
+    let mode = |conninfo: &str, environment: &Environment| {
+        Config::from_conninfo(conninfo, environment).unwrap().tls().mode.name()
+    };
+    assert_eq!(mode("", &environment()), "prefer");
+    assert_eq!(mode("requiressl=1", &environment()), "require");
+    assert_eq!(mode("sslrootcert=system", &environment()), "verify-full");
+    let old = environment().with_variable("PGREQUIRESSL", "1");
+    assert_eq!(mode("", &old), "require");
+    assert_eq!(mode("sslmode=disable", &old), "disable");
+}
+
+#[test]
+fn files_for_tls_are_looked_for_in_the_home_directory() {
+    let options = config("").tls().clone();
+    let in_home = |name: &str| Some(PathBuf::from("/home/osuser/.postgresql").join(name));
+    assert_eq!(options.roots, Roots::File(in_home("root.crt")));
+    assert_eq!((options.certificate, options.key), (in_home("postgresql.crt"), in_home("postgresql.key")));
+    assert_eq!((options.revoked.file, options.revoked.is_explicit), (in_home("root.crl"), false));
+
+    let options = config("sslrootcert=/r sslcert=/c sslkey=/k sslcrldir=/d").tls().clone();
+    assert_eq!(options.roots, Roots::File(Some("/r".into())));
+    assert_eq!((options.certificate, options.key), (Some("/c".into()), Some("/k".into())));
+    // One of the two that is named replaces the list of the home directory.
+    assert_eq!((options.revoked.file, options.revoked.is_explicit), (None, true));
+    assert_eq!(config("sslcertmode=disable sslcert=/c").tls().certificate, None);
+}
+
+#[test]
+fn what_would_only_look_safe_is_refused() {
+    for (conninfo, expected) in [
+        ("sslrootcert=system sslmode=verify-ca", "sslmode is too weak for sslrootcert=system: expected verify-full"),
+        (
+            "sslnegotiation=direct sslmode=prefer",
+            "sslmode is too weak for sslnegotiation=direct: expected require, verify-ca or verify-full",
+        ),
+        (
+            "ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=tlsv1.2",
+            "ssl_min_protocol_version is above ssl_max_protocol_version",
+        ),
+    ] {
+        let error = Config::from_conninfo(conninfo, &environment()).unwrap_err();
+        assert_eq!(error.to_string(), expected, "{conninfo}");
+    }
 }
 
 #[test]

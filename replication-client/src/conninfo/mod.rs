@@ -5,16 +5,13 @@
 
 mod key_value;
 mod option;
+mod settings;
 mod syntax;
 mod uri;
 
-use std::collections::BTreeMap;
-
 pub(crate) use option::{ConninfoOption, OPTIONS};
+pub(crate) use settings::Settings;
 pub use syntax::{ConninfoError, ConninfoProblem};
-
-/// Option values by keyword. The keywords are those of [`OPTIONS`].
-pub(crate) type Settings = BTreeMap<&'static str, String>;
 
 /// An option as it stands in a connection string: where, its keyword, its value.
 struct Assignment {
@@ -32,10 +29,10 @@ pub(crate) fn parse(text: &str) -> Result<Settings, ConninfoError> {
         Some(rest) => uri::parse(text, rest)?,
         None => key_value::parse(text)?,
     };
-    let mut settings = Settings::new();
+    let mut settings = Settings::default();
     for assignment in assignments {
         let (keyword, value) = recognise(assignment)?;
-        settings.insert(keyword, value);
+        settings.set(keyword, value);
     }
     Ok(settings)
 }
@@ -52,8 +49,13 @@ fn recognise(assignment: Assignment) -> Result<(&'static str, String), ConninfoE
     }
 }
 
+/// Returns the keyword that `name` spells, if there is one.
+pub(crate) fn keyword(name: &str) -> Option<&'static str> {
+    option::find(name).map(|option| option.keyword)
+}
+
 /// What `requiressl` and `PGREQUIRESSL` mean in terms of `sslmode`.
-pub(crate) fn requiressl(value: &str) -> &'static str {
+fn requiressl(value: &str) -> &'static str {
     if value.starts_with('1') { "require" } else { "prefer" }
 }
 

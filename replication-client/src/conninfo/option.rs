@@ -2,9 +2,9 @@
 
 use super::syntax::ConninfoError;
 use ConninfoOption as Opt;
-use Support::{Built, Except, Only, OnlyOf, WithoutEffect};
+use Support::{Built, Only, OnlyOf, Values, WithoutEffect};
 
-/// One option of libpq (`PQconninfoOptions` in `fe-connect.c`, PostgreSQL 18).
+/// One option of libpq (`PQconninfoOptions` in `fe-connect.c`, PostgreSQL 19).
 pub(crate) struct ConninfoOption {
     pub(crate) keyword: &'static str,
     /// The environment variable that gives the value where the connection string does not.
@@ -17,14 +17,14 @@ pub(crate) struct ConninfoOption {
 pub(crate) enum Support {
     /// It has libpq's meaning.
     Built,
-    /// It only qualifies something else that is refused by name as long as it is not built, TLS for example.
+    /// It has libpq's meaning; other values are wrong.
+    Values(Choices),
+    /// It only qualifies something else, which is refused by name or is not used here.
     WithoutEffect,
     /// Not built. These values, and the empty one, mean what happens without it; any other is refused by name.
     Only(&'static [&'static str]),
     /// Like `Only`; values outside the second list are wrong altogether.
     OnlyOf(&'static [&'static str], Choices),
-    /// Not built, with this one value; every other only qualifies something else.
-    Except(&'static str),
 }
 
 /// The values that an option can have, and the same in words.
@@ -33,31 +33,39 @@ pub(crate) struct Choices {
     words: &'static str,
 }
 
+impl Choices {
+    /// Compares exactly, but for the case of versions of TLS, as libpq does.
+    fn contain(&self, value: &str) -> bool {
+        self.values
+            .iter()
+            .any(|choice| *choice == value || choice.starts_with("TLS") && choice.eq_ignore_ascii_case(value))
+    }
+}
+
 impl ConninfoOption {
     /// Returns whether `value` asks for something that is not built.
     pub(crate) fn is_unsupported(&self, value: &str) -> bool {
         match &self.support {
-            Support::Built | Support::WithoutEffect => false,
-            Support::Only(built) | Support::OnlyOf(built, _) => !value.is_empty() && !built.contains(&value),
-            Support::Except(refused) => value == *refused,
+            Support::Built | Support::Values(_) | Support::WithoutEffect => false,
+            Support::Only(built) | Support::OnlyOf(built, _) => {
+                !value.is_empty() && !built.iter().any(|built| built.eq_ignore_ascii_case(value))
+            }
         }
     }
 
     /// Checks that the option can have `value`.
     pub(crate) fn check(&self, value: &str) -> Result<(), ConninfoError> {
-        let Support::OnlyOf(_, choices) = &self.support else { return Ok(()) };
-        if value.is_empty() || choices.values.contains(&value) {
+        let (Support::Values(choices) | Support::OnlyOf(_, choices)) = &self.support else { return Ok(()) };
+        if value.is_empty() || choices.contain(value) {
             return Ok(());
         }
         Err(ConninfoError::InvalidValue { option: self.keyword, expected: choices.words })
     }
 
-    /// Returns `value`, or stars where it is a secret or may hold one: a list of ports that are no numbers may be a
-    /// password with a stray comma, and an equals sign belongs to the next option, from which it was not kept apart.
+    /// Returns `value`, or stars where it is a secret or may hold one: an equals sign belongs to the next option, from
+    /// which it was not kept apart.
     pub(crate) fn shown<'a>(&self, value: &'a str) -> &'a str {
-        let is_list_of_numbers = |value: &str| value.bytes().all(|byte| byte.is_ascii_digit() || byte == b',');
-        let is_hidden = self.secret || value.contains('=') || self.keyword == "port" && !is_list_of_numbers(value);
-        if is_hidden { "***" } else { value }
+        if self.secret || value.contains('=') { "***" } else { value }
     }
 
     const fn new(keyword: &'static str, variable: Option<&'static str>, support: Support) -> Self {
@@ -74,29 +82,31 @@ pub(super) fn find(keyword: &str) -> Option<&'static ConninfoOption> {
     OPTIONS.iter().find(|option| option.keyword == keyword)
 }
 
-/// Every option that libpq 13 to 18 accepts.
+/// Every option that libpq 13 to 19 accepts.
 pub(crate) const OPTIONS: &[ConninfoOption] = &[
     // Where.
     Opt::new("host", Some("PGHOST"), Built),
     Opt::new("hostaddr", Some("PGHOSTADDR"), Built),
     Opt::new("port", Some("PGPORT"), Built),
-    Opt::new("target_session_attrs", Some("PGTARGETSESSIONATTRS"), OnlyOf(&["any"], TARGETS)),
-    Opt::new("load_balance_hosts", Some("PGLOADBALANCEHOSTS"), OnlyOf(&["disable"], LOAD_BALANCING)),
-    Opt::new("service", Some("PGSERVICE"), Only(&[])),
-    Opt::new("servicefile", Some("PGSERVICEFILE"), WithoutEffect),
+    Opt::new("target_session_attrs", Some("PGTARGETSESSIONATTRS"), Values(TARGETS)),
+    Opt::new("load_balance_hosts", Some("PGLOADBALANCEHOSTS"), Values(LOAD_BALANCING)),
+    Opt::new("service", Some("PGSERVICE"), Built),
+    Opt::new("servicefile", Some("PGSERVICEFILE"), Built),
     // Who.
     Opt::new("user", Some("PGUSER"), Built),
     Opt::secret("password", Some("PGPASSWORD"), Built),
     Opt::new("passfile", Some("PGPASSFILE"), Built),
-    Opt::new("require_auth", Some("PGREQUIREAUTH"), Only(&[])),
-    Opt::new("channel_binding", Some("PGCHANNELBINDING"), OnlyOf(&["disable", "prefer"], PREFERENCES)),
-    Opt::new("requirepeer", Some("PGREQUIREPEER"), Only(&[])),
+    Opt::new("require_auth", Some("PGREQUIREAUTH"), Built),
+    Opt::new("channel_binding", Some("PGCHANNELBINDING"), Values(PREFERENCES)),
+    Opt::new("requirepeer", Some("PGREQUIREPEER"), Built),
     Opt::secret("scram_client_key", None, Only(&[])),
     Opt::secret("scram_server_key", None, Only(&[])),
+    // A server that asks for OAuth is refused by name.
     Opt::new("oauth_issuer", None, WithoutEffect),
     Opt::new("oauth_client_id", None, WithoutEffect),
     Opt::secret("oauth_client_secret", None, WithoutEffect),
     Opt::new("oauth_scope", None, WithoutEffect),
+    Opt::new("oauth_ca_file", Some("PGOAUTHCAFILE"), WithoutEffect),
     // The session.
     Opt::new("dbname", Some("PGDATABASE"), Built),
     Opt::new("replication", None, Built),
@@ -119,22 +129,28 @@ pub(crate) const OPTIONS: &[ConninfoOption] = &[
     Opt::new("keepalives_count", None, Built),
     Opt::new("tcp_user_timeout", None, Built),
     // TLS.
-    Opt::new("sslmode", Some("PGSSLMODE"), OnlyOf(&["disable", "allow", "prefer"], SSL_MODES)),
-    Opt::new("sslnegotiation", Some("PGSSLNEGOTIATION"), OnlyOf(&["postgres"], SSL_NEGOTIATIONS)),
+    Opt::new("sslmode", Some("PGSSLMODE"), Values(SSL_MODES)),
+    Opt::new("sslnegotiation", Some("PGSSLNEGOTIATION"), Values(SSL_NEGOTIATIONS)),
+    // TLS 1.3 has no compression, and nobody compresses in TLS 1.2 any more.
     Opt::new("sslcompression", Some("PGSSLCOMPRESSION"), WithoutEffect),
-    Opt::new("sslcert", Some("PGSSLCERT"), WithoutEffect),
-    Opt::new("sslkey", Some("PGSSLKEY"), WithoutEffect),
-    Opt::new("sslcertmode", Some("PGSSLCERTMODE"), OnlyOf(&["disable", "allow"], SSL_CERTIFICATES)),
+    Opt::new("sslcert", Some("PGSSLCERT"), Built),
+    Opt::new("sslkey", Some("PGSSLKEY"), Built),
+    Opt::new("sslcertmode", Some("PGSSLCERTMODE"), Values(SSL_CERTIFICATES)),
+    // Encrypted keys are refused by name.
     Opt::secret("sslpassword", None, WithoutEffect),
-    // `system` makes verify-full the default of sslmode, and refuses any weaker one.
-    Opt::new("sslrootcert", Some("PGSSLROOTCERT"), Except("system")),
-    Opt::new("sslcrl", Some("PGSSLCRL"), WithoutEffect),
-    Opt::new("sslcrldir", Some("PGSSLCRLDIR"), WithoutEffect),
-    Opt::new("sslsni", Some("PGSSLSNI"), WithoutEffect),
-    Opt::new("sslkeylogfile", None, WithoutEffect),
-    Opt::new("ssl_min_protocol_version", Some("PGSSLMINPROTOCOLVERSION"), WithoutEffect),
-    Opt::new("ssl_max_protocol_version", Some("PGSSLMAXPROTOCOLVERSION"), WithoutEffect),
-    // GSSAPI.
+    Opt::new("sslrootcert", Some("PGSSLROOTCERT"), Built),
+    Opt::new("sslcrl", Some("PGSSLCRL"), Built),
+    Opt::new("sslcrldir", Some("PGSSLCRLDIR"), Built),
+    Opt::new("sslsni", Some("PGSSLSNI"), Built),
+    // Keys of sessions have no place in a file of a backup server.
+    Opt::new("sslkeylogfile", None, Only(&[])),
+    Opt::new("ssl_min_protocol_version", Some("PGSSLMINPROTOCOLVERSION"), Values(SSL_VERSIONS)),
+    Opt::new(
+        "ssl_max_protocol_version",
+        Some("PGSSLMAXPROTOCOLVERSION"),
+        OnlyOf(&["TLSv1.2", "TLSv1.3"], SSL_VERSIONS),
+    ),
+    // GSSAPI. A server that asks for it is refused by name.
     Opt::new("gssencmode", Some("PGGSSENCMODE"), OnlyOf(&["disable", "prefer"], PREFERENCES)),
     Opt::new("krbsrvname", Some("PGKRBSRVNAME"), WithoutEffect),
     Opt::new("gsslib", Some("PGGSSLIB"), WithoutEffect),
@@ -155,6 +171,8 @@ const SSL_MODES: Choices = Choices {
 const SSL_NEGOTIATIONS: Choices = Choices { values: &["postgres", "direct"], words: "postgres or direct" };
 const SSL_CERTIFICATES: Choices =
     Choices { values: &["disable", "allow", "require"], words: "disable, allow or require" };
+const SSL_VERSIONS: Choices =
+    Choices { values: &["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"], words: "TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3" };
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,8 @@
 
 use nom::error::{ErrorKind, ParseError};
 
+use crate::service_file::ServiceFileProblem;
+
 /// A connection string, or an environment variable in its place, that cannot be used.
 ///
 /// Positions are bytes from the start of the string. Neither a message nor a field has a value in it: where a blank or a
@@ -39,6 +41,30 @@ pub enum ConninfoError {
         /// What values it can have.
         expected: &'static str,
     },
+    /// Lists of hosts, addresses or ports that do not fit each other.
+    #[error("{option} has {found} items, expected {expected}: one for each host")]
+    ListLength {
+        /// The keyword of the list.
+        option: &'static str,
+        /// How many it has.
+        found: usize,
+        /// How many hosts there are.
+        expected: usize,
+    },
+    /// An option that makes no sense unless the server is authenticated to some degree.
+    #[error("sslmode is too weak for {option}: expected {expected}")]
+    WeakSslMode {
+        /// The option with its value.
+        option: &'static str,
+        /// The modes that will do.
+        expected: &'static str,
+    },
+    /// The oldest version of TLS that is allowed is newer than the newest one.
+    #[error("ssl_min_protocol_version is above ssl_max_protocol_version")]
+    ProtocolRange,
+    /// The connection service that is asked for has no definition that could be used.
+    #[error(transparent)]
+    Service(#[from] ServiceFileProblem),
     /// Neither the connection string nor the environment names a user.
     #[error("no user: neither the connection string, PGUSER nor the operating system names one")]
     NoUser,

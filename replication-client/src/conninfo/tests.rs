@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn pairs(text: &str) -> Vec<(&'static str, String)> {
-    parse(text).unwrap().into_iter().collect()
+    parse(text).unwrap().iter().map(|(keyword, value)| (keyword, value.to_owned())).collect()
 }
 
 /// Checks what a string means; the expected pairs are in alphabetical order of their keywords.

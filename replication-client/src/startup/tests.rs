@@ -1,4 +1,6 @@
 use super::*;
+use crate::config::Config;
+use crate::environment::Environment;
 use crate::testing::backend_bytes::{BackendBytes, feed};
 use crate::wire::Wire;
 
@@ -10,12 +12,22 @@ struct Session {
 
 impl Session {
     fn new(password: Option<&str>) -> Self {
+        Self::with(password, "", None)
+    }
+
+    /// A client with connection options, and what a TLS handshake has shown.
+    fn with(password: Option<&str>, options: &str, tls: Option<TlsSession>) -> Self {
+        Self::try_with(password, options, tls).unwrap()
+    }
+
+    fn try_with(password: Option<&str>, options: &str, tls: Option<TlsSession>) -> Result<Self, ErrorKind> {
         let credentials = Credentials { user: "md5_user".into(), password: password.map(Password::new), problem: None };
+        let environment = Environment::default().with_user("md5_user");
+        let policy = Config::from_conninfo(options, &environment).unwrap().authentication().clone();
         let mut wire = Wire::default();
-        let startup = Startup::begin(credentials, [("user", "md5_user")], &mut wire.outgoing).unwrap();
-        let mut session = Self { startup, wire };
-        session.sent();
-        session
+        let startup = Startup::begin(credentials, policy, tls, [("user", "md5_user")], &mut wire.outgoing)?;
+        wire.outgoing.clear();
+        Ok(Self { startup, wire })
     }
 
     fn receive(&mut self, bytes: BackendBytes) -> Result<Progress, ErrorKind> {
@@ -149,8 +161,8 @@ fn methods_that_are_not_built_are_named() {
         (server().authentication(7, &[]), "GSSAPI"),
         (server().authentication(9, &[]), "SSPI"),
         (server().authentication(2, &[]), "Kerberos V5"),
-        (server().authentication(10, b"SCRAM-SHA-256-PLUS\0\0"), "SCRAM-SHA-256-PLUS"),
-        (server().authentication(10, b"OAUTHBEARER\0\0"), "OAUTHBEARER"),
+        (server().authentication(10, b"OAUTHBEARER\0\0"), "OAuth"),
+        (server().authentication(10, b"OTHER\0\0"), "an unknown SASL"),
     ] {
         let error = Session::new(Some("secret")).receive(request).unwrap_err();
         assert!(matches!(error, ErrorKind::AuthenticationMethod { method } if method == expected), "{error}");
@@ -177,4 +189,102 @@ fn nothing_is_ready_before_authentication_is_over() {
 fn a_password_with_a_nul_character_is_refused() {
     let error = Session::new(Some("a\0b")).receive(server().authentication(3, &[])).unwrap_err();
     assert!(matches!(error, ErrorKind::Nul { .. }), "{error}");
+}
+
+fn tls() -> Option<TlsSession> {
+    Some(TlsSession { end_point: Some(vec![0xab; 32]), ..TlsSession::default() })
+}
+
+/// Has a server offer these mechanisms, and returns the one that is chosen with the beginning of the message to it.
+fn chosen(options: &str, tls: Option<TlsSession>, offer: &[u8]) -> Result<String, ErrorKind> {
+    let mut session = Session::with(Some("secret"), options, tls);
+    session.receive(server().authentication(10, offer))?;
+    let sent = session.sent();
+    // Tag, length, mechanism, NUL, length, message.
+    let mechanism = sent[5..].split(|byte| *byte == 0).next().unwrap();
+    let message = &sent[5 + mechanism.len() + 5..];
+    let header = message.split(|byte| *byte == b',').next().unwrap();
+    Ok(format!("{} {}", String::from_utf8_lossy(mechanism), String::from_utf8_lossy(header)))
+}
+
+const BOTH: &[u8] = b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0";
+const PLAIN: &[u8] = b"SCRAM-SHA-256\0\0";
+
+#[test]
+fn channel_binding_is_used_where_both_sides_can() {
+    let unhashed = || Some(TlsSession::default());
+    for (options, tls, offer, expected) in [
+        ("", tls(), BOTH, "SCRAM-SHA-256-PLUS p=tls-server-end-point"),
+        ("channel_binding=require", tls(), BOTH, "SCRAM-SHA-256-PLUS p=tls-server-end-point"),
+        ("channel_binding=disable", tls(), BOTH, "SCRAM-SHA-256 n"),
+        // `y`: we could, and the server notices if somebody has changed its offer.
+        ("", tls(), PLAIN, "SCRAM-SHA-256 y"),
+        ("", None, PLAIN, "SCRAM-SHA-256 n"),
+        // Ed25519.
+        ("", unhashed(), BOTH, "SCRAM-SHA-256 n"),
+    ] {
+        assert_eq!(chosen(options, tls, offer).unwrap(), expected, "{options}");
+    }
+}
+
+#[test]
+fn required_channel_binding_is_not_done_without() {
+    let problem = |error| match error {
+        ErrorKind::ChannelBinding(problem) => problem,
+        other => panic!("{other:?}"),
+    };
+    let required = "channel_binding=require";
+    let no_tls = Session::try_with(Some("secret"), required, None).err().unwrap();
+    assert_eq!(problem(no_tls), ChannelBindingProblem::NoTls);
+    assert_eq!(problem(chosen(required, tls(), PLAIN).unwrap_err()), ChannelBindingProblem::NotOffered);
+    let no_hash = chosen(required, Some(TlsSession::default()), BOTH).unwrap_err();
+    assert_eq!(problem(no_hash), ChannelBindingProblem::NoHash);
+    for request in [server().authentication(3, &[]), server().authentication(5, &[1, 2, 3, 4])] {
+        let mut session = Session::with(Some("secret"), required, tls());
+        assert_eq!(problem(session.receive(request).unwrap_err()), ChannelBindingProblem::NotOffered);
+        assert_eq!(session.sent(), b"");
+    }
+    let trusted = Session::with(None, required, tls()).receive(ok()).unwrap_err();
+    assert_eq!(problem(trusted), ChannelBindingProblem::NotBound);
+}
+
+#[test]
+fn an_offer_of_channel_binding_without_tls_is_none_of_the_servers() {
+    assert!(matches!(chosen("", None, BOTH), Err(ErrorKind::Protocol(_))));
+}
+
+#[test]
+fn only_methods_that_require_auth_allows_get_an_answer() {
+    let scram = || server().authentication(10, PLAIN);
+    let requests = [
+        ("password", server().authentication(3, &[])),
+        ("md5", server().authentication(5, &[1, 2, 3, 4])),
+        ("scram-sha-256", scram()),
+        ("none", ok()),
+    ];
+    for (method, request) in requests {
+        let mut allowed = Session::with(Some("secret"), &format!("require_auth={method}"), None);
+        allowed.receive(request.clone()).unwrap();
+        let mut refused = Session::with(Some("secret"), &format!("require_auth=!{method}"), None);
+        let error = refused.receive(request).unwrap_err();
+        assert!(
+            matches!(&error, ErrorKind::AuthenticationNotAllowed { method: named, .. } if *named == method),
+            "{error:?}"
+        );
+        assert_eq!(refused.sent(), b"", "{method}");
+    }
+    let error = Session::with(Some("secret"), "require_auth=md5,password", None).receive(scram()).unwrap_err();
+    let expected = "the server asks for scram-sha-256 authentication, and require_auth allows only password, md5";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn a_required_certificate_has_to_be_asked_for_and_sent() {
+    let session = |requested, sent| {
+        let tls = TlsSession { certificate_requested: requested, certificate_sent: sent, ..TlsSession::default() };
+        Session::with(None, "sslcertmode=require", Some(tls)).receive(ok())
+    };
+    assert_eq!(session(true, true).unwrap(), Progress::Authenticated);
+    assert!(matches!(session(true, false), Err(ErrorKind::CertificateNotUsed { requested: true })));
+    assert!(matches!(session(false, false), Err(ErrorKind::CertificateNotUsed { requested: false })));
 }

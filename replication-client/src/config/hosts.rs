@@ -1,0 +1,168 @@
+//! [`Host`]: one of the servers that a connection string names.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::conninfo::{ConninfoError, Settings};
+
+/// The directory of the server's Unix sockets that Debian and the PostgreSQL project's packages build libpq with.
+pub(crate) const DEFAULT_SOCKET_DIRECTORY: &str = "/var/run/postgresql";
+const DEFAULT_PORT: u16 = 5432;
+
+/// One of the servers that a connection string names: `host`, `hostaddr` and `port` at the same place of their lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    name: Option<String>,
+    address: Option<IpAddr>,
+    port: u16,
+}
+
+impl Host {
+    /// Returns the host name, address or socket directory, or `None` for the default socket directory.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Returns `hostaddr`, which saves looking up the name.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// Returns the port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Returns the directory of the socket, `@` in front for the abstract name space, or `None` for a host to reach over
+    /// TCP.
+    pub(crate) fn socket_directory(&self) -> Option<&str> {
+        let name = self.name().unwrap_or(DEFAULT_SOCKET_DIRECTORY);
+        (self.address.is_none() && name.starts_with(['/', '@'])).then_some(name)
+    }
+
+    /// Returns the host as a password file names it. The default socket directory is `localhost` there.
+    pub(crate) fn passfile_name(&self) -> Cow<'_, str> {
+        match (self.name(), self.address) {
+            (None, Some(address)) => address.to_string().into(),
+            (None | Some(DEFAULT_SOCKET_DIRECTORY), _) => "localhost".into(),
+            (Some(name), _) => name.into(),
+        }
+    }
+
+    /// Returns the name for messages. One with an equals sign may hold a password from which it was not kept apart.
+    pub(crate) fn shown(&self) -> Cow<'_, str> {
+        match (self.name(), self.address) {
+            (Some(name), _) if name.contains('=') => "***".into(),
+            (Some(name), _) => name.into(),
+            (None, Some(address)) => address.to_string().into(),
+            (None, None) => DEFAULT_SOCKET_DIRECTORY.into(),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "host \"{}\", port {}", self.shown(), self.port)
+    }
+}
+
+/// Returns the servers in the order in which they are named.
+///
+/// Mirrors `pqConnectOptions2`: there are as many as `hostaddr` has items or, without it, `host`; one port may stand for
+/// all of them.
+pub(super) fn hosts(settings: &Settings) -> Result<Vec<Host>, ConninfoError> {
+    let names = list(settings, "host");
+    let addresses = list(settings, "hostaddr");
+    let ports = list(settings, "port");
+    let count = addresses.as_ref().or(names.as_ref()).map_or(1, Vec::len);
+    check_length("host", names.as_deref(), count)?;
+    check_length("port", ports.as_deref().filter(|ports| ports.len() > 1), count)?;
+    let item = |list: &Option<Vec<&str>>, index: usize| list.as_ref()?.get(index).copied().map(str::to_owned);
+    (0..count)
+        .map(|index| {
+            let name = item(&names, index).filter(|name| !name.is_empty());
+            let address = item(&addresses, index).unwrap_or_default();
+            let port = item(&ports, if ports.as_ref().is_some_and(|ports| ports.len() == 1) { 0 } else { index });
+            Ok(Host {
+                name,
+                address: Settings::item(&address, "hostaddr", "an IP address")?,
+                port: self::port(&port.unwrap_or_default())?.unwrap_or(DEFAULT_PORT),
+            })
+        })
+        .collect()
+}
+
+fn list<'a>(settings: &'a Settings, keyword: &str) -> Option<Vec<&'a str>> {
+    settings.given(keyword).map(|value| value.split(',').collect())
+}
+
+fn check_length(option: &'static str, list: Option<&[&str]>, expected: usize) -> Result<(), ConninfoError> {
+    match list.map(<[_]>::len).filter(|&found| found != expected) {
+        Some(found) => Err(ConninfoError::ListLength { option, found, expected }),
+        None => Ok(()),
+    }
+}
+
+fn port(text: &str) -> Result<Option<u16>, ConninfoError> {
+    const EXPECTED: &str = "a number from 1 to 65535";
+    match Settings::item(text, "port", EXPECTED)? {
+        Some(0) => Err(ConninfoError::InvalidValue { option: "port", expected: EXPECTED }),
+        port => Ok(port),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conninfo;
+
+    fn hosts_of(conninfo: &str) -> Result<Vec<String>, ConninfoError> {
+        let hosts = hosts(&conninfo::parse(conninfo).unwrap())?;
+        Ok(hosts.iter().map(|host| format!("{:?} {:?} {}", host.name, host.address, host.port)).collect())
+    }
+
+    #[test]
+    fn lists_are_read_in_step() {
+        for (conninfo, expected) in [
+            ("", vec!["None None 5432"]),
+            ("port=1", vec!["None None 1"]),
+            ("host=a,b", vec![r#"Some("a") None 5432"#, r#"Some("b") None 5432"#]),
+            ("host=a,b port=1", vec![r#"Some("a") None 1"#, r#"Some("b") None 1"#]),
+            ("host=a,,c port=1,,3", vec![r#"Some("a") None 1"#, "None None 5432", r#"Some("c") None 3"#]),
+            ("host=a,b hostaddr=10.0.0.1,", vec![r#"Some("a") Some(10.0.0.1) 5432"#, r#"Some("b") None 5432"#]),
+            ("hostaddr=10.0.0.1,::1", vec!["None Some(10.0.0.1) 5432", "None Some(::1) 5432"]),
+        ] {
+            assert_eq!(hosts_of(conninfo).unwrap(), expected, "{conninfo}");
+        }
+    }
+
+    #[test]
+    fn lists_of_different_lengths_are_refused() {
+        for (conninfo, option, found, expected) in [
+            ("host=a,b hostaddr=10.0.0.1", "host", 2, 1),
+            ("host=a,b port=1,2,3", "port", 3, 2),
+            ("port=1,2", "port", 2, 1),
+        ] {
+            assert_eq!(hosts_of(conninfo), Err(ConninfoError::ListLength { option, found, expected }), "{conninfo}");
+        }
+    }
+
+    #[test]
+    fn the_password_file_calls_the_default_socket_localhost() {
+        for (conninfo, expected) in [
+            ("", "localhost"),
+            ("host=/var/run/postgresql", "localhost"),
+            ("host=/tmp", "/tmp"),
+            ("host=db1", "db1"),
+            ("host=db1 hostaddr=10.0.0.5", "db1"),
+            ("hostaddr=10.0.0.5", "10.0.0.5"),
+        ] {
+            let hosts = hosts(&conninfo::parse(conninfo).unwrap()).unwrap();
+            assert_eq!(hosts[0].passfile_name(), expected, "{conninfo}");
+        }
+    }
+}
