@@ -11,6 +11,7 @@ mod overview;
 mod purge;
 mod read;
 mod source;
+mod stray;
 
 pub use encoding::Encoding;
 pub use errors::ErrorFiles;
@@ -25,3 +26,4 @@ pub use overview::WaitingWal;
 pub use purge::PurgePlan;
 pub use read::{ArchivedSegment, Partial, Place};
 pub use source::WalSource;
+pub use stray::ServerProgress;

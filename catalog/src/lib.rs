@@ -71,7 +71,7 @@ mod xlog_db;
 pub use archive::{
     ArchivedFile, ArchivedSegment, CatchUp, CheckpointFacts, Content, Encoding, ErrorFiles, Facts, Gap, HookDecision,
     Hooks, IngestEvent, IngestOptions, IngestSummary, NoHooks, Partial, Place, PurgePlan, RecordFacts, Refusal,
-    TimeRange, Unread, Unverified, Verdict, WaitingWal, WalEvent, WalEventKind, WalSource, XidRange,
+    ServerProgress, TimeRange, Unread, Unverified, Verdict, WaitingWal, WalEvent, WalEventKind, WalSource, XidRange,
 };
 pub use backup_data::{BackupData, BackupFile};
 pub use backup_id::{BackupId, BackupIdError};

@@ -75,7 +75,7 @@ impl Server {
         options.slot.clone_from(&self.config().slot_name);
         options.system = Some(prepared.system);
         options.synchronous = prepared.synchronous;
-        options.newest_archived = self.catalog().newest_archived_segment()?;
+        options.newest_archived = self.catalog().newest_archived_segments()?.first().copied();
         Ok(options)
     }
 

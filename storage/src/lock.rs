@@ -1,7 +1,8 @@
 //! Lock files that Barman's own processes respect, and whose locks we respect.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::Duration;
 
@@ -78,14 +79,21 @@ impl LockFile {
         }
     }
 
+    /// Makes the file name another process than this one, which still has the lock: whoever wants the work to end signals
+    /// the process that the file names, and may have to end one of several works of a process.
+    ///
+    /// # Errors
+    /// The lock file cannot be written.
+    pub fn name_process(&self, number: u32) -> io::Result<()> {
+        let number = format!("{number}\n");
+        // In this order, as Barman: in between, the first line is the new number already.
+        self.0.write_all_at(number.as_bytes(), 0)?;
+        self.0.set_len(number.len() as u64)
+    }
+
     /// Writes the number of this process into the file, for people and for Barman's list of processes.
     fn signed(self, dir: &Dir, path: &RelativePath) -> Result<Self, Error> {
-        let number = format!("{}\n", std::process::id());
-        // In this order, as Barman: in between, the first line is the new number already.
-        (&self.0)
-            .write_all(number.as_bytes())
-            .and_then(|()| self.0.set_len(number.len() as u64))
-            .map_err(|e| dir.failed(Operation::Write, path, e))?;
+        self.name_process(std::process::id()).map_err(|e| dir.failed(Operation::Write, path, e))?;
         Ok(self)
     }
 }

@@ -30,22 +30,22 @@ impl Catalog {
         Ok(WaitingWal { incoming: count(WalSource::Incoming)?, streaming: count(WalSource::Streaming)? })
     }
 
-    /// Returns the newest archived segment of the newest timeline that has any.
+    /// Returns the newest archived segment of each timeline that has any, the newest timeline's first.
     ///
     /// # Errors
     /// The archive cannot be read.
-    pub fn newest_archived_segment(&self) -> Result<Option<SegmentName>, Error> {
-        let Some(wals) = existing(&self.layout().wals_directory)? else { return Ok(None) };
-        // By name the newest directory is the last, and empty or without a segment only when a purge was interrupted.
-        for entry in wals.entries()?.into_iter().rev() {
-            if entry.kind == Kind::Directory
-                && layout::timeline_of_hash_directory(&entry.name).is_some()
-                && let Some(newest) = newest_segment(&wals.subdir(&entry.path())?)?
-            {
-                return Ok(Some(newest));
+    pub fn newest_archived_segments(&self) -> Result<Vec<SegmentName>, Error> {
+        let mut newest: Vec<SegmentName> = Vec::new();
+        let Some(wals) = existing(&self.layout().wals_directory)? else { return Ok(newest) };
+        // By name a timeline's newest directory is its last, and empty or without a segment only when a purge was
+        // interrupted.
+        for entry in wals.entries()?.into_iter().rev().filter(|entry| entry.kind == Kind::Directory) {
+            let Some(timeline) = layout::timeline_of_hash_directory(&entry.name) else { continue };
+            if newest.last().is_none_or(|found| found.timeline != timeline) {
+                newest.extend(newest_segment(&wals.subdir(&entry.path())?)?);
             }
         }
-        Ok(None)
+        Ok(newest)
     }
 }
 

@@ -13,6 +13,7 @@ mod purge;
 mod read;
 mod record;
 mod repository;
+mod stray;
 mod timelines;
 mod wal_stats;
 mod xlog_db;

@@ -93,12 +93,17 @@ fn peeking_stops_at_the_first_gap() {
 }
 
 #[test]
-fn the_newest_segment_is_that_of_the_newest_timeline() {
+fn each_timeline_has_a_newest_segment() {
     let repository = Repository::new();
-    let newest = || repository.catalog.newest_archived_segment().expect("readable").map(|name| name.to_string());
-    assert_eq!(newest(), None);
+    let newest = || {
+        let segments = repository.catalog.newest_archived_segments().expect("readable");
+        segments.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(newest(), Vec::<String>::new());
     for path in [
+        "0000000100000004/000000010000000400000009",
         "0000000100000005/000000010000000500000001",
+        "0000000100000006/junk",
         "0000000200000000/000000020000000000000002",
         "0000000200000000/000000020000000000000002.00000028.backup",
         "0000000200000000/000000020000000000000003.partial",
@@ -108,7 +113,7 @@ fn the_newest_segment_is_that_of_the_newest_timeline() {
     ] {
         repository.write(&format!("wals/{path}"), "wal");
     }
-    assert_eq!(newest().as_deref(), Some("000000020000000000000002"));
+    assert_eq!(newest(), ["000000020000000000000002", "000000010000000500000001"]);
 }
 
 #[test]

@@ -96,6 +96,17 @@ fn two_share_a_lease_and_keep_an_exclusive_lock_out() {
 }
 
 #[test]
+fn a_lock_can_name_another_process_than_the_one_that_has_it() {
+    let (_root, dir) = empty_directory();
+    let name = path(".main-receive-wal.lock");
+    let lock = LockFile::try_exclusive(&dir, &name).expect("lock").expect("nobody has it");
+    lock.name_process(7).expect("the lock file can be written");
+    assert_eq!(LockFile::holder(&dir, &name).expect("holder"), Some(7));
+    drop(lock);
+    assert_eq!(LockFile::holder(&dir, &name).expect("holder"), None);
+}
+
+#[test]
 fn the_holder_is_known_by_its_number_while_it_holds_the_lock() {
     let (root, dir) = empty_directory();
     let name = path(".main-receive-wal.lock");
