@@ -61,4 +61,7 @@ pub use base_backup::testing;
 pub use base_backup::{
     ArchiveName, BaseBackupError, BaseBackupEvent, BaseBackupOptions, BaseBackupResult, EntryError, ManifestError, run,
 };
-pub use receiver::{ReceiveError, Received, ReceiverEvent, ReceiverOptions, Reconnect, StartReason, receive};
+pub use receiver::{
+    ReceiveError, Received, ReceiverEvent, ReceiverOptions, Reconnect, StartReason, Synchronous, names_standby,
+    receive, segment_size,
+};

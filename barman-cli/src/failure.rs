@@ -4,6 +4,7 @@
 
 mod plan;
 mod postgres;
+mod receiver;
 
 use crate::error::CommandError;
 use barman_catalog::ResolveError;
@@ -70,8 +71,11 @@ fn explain(error: &Error) -> CommandError {
             CommandError::new("The validity of a failed backup cannot be checked").hinted("take another backup")
         }
         Error::BaseBackup(barman_backup::BaseBackupError::Connection(error)) => postgres::explain(error),
-        Error::Receiver(barman_backup::ReceiveError::Connection(error)) => postgres::explain(error),
-        Error::Receiver(barman_backup::ReceiveError::SlotMissing { slot }) => postgres::missing_slot(slot),
+        Error::Receiver(error) => receiver::explain(error),
+        Error::ReceiverAhead { newest, current } => CommandError::new(format!(
+            "The receive-wal position is ahead of PostgreSQL current WAL lsn ({newest} > {current})"
+        ))
+        .hinted("see whether the connection leads to the right server; what is there is not touched"),
         _ => plain,
     }
 }

@@ -106,6 +106,28 @@ pub enum Error {
     /// The option is off that the command needs.
     #[error("unable to start receive-wal process: streaming_archiver option set to 'off' in the configuration file")]
     StreamingOff,
+    /// What was received goes beyond what the server has written: it cannot be aligned.
+    #[error("expected {newest} in streaming/ not to be ahead of the server, found it at {current}")]
+    ReceiverAhead {
+        /// The newest file.
+        newest: WalFileName,
+        /// The segment that the server writes.
+        current: wal_format::SegmentName,
+    },
+    /// The lock file does not take the number of a process.
+    #[error("cannot write the lock file of receive-wal for server '{server}'")]
+    LockFile {
+        /// The server.
+        server: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The process that the lock file is to name does not start.
+    #[error("cannot start a process that stands in for the receiver")]
+    StandIn {
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The option that names the replication slot is not set.
     #[error("slot_name is not set for server '{server}'")]
     NoSlotName {

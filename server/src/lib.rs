@@ -45,4 +45,5 @@ pub use cron::{Maintenance, Task};
 pub use error::{Error, one_line};
 pub use listing::{BackupDetail, BackupSummary};
 pub use postgres::WalSwitch;
+pub use receive_wal::{ReceiveWal, ReceiveWalEvent, Reset};
 pub use server::Server;

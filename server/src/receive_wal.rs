@@ -1,129 +1,113 @@
 //! The WAL receiver of one server: its slot, its lock, its start and its end.
 
 mod archiver;
-mod synchronous;
+mod reset;
+mod slot;
 
 use crate::{Error, Server};
 use archiver::Archiver;
-use barman_backup::{ReceiverEvent, ReceiverOptions};
-use barman_catalog::Lock;
+use barman_backup::{ReceiverEvent, ReceiverOptions, Reconnect, Synchronous};
+use barman_catalog::{Lock, ServerProgress};
 use barman_config::{Command, CreateSlot};
 use barman_storage::Cancel;
-use replication_client::{Client, ErrorKind, Mode, PhysicalSlot};
+pub use reset::Reset;
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 use wal_format::{SystemId, Timestamp, WalFileName};
 
-/// What is found out before WAL flows.
-struct Prepared {
-    system: SystemId,
-    /// Whether commits wait until this receiver has synced their WAL.
-    synchronous: bool,
+/// What a receiver tells, and what happens before WAL flows.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReceiveWalEvent<'a> {
+    /// A file in `streaming/` was named ahead of the server and is no WAL of it: it was moved to `errors/`.
+    Quarantined {
+        /// Its name.
+        name: WalFileName,
+        /// Its name in `errors/`.
+        moved_to: String,
+    },
+    /// The receiver's own words.
+    Receiver(&'a ReceiverEvent<'a>),
+}
+
+/// How one server's WAL is received.
+pub struct ReceiveWal<'a> {
+    /// Tells the time.
+    pub clock: fn() -> Timestamp,
+    /// Ends the receiver in good order.
+    pub cancel: &'a Cancel,
+    /// The process that the lock file names instead of this one: whoever wants the receiver to end signals it.
+    pub process: Option<u32>,
+    /// Called for each event, on the receiver's task: it must not block.
+    pub events: &'a (dyn Fn(&ReceiveWalEvent<'_>) + Send + Sync),
 }
 
 impl Server {
-    /// Receives WAL into `streaming/` until `cancel` is set, and archives each segment as soon as it is complete. One
+    /// Receives WAL into `streaming/` until it is cancelled, and archives each segment as soon as it is complete. One
     /// process a server does so: the lock sees to it.
     ///
+    /// Once WAL has flowed, it connects again whenever the connection breaks.
+    ///
     /// # Errors
-    /// Streaming is off or not possible as configured, another receiver runs, or the stream broke. What was received
-    /// is safe, and the next receiver goes on from there.
-    pub async fn receive_wal(
-        &self,
-        clock: fn() -> Timestamp,
-        cancel: &Cancel,
-        events: &(dyn Fn(&ReceiverEvent<'_>) + Send + Sync),
-    ) -> Result<(), Error> {
+    /// Streaming is off or not possible as configured, another receiver runs, or the stream broke for a reason that does
+    /// not pass. What was received is safe, and the next receiver goes on from there.
+    pub async fn receive_wal(&self, receive: &ReceiveWal<'_>) -> Result<(), Error> {
         self.refuse_unsupported(Command::ReceiveWal)?;
         if !self.config().streaming_archiver {
             return Err(Error::StreamingOff);
         }
         self.catalog().create_directories()?;
-        let _lock = self.lock("receive-wal", Lock::ReceiveWal)?;
-        let prepared = Self::unless_cancelled(cancel, self.prepare_to_receive()).await?;
+        let lock = self.lock("receive-wal", Lock::ReceiveWal)?;
+        if let Some(process) = receive.process {
+            lock.name_process(process).map_err(|source| Error::LockFile { server: self.name().to_owned(), source })?;
+        }
+        let system = Self::unless_cancelled(receive.cancel, self.prepare_to_receive(receive)).await?;
         let streaming = self.catalog().streaming_dir()?;
-        let options = self.receiver_options(&prepared)?;
         let connection = self.wal_stream_connection()?;
-        let archiver = Archiver::start(self.clone(), prepared.system, clock);
+        let options = self.receiver_options(system)?;
+        let archiver = Archiver::start(self.clone(), system, receive.clock);
         let report = |event: &ReceiverEvent<'_>| {
             match event {
                 ReceiverEvent::SegmentFinished { segment } => archiver.archive(WalFileName::Segment(*segment)),
                 ReceiverEvent::HistoryStored { timeline } => archiver.archive(WalFileName::History(*timeline)),
                 _ => {}
             }
-            events(event);
+            (receive.events)(&ReceiveWalEvent::Receiver(event));
         };
-        let received = barman_backup::receive(&connection, &streaming, &options, cancel, &report).await;
+        let received = barman_backup::receive(&connection, &streaming, &options, receive.cancel, &report).await;
         archiver.finish().await;
         received?;
         Ok(())
     }
 
-    /// Makes sure that it is the right cluster, that there is a slot where the configuration wants one made, and asks
-    /// whether commits wait for this receiver.
-    async fn prepare_to_receive(&self) -> Result<Prepared, Error> {
+    /// Makes sure that it is the right cluster, and that `streaming/` does not lead astray. Returns the cluster.
+    async fn prepare_to_receive(&self, receive: &ReceiveWal<'_>) -> Result<SystemId, Error> {
         let mut client = self.replication_client().await?;
-        let system = client.identify_system().await?.system_id;
-        self.check_identity(system)?;
-        let standbys = client.show("synchronous_standby_names").await?;
-        self.create_slot_if_wanted().await?;
-        Ok(Prepared { system, synchronous: synchronous::names(&standbys, &self.config().streaming_archiver_name) })
+        let server = client.identify_system().await?;
+        self.check_identity(server.system_id)?;
+        let progress = ServerProgress {
+            system_id: server.system_id,
+            timeline: server.timeline,
+            position: server.position,
+            segment_size: barman_backup::segment_size(&mut client).await?,
+        };
+        for (name, moved_to) in self.catalog().quarantine_strays(&progress, (receive.clock)())? {
+            (receive.events)(&ReceiveWalEvent::Quarantined { name, moved_to: moved_to.to_string() });
+        }
+        Ok(server.system_id)
     }
 
-    fn receiver_options(&self, prepared: &Prepared) -> Result<ReceiverOptions, Error> {
+    fn receiver_options(&self, system: SystemId) -> Result<ReceiverOptions, Error> {
+        let config = self.config();
         let mut options = ReceiverOptions::default();
-        options.slot.clone_from(&self.config().slot_name);
-        options.system = Some(prepared.system);
-        options.synchronous = prepared.synchronous;
-        options.newest_archived = self.catalog().newest_archived_segments()?.first().copied();
+        options.slot.clone_from(&config.slot_name);
+        options.create_slot = config.create_slot == CreateSlot::Auto;
+        options.sql = Some(self.wal_connection()?);
+        options.system = Some(system);
+        options.archive = Some(self.catalog().clone());
+        options.synchronous = Synchronous::IfNamed(config.streaming_archiver_name.clone());
+        options.reconnect = Some(Reconnect::default());
         Ok(options)
-    }
-
-    /// Creates the slot that the configuration names, with WAL reserved from now on, and returns its name.
-    ///
-    /// # Errors
-    /// No slot is named, the server cannot be reached, or the slot exists.
-    pub async fn create_slot(&self) -> Result<String, Error> {
-        self.refuse_unsupported(Command::ReceiveWal)?;
-        let name = self.slot_name()?;
-        let mut slot = PhysicalSlot::new(name);
-        slot.reserve_wal = true;
-        self.replication_client().await?.create_physical_slot(&slot).await?;
-        Ok(name.to_owned())
-    }
-
-    /// Drops the slot that the configuration names, and returns its name.
-    ///
-    /// # Errors
-    /// No slot is named, the server cannot be reached, or the slot is missing or in use.
-    pub async fn drop_slot(&self) -> Result<String, Error> {
-        self.refuse_unsupported(Command::ReceiveWal)?;
-        let name = self.slot_name()?;
-        self.replication_client().await?.drop_slot(name, false).await?;
-        Ok(name.to_owned())
-    }
-
-    /// Returns the slot that the configuration names.
-    ///
-    /// # Errors
-    /// It names none.
-    pub fn slot_name(&self) -> Result<&str, Error> {
-        let name = self.config().slot_name.as_deref();
-        name.ok_or_else(|| Error::NoSlotName { server: self.name().to_owned() })
-    }
-
-    async fn replication_client(&self) -> Result<Client, Error> {
-        Ok(Client::connect(&self.wal_stream_connection()?, Mode::PhysicalReplication).await?)
-    }
-
-    async fn create_slot_if_wanted(&self) -> Result<(), Error> {
-        if self.config().create_slot != CreateSlot::Auto || self.config().slot_name.is_none() {
-            return Ok(());
-        }
-        match self.create_slot().await {
-            Err(Error::Postgres(error)) if matches!(error.kind(), ErrorKind::SlotExists { .. }) => Ok(()),
-            created => created.map(drop),
-        }
     }
 
     /// Asks the running receiver to end, waits until it has, and returns the process it was.

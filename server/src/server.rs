@@ -74,7 +74,12 @@ impl Server {
     }
 
     pub(crate) async fn connect_for_wal(&self) -> Result<Postgres, Error> {
-        Postgres::connect(&self.connection("wal_conninfo", self.config.wal_conninfo.as_ref(), "barman")?).await
+        Postgres::connect(&self.wal_connection()?).await
+    }
+
+    /// Returns how to connect to the host that WAL comes from, for SQL.
+    pub(crate) fn wal_connection(&self) -> Result<Config, Error> {
+        self.connection("wal_conninfo", self.config.wal_conninfo.as_ref(), "barman")
     }
 
     pub(crate) async fn identify_system(&self) -> Result<SystemIdentity, Error> {

@@ -1,6 +1,7 @@
 //! Why receiving stopped.
 
 use barman_storage::PublishError;
+use replication_client::ErrorKind;
 use wal_format::{ImpossibleSegmentName, Lsn, SegmentName, SegmentSize, SyntaxError, SystemId, TimelineId};
 
 /// Why WAL can no longer be received.
@@ -19,11 +20,29 @@ pub enum ReceiveError {
         found: SystemId,
     },
     /// The slot does not exist.
-    #[error("replication slot {slot:?} does not exist")]
+    #[error("replication slot {slot:?} does not exist{}", kept_by_chance(*.from))]
     SlotMissing {
         /// Its name.
         slot: String,
+        /// From where on WAL is wanted, if anything was received before: nothing keeps the server from removing it.
+        from: Option<Lsn>,
     },
+    /// The server has removed WAL that was not received, or its slot no longer keeps it.
+    #[error("WAL of timeline {timeline} from {from} {} is lost", until(*.to))]
+    WalLost {
+        /// The timeline.
+        timeline: TimelineId,
+        /// The first byte that is not here.
+        from: Lsn,
+        /// Where the WAL begins that the slot still keeps, if it does.
+        to: Option<Lsn>,
+        /// What the server said.
+        #[source]
+        source: Box<replication_client::Error>,
+    },
+    /// The archive does not tell what it has.
+    #[error(transparent)]
+    Archive(#[from] barman_catalog::Error),
     /// The server's segment size makes no sense.
     #[error("expected a WAL segment size between 1MB and 1GB, found {found:?}")]
     SegmentSize {
@@ -93,7 +112,33 @@ impl ReceiveError {
         match self {
             Self::Connection(error) => error.is_transient(),
             Self::StreamEnded { .. } => true,
+            // Whoever makes room does not know that a receiver waits for it.
+            Self::Storage(error) | Self::Publish(PublishError::Storage(error)) => error.is_disk_full(),
             _ => false,
         }
     }
+
+    /// Says what a refusal of the server's means for WAL of `timeline` from `start` on, where that is known. `kept` is
+    /// where the WAL begins that the slot keeps.
+    pub(super) fn with_loss(self, timeline: TimelineId, start: Lsn, size: SegmentSize, kept: Option<Lsn>) -> Self {
+        let Self::Connection(error) = self else { return self };
+        let (timeline, from) = match error.kind() {
+            ErrorKind::SlotMissing { slot, .. } => {
+                return Self::SlotMissing { slot: slot.clone(), from: Some(start) };
+            }
+            ErrorKind::WalRemoved { segment, .. } => (segment.timeline, segment.start(size).unwrap_or(start)),
+            ErrorKind::SlotUnusable { .. } => (timeline, start),
+            _ => return Self::Connection(error),
+        };
+        let to = kept.filter(|kept| *kept > from);
+        Self::WalLost { timeline, from, to, source: Box::new(error) }
+    }
+}
+
+fn kept_by_chance(from: Option<Lsn>) -> String {
+    from.map(|from| format!(": nothing keeps the WAL from {from} on")).unwrap_or_default()
+}
+
+fn until(to: Option<Lsn>) -> String {
+    to.map_or_else(|| "on".to_owned(), |to| format!("to {to}"))
 }

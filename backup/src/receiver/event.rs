@@ -23,6 +23,36 @@ pub enum ReceiverEvent<'a> {
         /// Why it is that position.
         reason: StartReason,
     },
+    /// The slot was missing, and was created with WAL reserved from now on.
+    SlotCreated {
+        /// Its name.
+        slot: String,
+    },
+    /// Commits that wait for this receiver to apply their WAL (`synchronous_commit = remote_apply`) wait for ever: it
+    /// stores WAL and applies none.
+    RemoteApply {
+        /// The name by which they wait for it.
+        standby: String,
+    },
+    /// WAL is missing before the first byte that is about to be received: nothing can be recovered across this gap.
+    Gap {
+        /// The timeline.
+        timeline: TimelineId,
+        /// Where the WAL that is there ends.
+        from: Lsn,
+        /// Where receiving goes on.
+        to: Lsn,
+    },
+    /// The server left a timeline before the point up to which it was received. Segments with WAL beyond that point stay
+    /// in the streaming directory as `.partial` files; those that are archived already stay in the archive.
+    SurplusKept {
+        /// The timeline.
+        timeline: TimelineId,
+        /// Where the server left it.
+        at: Lsn,
+        /// The segments, each of them in `<segment>.partial`.
+        segments: Vec<SegmentName>,
+    },
     /// A timeline's history file is in the streaming directory, ahead of the timeline's WAL.
     HistoryStored {
         /// The timeline.

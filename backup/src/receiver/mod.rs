@@ -19,6 +19,7 @@ mod segment_writer;
 mod session;
 mod start;
 mod streaming_directory;
+mod synchronous;
 mod writer_thread;
 
 use std::hash::{BuildHasher, RandomState};
@@ -26,17 +27,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use barman_storage::{Cancel, Dir};
-use replication_client::{Client, Config, Durable, Mode, StartReplication, SystemIdentity, WalStream};
-use wal_format::{Lsn, SegmentNumber};
+use replication_client::{Client, Config, Durable, Mode, PhysicalSlot, StartReplication, SystemIdentity, WalStream};
+use wal_format::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 pub use error::ReceiveError;
 pub use event::{ReceiverEvent, StartReason};
-pub use options::{ReceiverOptions, Reconnect};
+pub use options::{ReceiverOptions, Reconnect, Synchronous};
+pub use start::segment_size;
+pub use synchronous::names_standby;
 
 use crate::cancelled::cancelled;
 use segment_writer::{SegmentWriter, StreamStart};
 use session::{Progress, Session, SessionEnd};
-use start::StartPoint;
+use start::{Start, StartPoint};
 
 /// Where a receiver stood when it was asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +91,16 @@ struct Context<'a> {
     wal_arrived: AtomicBool,
 }
 
+/// A connection over which WAL is about to flow.
+struct Connected {
+    client: Client,
+    start: StreamStart,
+    /// Commits wait for us.
+    synchronous: bool,
+    /// Where the WAL begins that the slot keeps.
+    kept: Option<Lsn>,
+}
+
 impl Context<'_> {
     fn event(&self, event: &ReceiverEvent<'_>) {
         (self.events)(event);
@@ -98,24 +111,68 @@ impl Context<'_> {
     }
 
     async fn receive_once(&self, config: &Config) -> Result<Received, ReceiveError> {
-        let (client, start) = tokio::select! {
+        match self.try_receive(config).await {
+            Err(ReceiveError::SlotMissing { slot, .. }) if self.options.create_slot => {
+                self.create_slot(config, &slot).await?;
+                self.try_receive(config).await
+            }
+            ended => ended,
+        }
+    }
+
+    async fn try_receive(&self, config: &Config) -> Result<Received, ReceiveError> {
+        let connected = tokio::select! {
             connected = self.connect(config) => connected?,
             () = cancelled(self.cancel) => return Ok(Received { durable: None }),
         };
-        self.follow(client, start).await
+        let Connected { start: StreamStart { timeline, position, size, .. }, kept, .. } = connected;
+        self.follow(connected).await.map_err(|error| error.with_loss(timeline, position, size, kept))
+    }
+
+    async fn create_slot(&self, config: &Config, slot: &str) -> Result<(), ReceiveError> {
+        let mut client = Client::connect(config, Mode::PhysicalReplication).await?;
+        self.refuse_foreign(client.identify_system().await?)?;
+        let mut reserving = PhysicalSlot::new(slot);
+        reserving.reserve_wal = true;
+        client.create_physical_slot(&reserving).await?;
+        self.event(&ReceiverEvent::SlotCreated { slot: slot.to_owned() });
+        Ok(())
     }
 
     /// Connects, makes sure that it is the right cluster, and finds out where to go on.
-    async fn connect(&self, config: &Config) -> Result<(Client, StreamStart), ReceiveError> {
+    async fn connect(&self, config: &Config) -> Result<Connected, ReceiveError> {
         let mut client = Client::connect(config, Mode::PhysicalReplication).await?;
         let server = client.identify_system().await?;
         self.refuse_foreign(server)?;
         let size = start::segment_size(&mut client).await?;
-        let StartPoint { timeline, position, reason } =
+        let waiting = synchronous::waiting(&mut client, &self.options.synchronous).await?;
+        let Start { point, gap_from, kept } =
             start::find(&mut client, self.streaming, self.options, server, size).await?;
-        let (host, system) = (client.host_description().to_owned(), server.system_id);
-        self.event(&ReceiverEvent::Connected { host, system, timeline, start: position, reason });
-        Ok((client, StreamStart { system, size, timeline, position }))
+        let StartPoint { timeline, position, reason } = point;
+        let start = StreamStart { system: server.system_id, size, timeline, position };
+        let host = client.host_description().to_owned();
+        self.event(&ReceiverEvent::Connected { host, system: start.system, timeline, start: position, reason });
+        if let (true, Synchronous::IfNamed(standby)) = (waiting.forever, &self.options.synchronous) {
+            self.event(&ReceiverEvent::RemoteApply { standby: standby.clone() });
+        }
+        if let Some(from) = gap_from {
+            self.event(&ReceiverEvent::Gap { timeline, from, to: position });
+        }
+        if let StartReason::Branch { left, at } = reason {
+            self.keep_surplus(left, at, size).await?;
+        }
+        Ok(Connected { client, start, synchronous: waiting.synchronous, kept })
+    }
+
+    /// Keeps what was received beyond the point at which the server left a timeline.
+    async fn keep_surplus(&self, timeline: TimelineId, at: Lsn, size: SegmentSize) -> Result<(), ReceiveError> {
+        let dir = self.streaming.clone();
+        let aside = move || streaming_directory::set_surplus_aside(&dir, timeline, at, size);
+        let segments = blocking(aside).await?;
+        if !segments.is_empty() {
+            self.event(&ReceiverEvent::SurplusKept { timeline, at, segments });
+        }
+        Ok(())
     }
 
     fn refuse_foreign(&self, server: SystemIdentity) -> Result<(), ReceiveError> {
@@ -128,7 +185,8 @@ impl Context<'_> {
     }
 
     /// Receives one timeline after the other.
-    async fn follow(&self, mut client: Client, mut start: StreamStart) -> Result<Received, ReceiveError> {
+    async fn follow(&self, connected: Connected) -> Result<Received, ReceiveError> {
+        let Connected { mut client, mut start, synchronous, .. } = connected;
         let mut writer = SegmentWriter::new(self.streaming.clone(), start);
         loop {
             let replacing = writer.is_replacing();
@@ -136,7 +194,7 @@ impl Context<'_> {
                 stream = self.open_stream(client, start) => stream?,
                 () = cancelled(self.cancel) => return Ok(Received { durable: None }),
             };
-            let (progress, end) = Session::new(self, stream, writer).run().await;
+            let (progress, end) = Session::new(self, stream, writer, synchronous).run().await;
             match end? {
                 SessionEnd::Cancelled => return Ok(Received { durable: progress.durable }),
                 SessionEnd::TimelineEnded { client: next, timeline, at } => {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use wal_format::{SegmentName, SystemId};
+use barman_catalog::Catalog;
+use replication_client::Config;
+use wal_format::SystemId;
 
 /// How WAL is received.
 #[derive(Debug, Clone)]
@@ -10,17 +12,34 @@ use wal_format::{SegmentName, SystemId};
 pub struct ReceiverOptions {
     /// The physical replication slot that keeps WAL on the server until it was reported as flushed.
     pub slot: Option<String>,
+    /// Whether a slot that is missing is created, with WAL reserved from then on.
+    pub create_slot: bool,
+    /// An ordinary connection, which tells what the slot keeps where the server is older than 15.
+    pub sql: Option<Config>,
     /// The only cluster whose WAL is accepted; without it, any is.
     pub system: Option<SystemId>,
-    /// The newest segment in the archive: where to go on, unless the streaming directory reaches as far.
-    pub newest_archived: Option<SegmentName>,
-    /// Whether to sync and report as soon as WAL arrives, because commits wait for it (the receiver's
-    /// `application_name` is in `synchronous_standby_names`).
-    pub synchronous: bool,
+    /// Where complete segments go: receiving goes on behind the newest one there, unless the streaming directory reaches
+    /// further.
+    pub archive: Option<Catalog>,
+    /// Whether to sync and report as soon as WAL arrives.
+    pub synchronous: Synchronous,
     /// How often WAL is synced and the server hears from us when nothing else calls for it.
     pub status_interval: Duration,
     /// How to go on after an error that may pass; without it, every error ends the receiver.
     pub reconnect: Option<Reconnect>,
+}
+
+/// Whether commits wait until this receiver has synced their WAL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Synchronous {
+    /// They do not: syncs are as rare as [`ReceiverOptions::status_interval`] allows.
+    Never,
+    /// They do.
+    Always,
+    /// They do if `synchronous_standby_names` has this name, the receiver's `application_name`. The server is asked each
+    /// time that it is connected to.
+    IfNamed(String),
 }
 
 /// How long to wait before another attempt to connect: twice as long after each failure, and a random part of that, so
@@ -37,9 +56,11 @@ impl Default for ReceiverOptions {
     fn default() -> Self {
         Self {
             slot: None,
+            create_slot: false,
+            sql: None,
             system: None,
-            newest_archived: None,
-            synchronous: false,
+            archive: None,
+            synchronous: Synchronous::Never,
             status_interval: Duration::from_secs(10),
             reconnect: None,
         }

@@ -57,11 +57,16 @@ enum Stop {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(context: &'a Context<'a>, mut stream: WalStream, writer: SegmentWriter) -> Self {
+    pub(super) fn new(
+        context: &'a Context<'a>,
+        mut stream: WalStream,
+        writer: SegmentWriter,
+        synchronous: bool,
+    ) -> Self {
         // Our own timer reports: the stream's does not run while we wait for the disk instead of the connection.
         stream.set_status_interval(None);
         let progress = Progress { written: writer.position(), durable: None };
-        let writer = WriterThread::start(writer, context.options.synchronous);
+        let writer = WriterThread::start(writer, synchronous);
         Self { context, stream, writer, progress, pending: None, sync_due: false }
     }
 

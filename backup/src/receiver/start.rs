@@ -1,7 +1,7 @@
 //! Where receiving starts.
 
 use barman_storage::Dir;
-use replication_client::{Client, ErrorKind, SystemIdentity};
+use replication_client::{Client, ErrorKind, Mode, SlotPosition, SystemIdentity};
 use wal_format::{Lsn, SegmentNumber, SegmentSize, TimelineHistory, TimelineId};
 
 use super::error::ReceiveError;
@@ -17,51 +17,87 @@ pub(super) struct StartPoint {
     pub(super) reason: StartReason,
 }
 
+/// Where receiving starts, and what that means.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) point: StartPoint,
+    /// Where the WAL ends that we have, if there is none between there and the start.
+    pub(super) gap_from: Option<Lsn>,
+    /// Where the WAL begins that the slot keeps, if there is a slot which keeps any.
+    pub(super) kept: Option<Lsn>,
+}
+
 /// Finds the place to go on from: the WAL that we have, else the WAL that the slot keeps, else the WAL of now.
 ///
 /// Of the WAL that we have the furthest counts, in the streaming directory or in the archive, but only as far as the
 /// server's history leads through it. A server that was restored and promoted may have left a timeline before the point up
-/// to which we received it; what lies beyond stays where it is, and receiving goes on where the server's own history
-/// branches off. What claims to be WAL that the server has yet to write is passed over.
+/// to which we received it; what lies beyond is kept, and receiving goes on where the server's own history branches off.
+/// What claims to be WAL that the server has yet to write is passed over.
 ///
 /// # Errors
-/// The streaming directory cannot be read, WAL in it has another segment size, or the slot does not exist.
+/// The streaming directory or the archive cannot be read, WAL in them has another segment size, or the slot does not
+/// exist.
 pub(super) async fn find(
     client: &mut Client,
     dir: &Dir,
     options: &ReceiverOptions,
     server: SystemIdentity,
     size: SegmentSize,
-) -> Result<StartPoint, ReceiveError> {
-    let mut received = received(dir, options, size).await?;
-    received.retain(|point| is_written(*point, server.timeline, server.position, size));
+) -> Result<Start, ReceiveError> {
+    let mut held = held(dir, options, size).await?;
+    held.retain(|held| is_written(held.point, server.timeline, server.position, size));
+    let received: Vec<StartPoint> = held.iter().map(|held| held.point).collect();
     let history = server_history(client, server, &received).await?;
+    let slot = slot_position(client, options).await?;
+    let kept = slot.and_then(|slot| slot.restart_lsn);
     if let Some(point) = go_on(&received, server.timeline, history.as_ref(), size) {
-        return Ok(point);
+        let complete = held.iter().filter(|held| held.complete).map(|held| held.point);
+        let reached = complete.filter_map(|point| lead_on(point, server.timeline, history.as_ref(), size));
+        let reached = reached.map(|point| point.position).max();
+        return Ok(Start { point, gap_from: reached.filter(|reached| *reached < point.position), kept });
     }
-    let segment_start = |lsn| SegmentNumber::containing(lsn, size).start(size);
-    if let Some((timeline, lsn)) = slot_position(client, options).await? {
-        let timeline = timeline.unwrap_or(server.timeline);
-        return Ok(StartPoint { timeline, position: segment_start(lsn), reason: StartReason::Slot });
-    }
-    let position = segment_start(server.position);
-    Ok(StartPoint { timeline: server.timeline, position, reason: StartReason::ServerPosition })
+    let (timeline, position, reason) = match slot.and_then(|slot| Some((slot.timeline, slot.restart_lsn?))) {
+        Some((timeline, restart)) => (timeline.unwrap_or(server.timeline), restart, StartReason::Slot),
+        None => (server.timeline, server.position, StartReason::ServerPosition),
+    };
+    let position = SegmentNumber::containing(position, size).start(size);
+    Ok(Start { point: StartPoint { timeline, position, reason }, gap_from: None, kept })
 }
 
-/// Returns where the WAL that we have ends: one place for each file in the streaming directory, and one for the archive.
-async fn received(dir: &Dir, options: &ReceiverOptions, size: SegmentSize) -> Result<Vec<StartPoint>, ReceiveError> {
-    let dir = dir.clone();
-    let ends = super::blocking(move || {
+/// Where WAL that we have ends.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    point: StartPoint,
+    /// Whether all WAL right before the point is there.
+    complete: bool,
+}
+
+/// Returns where the WAL that we have ends: one place for each file in the streaming directory, and one for each timeline in
+/// the archive.
+///
+/// The archive is looked at last: a segment that moves there meanwhile is found in one of the two.
+async fn held(dir: &Dir, options: &ReceiverOptions, size: SegmentSize) -> Result<Vec<Held>, ReceiveError> {
+    let (dir, archive) = (dir.clone(), options.archive.clone());
+    super::blocking(move || {
         streaming_directory::settle(&dir, size)?;
-        streaming_directory::ends(&dir, size)
-    });
-    let streamed = |(timeline, position)| StartPoint { timeline, position, reason: StartReason::StreamingDirectory };
-    let mut received: Vec<StartPoint> = ends.await?.into_iter().map(streamed).collect();
-    if let Some(newest) = options.newest_archived {
-        let position = newest.number(size)?.end(size);
-        received.push(StartPoint { timeline: newest.timeline, position, reason: StartReason::Archive });
+        let streamed = streaming_directory::ends(&dir, size)?.into_iter();
+        let mut held: Vec<Held> = streamed.map(Held::streamed).collect();
+        for newest in archive.map(|archive| archive.newest_archived_segments()).transpose()?.unwrap_or_default() {
+            let position = newest.number(size)?.end(size);
+            let point = StartPoint { timeline: newest.timeline, position, reason: StartReason::Archive };
+            held.push(Held { point, complete: true });
+        }
+        Ok(held)
+    })
+    .await
+}
+
+impl Held {
+    fn streamed(end: streaming_directory::End) -> Self {
+        let reason = StartReason::StreamingDirectory;
+        let point = StartPoint { timeline: end.timeline, position: end.position, reason };
+        Self { point, complete: end.complete }
     }
-    Ok(received)
 }
 
 /// Tells whether the server can have written the WAL up to `point`, which only its own timeline says.
@@ -139,25 +175,26 @@ fn left_for(history: &TimelineHistory, timeline: TimelineId) -> Option<(Lsn, Tim
     Some((left.switch_lsn, entries.next().map_or(history.timeline, |entry| entry.parent)))
 }
 
-/// Returns what the slot keeps, if there is a slot and the server (15 and newer) can tell.
-async fn slot_position(
-    client: &mut Client,
-    options: &ReceiverOptions,
-) -> Result<Option<(Option<TimelineId>, Lsn)>, ReceiveError> {
+/// Returns where the slot stands, if there is one.
+///
+/// From 15 on the replication connection tells; of older servers an ordinary one does, where the caller gave it.
+async fn slot_position(client: &mut Client, options: &ReceiverOptions) -> Result<Option<SlotPosition>, ReceiveError> {
     let Some(slot) = &options.slot else { return Ok(None) };
-    match client.read_slot(slot).await {
-        Ok(Some(found)) => Ok(found.restart_lsn.map(|lsn| (found.timeline, lsn))),
-        Ok(None) => Err(ReceiveError::SlotMissing { slot: slot.clone() }),
-        Err(error) if matches!(error.kind(), ErrorKind::ServerVersion { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let found = match (client.read_slot(slot).await, &options.sql) {
+        (Err(error), Some(sql)) if matches!(error.kind(), ErrorKind::ServerVersion { .. }) => {
+            Client::connect(sql, Mode::Sql).await?.read_slot(slot).await?
+        }
+        (Err(error), None) if matches!(error.kind(), ErrorKind::ServerVersion { .. }) => return Ok(None),
+        (found, _) => found?,
+    };
+    found.map(Some).ok_or_else(|| ReceiveError::SlotMissing { slot: slot.clone(), from: None })
 }
 
 /// Asks the server how long its segments are.
 ///
 /// # Errors
 /// The connection fails, or the answer is no segment size.
-pub(super) async fn segment_size(client: &mut Client) -> Result<SegmentSize, ReceiveError> {
+pub async fn segment_size(client: &mut Client) -> Result<SegmentSize, ReceiveError> {
     let shown = client.show("wal_segment_size").await?;
     parse_segment_size(&shown).ok_or(ReceiveError::SegmentSize { found: shown })
 }

@@ -1,33 +1,69 @@
 //! What the streaming directory holds.
 
-use barman_storage::{Dir, Kind};
-use wal_format::{Lsn, SegmentSize, TimelineId, WalFileName};
+use barman_storage::{Dir, Kind, PublishError};
+use wal_format::{Lsn, SegmentName, SegmentSize, TimelineId, WalFileName};
 
 use super::error::ReceiveError;
 use super::segment_file;
 
-/// Returns where the WAL in `dir` ends, which is where receiving can go on: one place for each file.
+/// Where the WAL of one file ends, which is where receiving can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) timeline: TimelineId,
+    pub(super) position: Lsn,
+    /// Whether the segment before the position is there. Otherwise a part of the one behind it is.
+    pub(super) complete: bool,
+}
+
+/// Returns where the WAL in `dir` ends: one place for each file.
 ///
 /// As for pg_receivewal (`FindStreamingStart`), after a complete segment comes the next one; a partial one is received
 /// again from its beginning, because nothing says how much of it arrived.
 ///
 /// # Errors
 /// The directory cannot be read, or a name in it cannot occur with this segment size.
-pub(super) fn ends(dir: &Dir, size: SegmentSize) -> Result<Vec<(TimelineId, Lsn)>, ReceiveError> {
+pub(super) fn ends(dir: &Dir, size: SegmentSize) -> Result<Vec<End>, ReceiveError> {
     let mut found = Vec::new();
-    for name in wal_files(dir)? {
-        let (segment, complete) = match name {
-            WalFileName::Segment(segment) => (segment, true),
-            WalFileName::Partial(segment) => (segment, false),
-            WalFileName::BackupLabel { .. } | WalFileName::History(_) => continue,
-        };
+    for (segment, complete) in segments(dir)? {
         // One that was cut short elsewhere is no end: it is received again.
         if !complete || segment_file::is_complete(dir, segment, size)? {
             let number = segment.number(size)?;
-            found.push((segment.timeline, if complete { number.end(size) } else { number.start(size) }));
+            let position = if complete { number.end(size) } else { number.start(size) };
+            found.push(End { timeline: segment.timeline, position, complete });
         }
     }
     Ok(found)
+}
+
+/// Returns the segments of `timeline` that hold WAL from `at` on, where the server left the timeline, and gives complete
+/// ones the name `<segment>.partial`: what lies in them beyond that point never became part of the server's past, so they
+/// must not look like segments of it.
+///
+/// # Errors
+/// The directory cannot be read or changed.
+pub(super) fn set_surplus_aside(
+    dir: &Dir,
+    timeline: TimelineId,
+    at: Lsn,
+    size: SegmentSize,
+) -> Result<Vec<SegmentName>, ReceiveError> {
+    let mut surplus = Vec::new();
+    for (segment, complete) in segments(dir)? {
+        if segment.timeline != timeline || segment.number(size)?.end(size) <= at {
+            continue;
+        }
+        if complete && dir.stat(&segment_file::partial_path(segment))?.is_none() {
+            let (from, to) = (segment_file::segment_path(segment), segment_file::partial_path(segment));
+            match dir.rename_new(&from, dir, &to) {
+                // An archiver was faster.
+                Err(PublishError::Storage(error)) if error.is_not_found() => continue,
+                renamed => renamed.map(drop)?,
+            }
+        }
+        surplus.push(segment);
+    }
+    surplus.dedup();
+    Ok(surplus)
 }
 
 /// Brings the directory into the state that a run cut short was about to reach.
@@ -46,9 +82,15 @@ pub(super) fn settle(dir: &Dir, size: SegmentSize) -> Result<(), ReceiveError> {
     Ok(())
 }
 
-fn wal_files(dir: &Dir) -> Result<impl Iterator<Item = WalFileName>, ReceiveError> {
+/// Returns the segments in the directory in the order of their names, and whether each is complete by its name.
+fn segments(dir: &Dir) -> Result<Vec<(SegmentName, bool)>, ReceiveError> {
     let files = dir.entries()?.into_iter().filter(|entry| entry.kind == Kind::File);
-    Ok(files.filter_map(|entry| entry.name.to_str()?.parse().ok()))
+    let segments = files.filter_map(|entry| match entry.name.to_str()?.parse().ok()? {
+        WalFileName::Segment(segment) => Some((segment, true)),
+        WalFileName::Partial(segment) => Some((segment, false)),
+        WalFileName::BackupLabel { .. } | WalFileName::History(_) => None,
+    });
+    Ok(segments.collect())
 }
 
 #[cfg(test)]
@@ -68,7 +110,7 @@ mod tests {
             file.truncate(MIB).unwrap();
         }
         let ends = ends(&dir, SegmentSize::new(MIB).unwrap()).unwrap().into_iter();
-        let mut ends: Vec<_> = ends.map(|(timeline, lsn)| (timeline.get(), lsn.as_u64() / MIB)).collect();
+        let mut ends: Vec<_> = ends.map(|end| (end.timeline.get(), end.position.as_u64() / MIB)).collect();
         ends.sort_unstable();
         ends
     }
@@ -86,6 +128,40 @@ mod tests {
             (&["000000010000000000000FFF"], &[(1, 4096)]),
         ] {
             assert_eq!(ends_of(names), expected, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn what_lies_beyond_the_end_of_a_timeline_is_kept_as_partial_files() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Dir::open(root.path()).unwrap();
+        for name in [
+            "000000010000000000000001",
+            "000000010000000000000002",
+            "000000010000000000000003",
+            "000000010000000000000004.partial",
+            "000000020000000000000003",
+        ] {
+            dir.create_file(&RelativePath::new(name).unwrap(), 0o600).unwrap().truncate(MIB).unwrap();
+        }
+        let size = SegmentSize::new(MIB).unwrap();
+        let aside = || set_surplus_aside(&dir, TimelineId::FIRST, Lsn::new(2 * MIB + 5), size).unwrap();
+        let numbers = |segments: Vec<SegmentName>| -> Vec<u64> {
+            segments.into_iter().map(|segment| segment.start(size).unwrap().as_u64() / MIB).collect()
+        };
+        for _ in 0..2 {
+            assert_eq!(numbers(aside()), [2, 3, 4]);
+            let names: Vec<_> = dir.entries().unwrap().into_iter().map(|entry| entry.name).collect();
+            assert_eq!(
+                names,
+                [
+                    "000000010000000000000001",
+                    "000000010000000000000002.partial",
+                    "000000010000000000000003.partial",
+                    "000000010000000000000004.partial",
+                    "000000020000000000000003",
+                ]
+            );
         }
     }
 

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use barman_backup::{ReceiveError, ReceiverOptions, Reconnect};
+use barman_backup::{ReceiveError, ReceiverEvent, ReceiverOptions, Reconnect, Synchronous};
+use barman_catalog::{Catalog, LocalZone, ServerLayout};
 use barman_storage::testing::{Recorder, Recording};
 use replication_client::ErrorKind;
-use test_support::{OsUser, PgbenchLoad, Postgres, PostgresBuilder, StopMode, TempDir, pg_tool};
-use wal_format::{SystemId, WalFileName};
+use test_support::{OsUser, PgbenchLoad, Postgres, PostgresBuilder, StopMode, TempDir, majors, pg_tool};
+use wal_format::{SegmentName, SegmentSize, SystemId, TimelineId, WalFileName};
 
 use crate::receiving::Receiving;
 
@@ -92,7 +93,7 @@ fn what_is_received_under_load_equals_what_the_server_archived() {
     let receiving = ground.receive();
     PgbenchLoad::initialise(&ground.server, 1);
     let load = PgbenchLoad::start(&ground.server, 4);
-    ground.server.wait_until("select pg_current_wal_lsn() > '0/3000000'");
+    ground.server.wait_until("select pg_current_wal_lsn() > '0/2400000'");
     load.stop();
     let last = ground.server.switch_wal();
     receiving.wait_for(&format!("SegmentFinished {{ segment: {}", debug_name(&last)));
@@ -205,7 +206,7 @@ fn a_promotion_is_followed_with_the_history_first() {
 fn commits_that_wait_for_us_do_not_wait_long() {
     let ground = Ground::new();
     let mut synchronous = options();
-    synchronous.synchronous = true;
+    synchronous.synchronous = Synchronous::Always;
     let receiving = Receiving::start(&ground.server, &ground.streaming, synchronous);
     receiving.wait_for("Connected");
     ground.server.psql("alter system set synchronous_standby_names = 'barman_receive_wal'; select pg_reload_conf()");
@@ -289,18 +290,109 @@ fn after_a_failed_sync_the_segment_is_received_again() {
 }
 
 #[test]
+fn a_server_whose_commits_would_wait_for_ever_is_named() {
+    let ground = Ground::new();
+    ground.server.psql("alter system set synchronous_standby_names = 'FIRST 1 (other, barman_receive_wal)'");
+    let named = || {
+        let mut named = options();
+        named.synchronous = Synchronous::IfNamed("barman_receive_wal".to_owned());
+        let receiving = Receiving::start(&ground.server, &ground.streaming, named);
+        // Which comes behind it.
+        receiving.wait_for("Connected");
+        ground.server.wait_until("select count(*) = 1 from pg_stat_replication where state = 'streaming'");
+        let named = receiving.events().iter().any(|event| event == "RemoteApply { standby: \"barman_receive_wal\" }");
+        receiving.stop();
+        named
+    };
+    ground.server.psql("select pg_reload_conf()");
+    assert!(!named());
+    ground.server.psql("alter system set synchronous_commit = 'remote_apply'");
+    ground.server.psql("select pg_reload_conf()");
+    assert!(named());
+}
+
+/// An archive in which these segments are the newest.
+fn archive_with(home: &Path, newest: &[&str]) -> Catalog {
+    for segment in newest {
+        let hash = home.join("main/wals").join(&segment[..16]);
+        std::fs::create_dir_all(&hash).unwrap();
+        std::fs::write(hash.join(segment), "").unwrap();
+    }
+    Catalog::open(ServerLayout::below(home, "main"), LocalZone::UTC)
+}
+
+#[test]
 fn it_starts_after_the_newest_archived_segment_where_nothing_is_streamed_yet() {
     let ground = Ground::new();
     let archived = ground.server.switch_wal();
     ground.server.switch_wal();
     let mut after = options();
-    after.newest_archived = Some(archived.parse().unwrap());
+    // What is archived of a timeline that the server never was on says nothing about it.
+    let home = ground.dir.path().join("home");
+    after.archive = Some(archive_with(&home, &[&archived, "000000070000000000000001"]));
     let receiving = Receiving::start(&ground.server, &ground.streaming, after);
     receiving.wait_for("reason: Archive");
     let next = receiving.wait_for("SegmentFinished");
+    assert!(!receiving.events().iter().any(|event| event.starts_with("Gap")), "{:?}", receiving.events());
     receiving.stop();
     let next_number = u32::from_str_radix(&archived[16..], 16).unwrap() + 1;
     assert!(next.contains(&format!("segment: {next_number} ")), "{next} after {archived}");
+}
+
+#[test]
+fn a_gap_is_told_before_the_first_byte() {
+    let ground = Ground::new();
+    let archived = ground.server.switch_wal();
+    for _ in 0..3 {
+        ground.server.switch_wal();
+    }
+    // As `receive-wal --reset` leaves it.
+    let restart = ground.server.psql("select pg_walfile_name(pg_current_wal_lsn())");
+    std::fs::create_dir(&ground.streaming).unwrap();
+    std::fs::write(ground.streaming.join(format!("{restart}.partial")), "").unwrap();
+    let mut after = options();
+    after.archive = Some(archive_with(&ground.dir.path().join("home"), &[&archived]));
+    let receiving = Receiving::start(&ground.server, &ground.streaming, after);
+    ground.server.switch_wal();
+    receiving.wait_for("SegmentFinished");
+    let events = receiving.events();
+    receiving.stop();
+    let lsn = |name: &str| name.parse::<SegmentName>().unwrap().start(SegmentSize::new(MIB).unwrap()).unwrap();
+    let (from, to) = (lsn(&archived).checked_add(MIB).unwrap(), lsn(&restart));
+    let gap = ReceiverEvent::Gap { timeline: TimelineId::FIRST, from, to };
+    assert_eq!(events[1], format!("{gap:?}"), "{events:?}");
+}
+
+#[test]
+fn on_every_version_the_slot_says_where_receiving_begins() {
+    for major in majors() {
+        let server = Postgres::builder().major(major).initdb_option("--wal-segsize=1").start();
+        server.psql("select pg_create_physical_replication_slot('barman', true)");
+        let kept = server.psql("select pg_walfile_name(restart_lsn) from pg_replication_slots");
+        server.switch_wal();
+        server.switch_wal();
+        let dir = TempDir::new();
+        let mut with_sql = options();
+        with_sql.sql = Some(crate::config(&server));
+        let receiving = Receiving::start(&server, &dir.path().join("streaming"), with_sql);
+        let connected = receiving.wait_for("reason: Slot");
+        let first = receiving.wait_for("SegmentFinished");
+        assert!(first.contains(&debug_name(&kept)), "{major}: {connected} {first} {kept}");
+        receiving.stop();
+    }
+}
+
+#[test]
+fn a_missing_slot_is_created_where_that_is_wanted() {
+    let ground = Ground::new();
+    ground.server.psql("select pg_drop_replication_slot('barman')");
+    let mut creating = options();
+    creating.create_slot = true;
+    let receiving = Receiving::start(&ground.server, &ground.streaming, creating);
+    receiving.wait_for("SlotCreated { slot: \"barman\" }");
+    receiving.wait_for("Connected");
+    ground.server.wait_until("select active and restart_lsn is not null from pg_replication_slots");
+    receiving.stop();
 }
 
 #[test]
@@ -319,7 +411,7 @@ fn a_slot_that_is_missing_or_busy_is_named() {
     let mut missing = options();
     missing.slot = Some("nobody".to_owned());
     let error = Receiving::start(&ground.server, &ground.streaming, missing).failed();
-    assert!(matches!(&error, ReceiveError::SlotMissing { slot } if slot == "nobody"), "{error:?}");
+    assert!(matches!(&error, ReceiveError::SlotMissing { slot, .. } if slot == "nobody"), "{error:?}");
 
     let receiving = ground.receive();
     receiving.wait_for("Connected");
@@ -345,10 +437,22 @@ fn wal_that_the_server_has_removed_is_named() {
     ground.wait_archived(&oldest);
     ground.server.psql("checkpoint; select pg_switch_wal(); checkpoint");
     let mut removed = ReceiverOptions::default();
-    removed.newest_archived = Some(oldest.parse().unwrap());
+    removed.archive = Some(archive_with(&ground.dir.path().join("home"), &[&oldest]));
     let error = Receiving::start(&ground.server, &ground.streaming, removed).failed();
-    let ReceiveError::Connection(error) = error else { panic!("{error:?}") };
-    assert!(matches!(error.kind(), ErrorKind::WalRemoved { .. }), "{error:?}");
+    let ReceiveError::WalLost { timeline: TimelineId::FIRST, from, to: None, source } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(matches!(source.kind(), ErrorKind::WalRemoved { .. }), "{error:?}");
+    let next = oldest.parse::<SegmentName>().unwrap().start(SegmentSize::new(MIB).unwrap()).unwrap();
+    assert_eq!(Some(*from), next.checked_add(MIB));
+
+    // A slot that was made later says from where on the rest is there.
+    ground.server.psql("select pg_create_physical_replication_slot('barman', true)");
+    let kept = ground.server.psql("select restart_lsn from pg_replication_slots");
+    let mut with_slot = options();
+    with_slot.archive = Some(archive_with(&ground.dir.path().join("home"), &[&oldest]));
+    let error = Receiving::start(&ground.server, &ground.streaming, with_slot).failed();
+    assert_eq!(error.to_string(), format!("WAL of timeline 1 from {from} to {kept} is lost"));
 }
 
 /// How an event shows a segment.

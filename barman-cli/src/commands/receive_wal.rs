@@ -1,10 +1,11 @@
 //! `receive-wal`
 
-use super::unbuilt::UnbuiltOptions;
+mod all;
+mod report;
+
 use crate::context::{Context, Disabled, Inactive, clock};
 use crate::error::CommandError;
-use barman_backup::{ReceiverEvent, StartReason};
-use barman_server::{Error, Server, one_line};
+use barman_server::{Error, ReceiveWal, ReceiveWalEvent, Reset, Server};
 use barman_storage::Cancel;
 use replication_client::ErrorKind;
 
@@ -31,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     drop_slot: bool,
 
-    /// The server
+    /// The server; `all` receives from each of them in one process
     server_name: String,
 }
 
@@ -39,7 +40,6 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     if arguments.stop && arguments.reset {
         return Err(CommandError::new("--stop and --reset options are not compatible").hinted("give one of them"));
     }
-    UnbuiltOptions::default().option("--reset", arguments.reset).refuse()?;
     let name = &arguments.server_name;
     if arguments.stop {
         return stop(context, &context.single_server(name, Disabled::Refused)?);
@@ -50,6 +50,12 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     if arguments.drop_slot {
         return drop_slot(context, &context.single_server(name, Disabled::Refused)?);
     }
+    if arguments.reset {
+        return reset(context, &context.single_server(name, Disabled::Refused)?);
+    }
+    if name == "all" {
+        return all::receive(context);
+    }
     match context.select(std::slice::from_ref(name), Inactive::Skipped, Disabled::Refused)?.first() {
         Some(_) => receive(context, &context.server(name)?),
         None => Ok(()),
@@ -59,35 +65,31 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
 fn receive(context: &Context, server: &Server) -> Result<(), CommandError> {
     let (name, output) = (server.name(), &context.output);
     output.info(&format!("Starting receive-wal for server {name}"));
-    let events = |event: &ReceiverEvent<'_>| {
-        if let Some(line) = line_of(event) {
-            output.info(&format!("{name}: {line}"));
-        }
-    };
     let cancel = Cancel::new();
-    Ok(context.block_on_until_signal(&cancel, server.receive_wal(clock, &cancel, &events))??)
+    let events = |event: &ReceiveWalEvent<'_>| report::event(output, name, event);
+    let receive = ReceiveWal { clock, cancel: &cancel, process: None, events: &events };
+    Ok(context.block_on_until_signal(&cancel, server.receive_wal(&receive))??)
 }
 
-fn line_of(event: &ReceiverEvent<'_>) -> Option<String> {
-    Some(match event {
-        ReceiverEvent::Connected { timeline, start, reason: StartReason::Branch { left, at }, .. } => format!(
-            "the server left timeline {left} at {at}: what was received beyond is kept, and log streaming starts at \
-             {start} (timeline {timeline})"
-        ),
-        ReceiverEvent::Connected { timeline, start, .. } => {
-            format!("starting log streaming at {start} (timeline {timeline})")
+fn reset(context: &Context, server: &Server) -> Result<(), CommandError> {
+    let (name, output) = (server.name(), &context.output);
+    match context.block_on(server.reset_receive_wal())? {
+        Ok(Reset::Aligned) => output.info("Nothing to do. Position of receive-wal is aligned."),
+        Ok(Reset::Done { removed, created }) => {
+            output.info("Resetting receive-wal directory status");
+            if let Some(removed) = removed {
+                output.info(&format!("Removing status file {}", removed.display()));
+            }
+            output.info(&format!("Creating status file {}", created.display()));
         }
-        ReceiverEvent::SegmentFinished { segment } => format!("finished segment {segment}"),
-        ReceiverEvent::HistoryStored { timeline } => format!("stored the history of timeline {timeline}"),
-        ReceiverEvent::TimelineSwitch { from, to, at } => format!("switched from timeline {from} to {to} at {at}"),
-        ReceiverEvent::SyncFailed { error } => {
-            format!("{}; receiving again what was not synced", one_line(error))
+        Err(Error::Busy { .. }) => {
+            let message =
+                format!("Unable to reset the status of receive-wal for server {name}. Process is still running");
+            return Err(CommandError::new(message).hinted(format!("`barman receive-wal --stop {name}` ends it")));
         }
-        ReceiverEvent::Reconnecting { error, after } => {
-            format!("{}; trying again in {} seconds", one_line(error), after.as_secs())
-        }
-        _ => return None,
-    })
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 fn stop(context: &Context, server: &Server) -> Result<(), CommandError> {

@@ -41,6 +41,26 @@ pub(super) async fn check(server: &Server, connections: &mut Connections, report
         wal_level(sql, "wal_level", report).await;
     }
     wal_connections(server, connections, report).await;
+    remote_apply(server, connections, report).await;
+}
+
+/// Warns where commits wait until the receiver has applied their WAL: it stores WAL and applies none. Barman has no such
+/// check, so that its line is there only with something to say.
+async fn remote_apply(server: &Server, connections: &mut Connections, report: &mut CheckReport) {
+    let Some(sql) = connections.sql().filter(|_| server.config().streaming_archiver) else { return };
+    let standby = &server.config().streaming_archiver_name;
+    let (Ok(standbys), Ok(level)) =
+        (sql.setting("synchronous_standby_names").await, sql.setting("synchronous_commit").await)
+    else {
+        return;
+    };
+    if level == "remote_apply" && barman_backup::names_standby(&standbys, standby) {
+        let hint = format!(
+            "WARNING: commits may wait for ever: synchronous_standby_names lists '{standby}', which applies no WAL, and \
+             synchronous_commit is remote_apply"
+        );
+        report.push("synchronous_commit", true, hint);
+    }
 }
 
 /// Checks the host that WAL comes from, which `wal_conninfo` and `wal_streaming_conninfo` may set apart.

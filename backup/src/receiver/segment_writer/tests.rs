@@ -235,7 +235,8 @@ fn a_name_that_an_earlier_run_could_not_sync_is_durable_before_anything_later_is
     let size = start_at(0).size;
     streaming_directory::settle(&ground.dir, size).unwrap();
     let ends = streaming_directory::ends(&ground.dir, size).unwrap();
-    assert_eq!(ends, [(TimelineId::FIRST, Lsn::new(3 * MIB))]);
+    let end = streaming_directory::End { timeline: TimelineId::FIRST, position: Lsn::new(3 * MIB), complete: true };
+    assert_eq!(ends, [end]);
     let mut again = ground.writer(3 * MIB);
     ground.write(&mut again, 3 * MIB + 100_000, 100_000).unwrap();
     ground.sync(&mut again).unwrap();
