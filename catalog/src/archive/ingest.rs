@@ -96,7 +96,7 @@ impl Catalog {
 
     /// The cluster that the newest archived segment is of, as far as it can be read.
     fn archived_system_id(&self) -> Result<Option<SystemId>, Error> {
-        let Some(newest) = self.newest_archived_segment()? else { return Ok(None) };
+        let Some(newest) = self.newest_archived_segments()?.first().copied() else { return Ok(None) };
         let name = WalFileName::Segment(newest);
         if let Some(records) = self.facts(&name).ok().flatten().and_then(|facts| facts.records) {
             return Ok(Some(records.system_id));
