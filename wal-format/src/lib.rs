@@ -143,9 +143,9 @@ pub use page::{LongHeader, PageFlags, PageHeader, PageHeaderError};
 pub use page_sequence::WalLayout;
 pub use pages::{Page, Pages};
 pub use payload::{
-    Checkpoint, DatabaseCopy, DatabaseDirectory, DatabaseDrop, Element, EndOfRecovery, HeapTruncate,
+    Checkpoint, DatabaseCopy, DatabaseDirectory, DatabaseDrop, DroppedStatistics, Element, EndOfRecovery, HeapTruncate,
     InvalidationMessage, List, OverwriteContrecord, ParameterChange, Payload, Prepare, RelationMapUpdate, RestorePoint,
-    RowChange, RowChangeKind, StorageTruncate, TransactionEnd, TransactionOrigin, WalLevel,
+    RowChange, RowChangeKind, StatisticsEntry, StorageTruncate, TransactionEnd, TransactionOrigin, WalLevel,
 };
 pub use record::{Record, RecordHeader};
 pub use record_reader::{

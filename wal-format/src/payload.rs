@@ -4,6 +4,7 @@ mod database;
 mod heap;
 mod list;
 mod log;
+mod statistics;
 mod storage;
 mod transaction;
 
@@ -14,6 +15,7 @@ pub use database::{DatabaseCopy, DatabaseDirectory, DatabaseDrop, RelationMapUpd
 pub use heap::{HeapTruncate, RowChange, RowChangeKind};
 pub use list::{Element, List};
 pub use log::{Checkpoint, EndOfRecovery, OverwriteContrecord, ParameterChange, RestorePoint, WalLevel};
+pub use statistics::{DroppedStatistics, StatisticsEntry};
 pub use storage::StorageTruncate;
 pub use transaction::{InvalidationMessage, Prepare, TransactionEnd, TransactionOrigin};
 
@@ -27,6 +29,11 @@ use crate::{Fork, Lsn, RelFileLocator, ResourceManager};
 pub enum Payload<'a> {
     /// A checkpoint (`XLOG_CHECKPOINT_SHUTDOWN` and `XLOG_CHECKPOINT_ONLINE`).
     Checkpoint(Checkpoint),
+    /// Where recovery from the next checkpoint begins, 17 and later (`XLOG_CHECKPOINT_REDO`).
+    CheckpointRedo {
+        /// `wal_level` from here on.
+        wal_level: WalLevel,
+    },
     /// The end of a recovery that wrote no checkpoint: a timeline begins (`XLOG_END_OF_RECOVERY`).
     EndOfRecovery(EndOfRecovery),
     /// A named restore point (`XLOG_RESTORE_POINT`).
@@ -53,6 +60,16 @@ pub enum Payload<'a> {
     Abort(TransactionEnd<'a>),
     /// A transaction was prepared to be committed (`XLOG_XACT_PREPARE`).
     Prepare(Prepare<'a>),
+    /// Transactions became known as subtransactions of another (`XLOG_XACT_ASSIGNMENT`).
+    Assignment {
+        /// The transaction that they are part of.
+        top_level_xid: u32,
+        /// The subtransactions.
+        subxids: List<'a, u32>,
+    },
+    /// What other sessions have to forget, before the transaction has ended (`XLOG_XACT_INVALIDATIONS`); written at
+    /// `wal_level = logical` only, 14 and later.
+    Invalidations(List<'a, InvalidationMessage>),
     /// The file of a relation was created (`XLOG_SMGR_CREATE`).
     StorageCreate {
         /// The relation.
@@ -178,6 +195,40 @@ mod tests {
                 InvalidationMessage::Unknown { id: -9 },
             ];
             assert_eq!(end.invalidations.iter().collect::<Vec<_>>(), expected);
+        });
+    }
+
+    #[test]
+    fn dropped_statistics_have_the_length_of_their_version() {
+        let commit = |items: &[u32]| {
+            let mut data = [0; RecordHeader::LEN].to_vec();
+            data.extend([255, u8::try_from(16 + 4 * items.len()).unwrap()]);
+            data.extend(0i64.to_ne_bytes());
+            data.extend(0x100u32.to_ne_bytes());
+            data.extend(2u32.to_ne_bytes());
+            data.extend(items.iter().flat_map(|item| item.to_ne_bytes()));
+            data
+        };
+        let entry = |kind, object| StatisticsEntry { kind, database: 5, object };
+        for (major, items, expected) in [
+            (PgMajor::V15, &[2, 5, 16384, 3, 5, 16385][..], [entry(2, 16384), entry(3, 16385)]),
+            (PgMajor::V18, &[2, 5, 16384, 0, 3, 5, 7, 1], [entry(2, 16384), entry(3, (1 << 32) + 7)]),
+        ] {
+            let data = commit(items);
+            let Ok(Payload::Commit(end)) = record(&data, ResourceManager::TRANSACTION, 0x80, major).decode() else {
+                panic!("{major}")
+            };
+            assert_eq!(end.dropped_statistics.iter().collect::<Vec<_>>(), expected);
+            assert_eq!((end.dropped_statistics.len(), end.dropped_statistics.is_empty()), (2, false));
+        }
+    }
+
+    #[test]
+    fn subtransactions_are_assigned() {
+        let data = [742u32, 2, 743, 744].map(u32::to_ne_bytes).concat();
+        decoded(ResourceManager::TRANSACTION, 0x50, &data, |payload| {
+            let Payload::Assignment { top_level_xid: 742, subxids } = payload else { panic!("{payload:?}") };
+            assert_eq!(subxids.iter().collect::<Vec<_>>(), [743, 744]);
         });
     }
 

@@ -13,6 +13,7 @@ pub(crate) mod xlog {
     pub(crate) const FPW_CHANGE: u8 = 0x80;
     pub(crate) const END_OF_RECOVERY: u8 = 0x90;
     pub(crate) const OVERWRITE_CONTRECORD: u8 = 0xD0;
+    pub(crate) const CHECKPOINT_REDO: u8 = 0xE0;
 }
 
 /// What every record begins with (`XLogRecord`, `access/xlogrecord.h`).

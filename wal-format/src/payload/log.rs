@@ -17,6 +17,7 @@ pub(super) fn decode<'a>(record: &Record<'a>) -> Result<Payload<'a>, SyntaxError
             let is_shutdown = kind == xlog::CHECKPOINT_SHUTDOWN;
             record.parse_main(|input| Checkpoint::parse(input, major, is_shutdown), Payload::Checkpoint)
         }
+        xlog::CHECKPOINT_REDO => record.parse_main(WalLevel::parse, |wal_level| Payload::CheckpointRedo { wal_level }),
         xlog::END_OF_RECOVERY => record.parse_main(|input| EndOfRecovery::parse(input, major), Payload::EndOfRecovery),
         xlog::RESTORE_POINT => record.parse_main(RestorePoint::parse, Payload::RestorePoint),
         xlog::SWITCH => Ok(Payload::Switch),

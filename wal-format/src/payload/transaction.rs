@@ -6,6 +6,7 @@ use nom::combinator::{cond, map};
 
 use super::Payload;
 use super::list::{Element, List, align, c_string};
+use super::statistics::DroppedStatistics;
 use crate::native::{byte, flag, int16, int32, int64, padding, timestamp};
 use crate::record::Record;
 use crate::syntax::{Parsed, SyntaxError, expect};
@@ -18,11 +19,18 @@ pub(super) fn decode<'a>(record: &Record<'a>) -> Result<Payload<'a>, SyntaxError
     const ABORT: u8 = 0x20;
     const COMMIT_PREPARED: u8 = 0x30;
     const ABORT_PREPARED: u8 = 0x40;
+    const ASSIGNMENT: u8 = 0x50;
+    const INVALIDATIONS: u8 = 0x60;
     let (major, header) = (record.major, record.header);
     let end = |input| TransactionEnd::parse(input, header.info, header.xid, major);
     match header.info & KIND_MASK {
         COMMIT | COMMIT_PREPARED => record.parse_main(end, Payload::Commit),
         ABORT | ABORT_PREPARED => record.parse_main(end, Payload::Abort),
+        ASSIGNMENT => record
+            .parse_main((expect("a top-level transaction", int32), List::parse_counted), |(top_level_xid, subxids)| {
+                Payload::Assignment { top_level_xid, subxids }
+            }),
+        INVALIDATIONS => record.parse_main(List::parse_counted, Payload::Invalidations),
         PREPARE => record.parse_main(|input| Prepare::parse(input, major), Payload::Prepare),
         _ => Ok(Payload::Other),
     }
@@ -46,6 +54,8 @@ pub struct TransactionEnd<'a> {
     pub subxids: List<'a, u32>,
     /// The relations whose files are removed now.
     pub dropped: List<'a, RelFileLocator>,
+    /// What goes from the cumulative statistics with it.
+    pub dropped_statistics: DroppedStatistics<'a>,
     /// What other sessions have to forget.
     pub invalidations: List<'a, InvalidationMessage>,
     /// Where it came from, if replication brought it.
@@ -75,7 +85,8 @@ impl<'a> TransactionEnd<'a> {
         let (input, subxids) = cond(has(part::SUBTRANSACTIONS), List::parse_counted).parse(input)?;
         let (input, dropped) = cond(has(part::DROPPED_RELATIONS), List::parse_counted).parse(input)?;
         let statistics_len = major.facts().statistics_len.filter(|_| has(part::DROPPED_STATISTICS));
-        let (input, ()) = pass_statistics(input, statistics_len)?;
+        let statistics = |input| statistics_len.map(|len| DroppedStatistics::parse_counted(input, len)).transpose();
+        let (input, dropped_statistics) = statistics(input)?.unwrap_or((input, DroppedStatistics::NONE));
         let (input, invalidations) = cond(has(part::INVALIDATIONS), List::parse_counted).parse(input)?;
         let prepared = has(part::PREPARED);
         let (input, prepared_xid) = cond(prepared, expect("a prepared transaction", int32)).parse(input)?;
@@ -89,19 +100,12 @@ impl<'a> TransactionEnd<'a> {
             database,
             subxids: subxids.unwrap_or(List::EMPTY),
             dropped: dropped.unwrap_or(List::EMPTY),
+            dropped_statistics,
             invalidations: invalidations.unwrap_or(List::EMPTY),
             origin: origin.flatten(),
         };
         Ok((input, end))
     }
-}
-
-/// Passes over what the transaction dropped of the cumulative statistics: no file holds them.
-fn pass_statistics(input: &[u8], item_len: Option<usize>) -> Parsed<'_, ()> {
-    let Some(item_len) = item_len else { return Ok((input, ())) };
-    let (input, count) = expect("a number of elements", int32).parse(input)?;
-    let len = usize::try_from(count).ok().and_then(|count| count.checked_mul(item_len));
-    expect("as many elements as announced", padding(len.unwrap_or(usize::MAX))).parse(input)
 }
 
 /// Where a replicated transaction was first committed (`xl_xact_origin`).
@@ -140,6 +144,10 @@ pub struct Prepare<'a> {
     pub dropped_on_commit: List<'a, RelFileLocator>,
     /// The relations whose files are removed if it is rolled back.
     pub dropped_on_abort: List<'a, RelFileLocator>,
+    /// What goes from the cumulative statistics if it commits.
+    pub statistics_on_commit: DroppedStatistics<'a>,
+    /// What goes from the cumulative statistics if it is rolled back.
+    pub statistics_on_abort: DroppedStatistics<'a>,
     /// What other sessions have to forget if it commits.
     pub invalidations: List<'a, InvalidationMessage>,
     /// Where it came from, if replication brought it.
@@ -162,25 +170,35 @@ impl<'a> Prepare<'a> {
         let (input, subxids) = List::parse_aligned(subxids).parse(input)?;
         let (input, dropped_on_commit) = List::parse_aligned(on_commit).parse(input)?;
         let (input, dropped_on_abort) = List::parse_aligned(on_abort).parse(input)?;
-        let (input, ()) = pass_aligned_statistics(input, item_len, statistics)?;
+        let (of_commit, of_abort) = statistics.unwrap_or_default();
+        let (input, statistics_on_commit) = aligned_statistics(input, of_commit, item_len)?;
+        let (input, statistics_on_abort) = aligned_statistics(input, of_abort, item_len)?;
         let (input, invalidations) = List::parse_aligned(messages).parse(input)?;
         let gid = gid.strip_suffix(b"\0").unwrap_or(gid);
-        let prepare =
-            Self { xid, at, gid, database, owner, subxids, dropped_on_commit, dropped_on_abort, invalidations, origin };
+        let prepare = Self {
+            xid,
+            at,
+            gid,
+            database,
+            owner,
+            subxids,
+            dropped_on_commit,
+            dropped_on_abort,
+            statistics_on_commit,
+            statistics_on_abort,
+            invalidations,
+            origin,
+        };
         Ok((input, prepare))
     }
 }
 
-fn pass_aligned_statistics(input: &[u8], item_len: Option<usize>, counts: Option<(u32, u32)>) -> Parsed<'_, ()> {
-    let (on_commit, on_abort) = counts.unwrap_or_default();
-    let pass = |input, count: u32| {
-        let len = usize::try_from(count).ok().and_then(|count| count.checked_mul(item_len.unwrap_or(0)));
-        let len = len.unwrap_or(usize::MAX);
-        let (input, ()) = expect("as many elements as announced", padding(len)).parse(input)?;
-        align(len).parse(input)
-    };
-    let (input, ()) = pass(input, on_commit)?;
-    pass(input, on_abort)
+/// Reads entries that padding aligns what follows; there are none in versions without a length of them.
+fn aligned_statistics(input: &[u8], count: u32, item_len: Option<usize>) -> Parsed<'_, DroppedStatistics<'_>> {
+    let Some(item_len) = item_len else { return Ok((input, DroppedStatistics::NONE)) };
+    let (input, statistics) = DroppedStatistics::parse(count, item_len).parse(input)?;
+    let (input, ()) = align(statistics.byte_len()).parse(input)?;
+    Ok((input, statistics))
 }
 
 /// What other sessions have to forget (`SharedInvalidationMessage`, `storage/sinval.h`). A database of 0 stands for what

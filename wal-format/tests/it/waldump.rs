@@ -5,9 +5,9 @@ use std::process::Command;
 
 use test_support::{CommandExt as _, pg_tool};
 use wal_format::{
-    BlockReference, Compression, DataPageHeader, Fork, Image, ImageError, Item, List, Lsn, Payload, Record,
-    RecordReader, RelFileLocator, RowChangeKind, SegmentHeader, SegmentName, SegmentNumber, SegmentSize, Source,
-    TimelineId, Timestamp, TransactionEnd,
+    BlockReference, Compression, DataPageHeader, DroppedStatistics, Fork, Image, ImageError, Item, List, Lsn, Payload,
+    Record, RecordReader, RelFileLocator, RowChangeKind, SegmentHeader, SegmentName, SegmentNumber, SegmentSize,
+    Source, TimelineId, Timestamp, TransactionEnd,
 };
 
 /// What both say about a record in numbers.
@@ -197,10 +197,18 @@ fn texts(payload: &Payload<'_>, record: &Record<'_>) -> Vec<String> {
             let mut texts = vec![format!("PREPARE gid {gid}: {}", time(prepare.at))];
             texts.extend(relations("; rels(commit):", &prepare.dropped_on_commit));
             texts.extend(relations("; rels(abort):", &prepare.dropped_on_abort));
+            texts.extend(statistics("commit ", &prepare.statistics_on_commit));
+            texts.extend(statistics("abort ", &prepare.statistics_on_abort));
             texts.extend(subtransactions(&prepare.subxids));
             return texts;
         }
         Payload::Checkpoint(checkpoint) => return checkpoint_texts(checkpoint, record),
+        Payload::CheckpointRedo { wal_level } => format!("wal_level {}", format!("{wal_level:?}").to_lowercase()),
+        Payload::Assignment { top_level_xid, subxids } => {
+            let xids: Vec<_> = subxids.iter().map(|xid| format!(" {xid}")).collect();
+            format!("xtop {top_level_xid}: subxacts:{}", xids.concat())
+        }
+        Payload::Invalidations(messages) => return messages.iter().filter_map(|m| invalidation_text(&m)).collect(),
         Payload::EndOfRecovery(end) => {
             format!("tli {}; prev tli {}; time {}", end.timeline, end.previous_timeline, time(end.at))
         }
@@ -260,6 +268,7 @@ fn end_texts(name: &str, end: &TransactionEnd<'_>) -> Vec<String> {
     let xid = if end.prepared { format!("{}: ", end.xid) } else { String::new() };
     let mut texts = vec![format!("{name} {xid}{}", time(end.at))];
     texts.extend(relations("; rels:", &end.dropped));
+    texts.extend(statistics("", &end.dropped_statistics));
     texts.extend(subtransactions(&end.subxids));
     if !end.invalidations.is_empty() {
         let last = end.invalidations.iter().last().unwrap();
@@ -271,6 +280,12 @@ fn end_texts(name: &str, end: &TransactionEnd<'_>) -> Vec<String> {
 fn relations(label: &str, relations: &List<'_, RelFileLocator>) -> Option<String> {
     let paths: Vec<_> = relations.iter().map(|relation| format!(" {}", path(relation, Fork::Main))).collect();
     (!paths.is_empty()).then(|| format!("{label}{}", paths.concat()))
+}
+
+fn statistics(label: &str, dropped: &DroppedStatistics<'_>) -> Option<String> {
+    let entry = |entry: wal_format::StatisticsEntry| format!(" {}/{}/{}", entry.kind, entry.database, entry.object);
+    let entries: Vec<_> = dropped.iter().map(entry).collect();
+    (!entries.is_empty()).then(|| format!("; {label}dropped stats:{}", entries.concat()))
 }
 
 fn subtransactions(subxids: &List<'_, u32>) -> Option<String> {
