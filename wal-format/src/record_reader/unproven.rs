@@ -7,7 +7,7 @@ use crate::record::RecordHeader;
 use crate::{Crc32c, Lsn};
 
 /// What a reader found, but could not judge without the WAL before the place where it began; see
-/// [`BorderState::prove`].
+/// [`BorderState::prove`](crate::BorderState::prove).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unproven {
     pub(super) start: Lsn,
