@@ -38,7 +38,7 @@
 //!   `ManifestItems` and `ManifestWriter` for those of any size, [`ControlFile`], and for incremental backups [`WalSummary`],
 //!   [`SummaryBuilder`] and [`IncrementalHeader`].
 //! - Data pages: [`DataPageHeader`] and [`data_page_checksum`].
-//! - Checksums: [`crc32c`] and [`Crc32c`], and `Hasher` for what a manifest lists.
+//! - Checksums: [`crc32c()`] and [`Crc32c`], and `Hasher` for what a manifest lists.
 //!
 //! # Features
 //!
@@ -48,7 +48,7 @@
 //! | `lz4` | [`Image::restore`] for images that `wal_compression = lz4` made | yes |
 //! | `zstd` | the same for `zstd`, by its C library | no |
 //! | `serde` | `Serialize` and `Deserialize` for what a program would store or show; see below | yes |
-//! | `testing` | [`testing`], which writes WAL made to order | no |
+//! | `testing` | `testing`, which writes WAL made to order | no |
 //!
 //! Without `std` the crate needs `alloc` only, and reads everything but manifests.
 //!
