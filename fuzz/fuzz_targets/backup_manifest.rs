@@ -1,16 +1,38 @@
-//! A backup manifest: the text as it is, and again with the right checksum at its end, which no fuzzer would find.
+//! A backup manifest: the text as it is, and again with the right checksum at its end, which no fuzzer would find. In
+//! pieces of any size it is read the same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wal_format::{ChecksumAlgorithm, Hasher, Manifest};
+use wal_format::{ChecksumAlgorithm, Hasher, Manifest, ManifestError, ManifestReader};
 
-fuzz_target!(|text: &[u8]| {
+// How long the pieces are, and the text.
+fuzz_target!(|input: &[u8]| {
+    let Some((&piece_len, text)) = input.split_first() else { return };
     let _ = Manifest::parse(text);
-    if let Ok(manifest) = Manifest::parse(&sealed(text)) {
+    let text = sealed(text);
+    let whole = Manifest::parse(&text);
+    match (&whole, in_pieces(&text, usize::from(piece_len) + 1)) {
+        (Ok(whole), Ok(pieces)) => assert_eq!(*whole, pieces),
+        (Err(whole), Err(pieces)) => assert_eq!(whole.to_string(), pieces.to_string()),
+        (whole, pieces) => panic!("{whole:?} as a whole, {pieces:?} in pieces"),
+    }
+    if let Ok(manifest) = whole {
         let again = Manifest::parse(manifest.to_string().as_bytes()).expect("what we write can be read");
         assert_eq!(again, manifest);
     }
 });
+
+fn in_pieces(text: &[u8], len: usize) -> Result<Manifest, ManifestError> {
+    let mut reader = ManifestReader::new();
+    let mut items = Vec::new();
+    for mut piece in text.chunks(len) {
+        while let Some(item) = reader.next(&mut piece)? {
+            items.push(item);
+        }
+    }
+    reader.finish()?;
+    Ok(items.into_iter().collect())
+}
 
 /// Replaces the last line by one with the checksum of all before it.
 fn sealed(text: &[u8]) -> Vec<u8> {
