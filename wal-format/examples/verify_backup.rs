@@ -30,8 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             _ => {}
         }
     }
-    println!("{good} files are as they were backed up");
-    if bad == 0 { Ok(()) } else { Err(format!("{bad} files are not").into()) }
+    println!("files that are as they were backed up: {good}");
+    if bad == 0 { Ok(()) } else { Err(format!("files that are not: {bad}").into()) }
 }
 
 fn check(dir: &Path, file: &ManifestFile) -> Result<(), Box<dyn Error>> {
