@@ -102,6 +102,7 @@ mod pages;
 mod payload;
 mod pglz;
 mod record;
+mod record_name;
 mod record_reader;
 mod relation;
 mod resource_manager;

@@ -50,6 +50,8 @@ pub struct TransactionEnd<'a> {
     pub prepared: bool,
     /// The OID of the database it ran in, if the record has it.
     pub database: Option<u32>,
+    /// The OID of that database's default tablespace, if the record has it.
+    pub tablespace: Option<u32>,
     /// Its subtransactions that ended with it.
     pub subxids: List<'a, u32>,
     /// The relations whose files are removed now.
@@ -58,6 +60,10 @@ pub struct TransactionEnd<'a> {
     pub dropped_statistics: DroppedStatistics<'a>,
     /// What other sessions have to forget.
     pub invalidations: List<'a, InvalidationMessage>,
+    /// Whether the files have to be removed that new sessions read the catalogs' descriptions from.
+    pub drops_relcache_files: bool,
+    /// Whether a commit must be on disk before anybody hears of it, whatever `synchronous_commit` says.
+    pub must_sync: bool,
     /// Where it came from, if replication brought it.
     pub origin: Option<TransactionOrigin>,
 }
@@ -72,6 +78,9 @@ mod part {
     pub(super) const ORIGIN: u32 = 1 << 5;
     pub(super) const GID: u32 = 1 << 7;
     pub(super) const DROPPED_STATISTICS: u32 = 1 << 8;
+    // These two say something by themselves.
+    pub(super) const DROPS_RELCACHE_FILES: u32 = 1 << 30;
+    pub(super) const MUST_SYNC: u32 = 1 << 31;
 }
 
 impl<'a> TransactionEnd<'a> {
@@ -80,8 +89,8 @@ impl<'a> TransactionEnd<'a> {
         let (input, at) = expect("the time of a transaction's end", timestamp).parse(input)?;
         let (input, parts) = cond(info & HAS_PARTS != 0, expect("the parts of a record", int32)).parse(input)?;
         let has = |part| parts.unwrap_or(0) & part != 0;
-        let database = map((int32, int32), |(database, _tablespace)| database);
-        let (input, database) = cond(has(part::DATABASE), expect("a database", database)).parse(input)?;
+        let database = expect("a database", (int32, int32));
+        let (input, database) = cond(has(part::DATABASE), database).parse(input)?;
         let (input, subxids) = cond(has(part::SUBTRANSACTIONS), List::parse_counted).parse(input)?;
         let (input, dropped) = cond(has(part::DROPPED_RELATIONS), List::parse_counted).parse(input)?;
         let statistics_len = major.facts().statistics_len.filter(|_| has(part::DROPPED_STATISTICS));
@@ -97,11 +106,14 @@ impl<'a> TransactionEnd<'a> {
             at,
             gid,
             prepared,
-            database,
+            database: database.map(|(database, _)| database),
+            tablespace: database.map(|(_, tablespace)| tablespace),
             subxids: subxids.unwrap_or(List::EMPTY),
             dropped: dropped.unwrap_or(List::EMPTY),
             dropped_statistics,
             invalidations: invalidations.unwrap_or(List::EMPTY),
+            drops_relcache_files: has(part::DROPS_RELCACHE_FILES),
+            must_sync: has(part::MUST_SYNC),
             origin: origin.flatten(),
         };
         Ok((input, end))

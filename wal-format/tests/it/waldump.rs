@@ -274,6 +274,13 @@ fn end_texts(name: &str, end: &TransactionEnd<'_>) -> Vec<String> {
         let last = end.invalidations.iter().last().unwrap();
         texts.extend(invalidation_text(&last));
     }
+    if end.drops_relcache_files {
+        let (database, tablespace) = (end.database.unwrap_or(0), end.tablespace.unwrap_or(0));
+        texts.push(format!("; relcache init file inval dbid {database} tsid {tablespace}"));
+    }
+    if end.must_sync {
+        texts.push("; sync".to_owned());
+    }
     texts
 }
 
