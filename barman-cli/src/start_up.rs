@@ -1,9 +1,9 @@
 //! From the command line to a running command: configuration, user, log, output.
 
-use crate::commands::Command;
+use crate::commands::{Command, wal_dump};
 use crate::context::{Context, report_warnings};
 use crate::error::CommandError;
-use crate::output::Output;
+use crate::output::{Format, Output};
 use crate::{Arguments, logging, os_user};
 use barman_catalog::LocalZone;
 use barman_config::{Configuration, GlobalConfig, OsFiles};
@@ -15,6 +15,9 @@ use tracing::Level;
 
 /// Does what every command needs first, then the command; returns the exit status.
 pub(crate) fn run(arguments: &Arguments, command: &Command) -> u8 {
+    if let Command::WalDump(files) = command {
+        return dump_wal(arguments, files);
+    }
     let output = Output::new(arguments.format, arguments.color, arguments.quiet, arguments.debug);
     let (configuration, config_file, environment) = match prepare(arguments, &output) {
         Ok(prepared) => prepared,
@@ -23,6 +26,14 @@ pub(crate) fn run(arguments: &Arguments, command: &Command) -> u8 {
     let context = Context { configuration, config_file, output, environment, zone: LocalZone::system() };
     let outcome = command.run(&context);
     end(&context.output, outcome)
+}
+
+/// The one command without configuration, user and log: it reads files that may be anybody's. What it prints is never one
+/// document, so that errors go their own way in either format.
+fn dump_wal(arguments: &Arguments, files: &wal_dump::Arguments) -> u8 {
+    let output = Output::new(Format::Console, arguments.color, arguments.quiet, arguments.debug);
+    let outcome = wal_dump::run(&output, files);
+    end(&output, outcome)
 }
 
 fn end(output: &Output, outcome: Result<(), CommandError>) -> u8 {

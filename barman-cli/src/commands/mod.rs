@@ -13,6 +13,7 @@ mod restore;
 mod show_backup;
 mod switch_wal;
 mod unbuilt;
+pub(crate) mod wal_dump;
 
 use crate::context::Context;
 use crate::error::CommandError;
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     /// Close the current WAL segment of a server
     #[command(alias = "switch-xlog")]
     SwitchWal(switch_wal::Arguments),
+    /// Print the records in WAL files, damage and all
+    WalDump(wal_dump::Arguments),
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
@@ -74,6 +77,7 @@ impl Command {
             Self::Restore(arguments) => restore::run(context, arguments),
             Self::ShowBackup(arguments) => show_backup::run(context, arguments),
             Self::SwitchWal(arguments) => switch_wal::run(context, arguments),
+            Self::WalDump(arguments) => wal_dump::run(&context.output, arguments),
             Self::Other(words) => unbuilt::run(words),
         }
     }

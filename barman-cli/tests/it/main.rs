@@ -12,3 +12,4 @@ mod recovery;
 mod reference_barman;
 mod scene;
 mod terminal;
+mod wal_dump;
