@@ -42,7 +42,7 @@ pub struct LongHeader {
     pub block_size: u32,
 }
 
-/// The bits of `xlp_info`.
+/// The bits of `xlp_info`, as the versions before 19 have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageFlags(u16);
 
@@ -68,7 +68,7 @@ impl PageFlags {
         self.0 & Self::LONG_HEADER != 0
     }
 
-    /// Full-page images that begin on this page were not needed by a backup (`XLP_BKP_REMOVABLE`).
+    /// Full-page images that begin on this page were not needed by a backup (`XLP_BKP_REMOVABLE`, before 19).
     #[must_use]
     pub const fn backup_blocks_removable(self) -> bool {
         self.0 & Self::BACKUP_BLOCKS_REMOVABLE != 0
@@ -96,7 +96,7 @@ impl PageHeader {
         let too_short = |needed| PageHeaderError::TooShort { needed, found: page.len() };
         let (rest, raw) = short_header(page).map_err(|_| too_short(Self::SHORT_LEN))?;
         let major = recognise(raw.magic)?;
-        let flags = known_flags(raw.flags)?;
+        let flags = known_flags(raw.flags, major)?;
         let timeline = TimelineId::new(raw.timeline).ok_or(PageHeaderError::TimelineZero)?;
         let long = if flags.is_long() {
             let (_, raw) = long_header(rest).map_err(|_| too_short(Self::LONG_LEN))?;
@@ -170,8 +170,17 @@ fn recognise(magic: u16) -> Result<PgMajor, PageHeaderError> {
     })
 }
 
-fn known_flags(found: u16) -> Result<PageFlags, PageHeaderError> {
-    if found & !PageFlags::ALL == 0 { Ok(PageFlags(found)) } else { Err(PageHeaderError::Flags { found }) }
+/// The flags, whatever bits `major` has for them.
+fn known_flags(found: u16, major: PgMajor) -> Result<PageFlags, PageHeaderError> {
+    let has_removable = major.facts().pages_have_removable_images;
+    let known = if has_removable { PageFlags::ALL } else { PageFlags::ALL >> 1 };
+    if found & !known != 0 {
+        return Err(PageHeaderError::Flags { found, known });
+    }
+    // Without the one, its bit stands for the other.
+    let is_moved = !has_removable && found & PageFlags::BACKUP_BLOCKS_REMOVABLE != 0;
+    let moved = PageFlags::BACKUP_BLOCKS_REMOVABLE | PageFlags::FIRST_IS_OVERWRITE_CONTRECORD;
+    Ok(PageFlags(if is_moved { found ^ moved } else { found }))
 }
 
 /// Bytes that are not the beginning of a page of WAL that this machine can read.
@@ -195,11 +204,13 @@ pub enum PageHeaderError {
         /// Its version.
         major: PgMajor,
     },
-    /// Flags (`xlp_info`) that no supported version knows.
-    #[error("WAL page flags at byte 2 are 0x{found:04X}, expected none above 0x000F")]
+    /// Flags (`xlp_info`) that the version does not know.
+    #[error("WAL page flags at byte 2 are 0x{found:04X}, expected none above 0x{known:04X}")]
     Flags {
         /// The flags.
         found: u16,
+        /// All that the version knows.
+        known: u16,
     },
     /// The page names no timeline.
     #[error("WAL page timeline at byte 4 is 0, expected a timeline")]
@@ -281,6 +292,21 @@ mod tests {
         for (bit, expected) in [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]].into_iter().enumerate() {
             assert_eq!(flags(1 << bit), expected.map(|set| set == 1));
         }
+    }
+
+    /// Found in WAL of a real server, which `a_record_that_a_crash_cut_short_is_read_over` reads.
+    #[test]
+    fn version_19_has_another_bit_for_a_replaced_record() {
+        let flags = |magic: u16, bits| {
+            let mut page = long_page(bits);
+            page[..2].copy_from_slice(&magic.to_ne_bytes());
+            PageHeader::parse(&page).map(|page| {
+                (page.flags.first_is_overwrite_contrecord(), page.flags.backup_blocks_removable(), page.flags.is_long())
+            })
+        };
+        assert_eq!(flags(0xD118, 0x0006), Ok((false, true, true)));
+        assert_eq!(flags(0xD122, 0x0006), Ok((true, false, true)));
+        assert_eq!(flags(0xD122, 0x000A), Err(PageHeaderError::Flags { found: 0x000A, known: 0x0007 }));
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub(crate) struct Facts {
     pub(crate) control_has_initial_checksums: bool,
     /// Whether extensions can have resource managers (`access/rmgr.h`).
     pub(crate) custom_resource_managers: bool,
+    /// Whether a page can say that a backup needs none of its images (`XLP_BKP_REMOVABLE`, `access/xlog_internal.h`). In
+    /// versions without that flag its bit stands for `XLP_FIRST_IS_OVERWRITE_CONTRECORD`.
+    pub(crate) pages_have_removable_images: bool,
     /// What the bits of `bimg_info` mean (`access/xlogrecord.h`).
     pub(crate) image_flags: ImageFlags,
     /// Whether `CheckPoint` has `wal_level` in what was padding before (`catalog/pg_control.h`).
@@ -55,6 +58,7 @@ const V13: Facts = Facts {
     control_has_char_signedness: false,
     control_has_initial_checksums: false,
     custom_resource_managers: false,
+    pages_have_removable_images: true,
     image_flags: ImageFlags { apply: 0x04, pglz: 0x02, lz4: 0, zstd: 0 },
     checkpoint_has_wal_level: false,
     checkpoint_is_wide: false,
@@ -98,6 +102,7 @@ const V18: Facts = Facts {
 const V19: Facts = Facts {
     number: 19,
     wal_magic: 0xD122,
+    pages_have_removable_images: false,
     control_version: 1905,
     control_has_initial_checksums: true,
     checkpoint_is_wide: true,

@@ -1,5 +1,7 @@
 //! Synthetic WAL, and what is done to it.
 
+mod borders;
+mod damage;
 mod stretches;
 mod walks;
 
@@ -352,87 +354,6 @@ fn a_reader_goes_on_where_another_stopped() {
     assert_eq!(pieces, whole);
 }
 
-/// The states that each segment ends with when all are read in order, and what each leaves open when it is read alone.
-fn borders(wal: &WalBuilder, segments: &[&[u8]]) -> (Vec<BorderState>, Vec<Unproven>) {
-    let mut onward = reader(wal, Source::Complete);
-    let (mut states, mut alone) = (Vec::new(), Vec::new());
-    let mut start = wal.start();
-    for segment in segments {
-        read(&mut onward, segment);
-        states.extend(onward.border_state());
-        let mut reader = RecordReader::new(start, TimelineId::FIRST, SIZE, Source::Complete);
-        read(&mut reader, segment);
-        alone.push(reader.unproven().clone());
-        start = start.checked_add(SIZE.bytes()).unwrap();
-    }
-    (states, alone)
-}
-
-#[test]
-fn neighbours_are_proven_in_either_order() {
-    for (head, rest) in [(8, 24), (16, 24), (24, 24), (32, 1), (16, 16), (8, 5000), (16, 60_000), (2000, 8), (0, 0)] {
-        let mut wal = wal(8192);
-        match head {
-            0 => wal.fill(),
-            _ => _ = wal.cross_with_head(head, rest),
-        }
-        wal.message(100);
-        wal.switch();
-        let (states, alone) = borders(&wal, &wal.segments());
-        assert_eq!(states[0].prove(&alone[1]), Ok(Proof::Complete), "{head} {rest}");
-    }
-}
-
-#[test]
-fn a_segment_behind_a_replaced_record_is_proven() {
-    let mut wal = wal(8192);
-    while wal.bytes().len() < (SIZE.bytes() - 5000) as usize {
-        wal.message(1000);
-    }
-    wal.lose_rest_of_record();
-    wal.switch();
-    let (states, alone) = borders(&wal, &wal.segments());
-    assert!(matches!(states[0].pending, Pending::Record { .. }));
-    assert_eq!(states[0].prove(&alone[1]), Ok(Proof::Complete));
-}
-
-#[test]
-fn a_segment_within_one_record_proves_nothing_by_itself() {
-    let mut wal = wal(8192);
-    wal.cross(2 << 20);
-    wal.switch();
-    let (states, alone) = borders(&wal, &wal.segments());
-    assert_eq!(states[0].prove(&alone[1]), Ok(Proof::Partial));
-    assert_eq!(BorderState::unknown(wal.start(), SIZE).prove(&alone[0]), Ok(Proof::Partial));
-}
-
-#[test]
-fn a_neighbour_from_elsewhere_is_not_proven() {
-    let prove = |before: &dyn Fn(&mut WalBuilder), behind: &dyn Fn(&mut WalBuilder)| {
-        let [mut one, mut two] = [wal(8192), wal(8192)];
-        before(&mut one);
-        behind(&mut two);
-        one.switch();
-        two.switch();
-        let (states, _) = borders(&one, &one.segments());
-        let (_, alone) = borders(&two, &two.segments());
-        states[0].prove(&alone[1]).unwrap_err().kind
-    };
-    let crossing = |wal: &mut WalBuilder| _ = wal.cross(500);
-    let crossing_more = |wal: &mut WalBuilder| _ = wal.cross(600);
-    let whole = |wal: &mut WalBuilder| wal.fill();
-    let other = |wal: &mut WalBuilder| {
-        wal.message(40);
-        wal.cross(500);
-    };
-    let switched = |wal: &mut WalBuilder| _ = wal.switch();
-    assert_eq!(prove(&crossing, &crossing_more), DamageKind::Contrecord { expected: 500, found: 600 });
-    assert_eq!(prove(&crossing, &whole), DamageKind::Contrecord { expected: 500, found: 0 });
-    assert_eq!(prove(&whole, &crossing), DamageKind::UnexpectedContrecord { found: 500 });
-    assert!(matches!(prove(&crossing, &other), DamageKind::RecordChecksum { .. }));
-    assert!(matches!(prove(&whole, &switched), DamageKind::PrevLink { .. }));
-}
-
 #[test]
 fn a_source_that_ends_within_a_record_is_cut_where_the_record_begins() {
     let mut wal = wal(8192);
@@ -447,29 +368,6 @@ fn a_source_that_ends_within_a_record_is_cut_where_the_record_begins() {
     }
 }
 
-/// Twelve kinds of damage, each found where it is.
-#[test]
-fn every_kind_of_damage_is_reported_where_it_is() {
-    let page = |number: u64| Lsn::new(wal(8192).start().as_u64() + number * 8192);
-    for (name, at, is_expected, damaged) in damage_table() {
-        let seen = judge(&wal(8192), &damaged);
-        let Some(damage) = damages(&seen).first().copied() else { panic!("{name}: not noticed") };
-        assert!(is_expected(&damage.kind), "{name}: {damage:?}");
-        match at {
-            Place::Page(number) => assert_eq!(damage.at, page(number), "{name}"),
-            Place::Record(lsn) => assert_eq!(damage.at, lsn, "{name}"),
-        }
-        assert!(alloc::format!("{damage}").contains(&alloc::format!("{}", damage.at)), "{name}");
-    }
-}
-
-enum Place {
-    Page(u64),
-    Record(Lsn),
-}
-
-type Damaged = (&'static str, Place, fn(&DamageKind) -> bool, Vec<u8>);
-
 /// Two whole segments, the second of which ended early, and a record to aim at.
 fn sound() -> (WalBuilder, Lsn) {
     let mut wal = wal(8192);
@@ -479,52 +377,6 @@ fn sound() -> (WalBuilder, Lsn) {
     wal.message(100);
     wal.switch();
     (wal, target)
-}
-
-fn damage_table() -> [Damaged; 12] {
-    use DamageKind as K;
-    let (wal, target) = sound();
-    let bytes = wal.bytes();
-    let segment = SIZE.bytes() as usize;
-    let with = |change: &dyn Fn(&mut Vec<u8>)| {
-        let mut bytes = bytes.to_vec();
-        change(&mut bytes);
-        bytes
-    };
-    let put = |at: usize, value: &[u8]| with(&|bytes: &mut Vec<u8>| bytes[at..at + value.len()].copy_from_slice(value));
-    let at = wal.offset(target);
-    let last = wal.offset(wal.previous());
-    let stale = last + 4096;
-    [
-        ("bit flip", Place::Record(target), |k| matches!(k, K::RecordChecksum { .. }), with(&|b| b[at + 40] ^= 4)),
-        ("hole", Place::Page(3), |k| matches!(k, K::PageAddress { .. }), with(&|b| drop(b.drain(3 * 8192..5 * 8192)))),
-        ("truncation", Place::Record(target), |k| matches!(k, K::Truncated { .. }), with(&|b| b.truncate(at + 100))),
-        ("swapped segments", Place::Page(0), |k| matches!(k, K::PageAddress { .. }), with(&|b| b.rotate_left(segment))),
-        ("foreign system identifier", Place::Page(128), |k| matches!(k, K::System { .. }), put(segment + 24, &[9; 8])),
-        // As a segment that was archived under the name of a later one.
-        (
-            "reused name",
-            Place::Page(128),
-            |k| matches!(k, K::PageAddress { .. }),
-            with(&|b| b.copy_within(..segment, segment)),
-        ),
-        ("wrong page address", Place::Page(2), |k| matches!(k, K::PageAddress { .. }), put(2 * 8192 + 8, &[7; 8])),
-        ("zeroed page", Place::Page(4), |k| matches!(k, K::PageHeader(_)), with(&|b| b[4 * 8192..5 * 8192].fill(0))),
-        ("broken contrecord", Place::Page(1), |k| matches!(k, K::Contrecord { .. }), put(8192 + 16, &[1])),
-        (
-            "stale tail in a complete segment",
-            Place::Record(Lsn::new(wal.start().as_u64() + stale as u64)),
-            |k| matches!(k, K::AfterSwitch),
-            put(stale, &[1; 64]),
-        ),
-        ("wrong magic", Place::Page(5), |k| matches!(k, K::Version { .. }), put(5 * 8192, &0xD116u16.to_ne_bytes())),
-        (
-            "wrong segment size",
-            Place::Page(0),
-            |k| matches!(k, K::SegmentSize { .. }),
-            put(32, &(16u32 << 20).to_ne_bytes()),
-        ),
-    ]
 }
 
 proptest! {
