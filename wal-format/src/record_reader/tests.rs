@@ -131,6 +131,22 @@ fn records_are_found_on_pages_of_every_size() {
 }
 
 #[test]
+fn segments_of_every_size_are_read() {
+    for megabytes in (0..=10).map(|bits| 1u64 << bits) {
+        let size = SegmentSize::new(megabytes << 20).unwrap();
+        let mut wal = WalBuilder::new(WalBuilder::layout(size, 8192));
+        let expected = [wal.message(100), wal.message(20_000)];
+        let mut reader = RecordReader::new(wal.start(), TimelineId::FIRST, size, Source::Complete);
+        assert_eq!(starts(&read(&mut reader, wal.bytes())), expected, "{megabytes} MB");
+        // Only the segment that was announced is believed.
+        let other = SegmentSize::new(if megabytes == 1 { 2 << 20 } else { megabytes << 19 }).unwrap();
+        let mut reader = RecordReader::new(wal.start(), TimelineId::FIRST, other, Source::Complete);
+        let kind = damages(&read(&mut reader, wal.bytes()))[0].kind;
+        assert_eq!(kind, DamageKind::SegmentSize { expected: other, found: size }, "{megabytes} MB");
+    }
+}
+
+#[test]
 fn a_record_within_a_page_is_borrowed_from_the_input() {
     let mut wal = wal(8192);
     wal.message(100);
