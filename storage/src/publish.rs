@@ -72,10 +72,23 @@ impl Dir {
     /// A system call failed. The old file is still there, except that after a failed sync of the directory it may be
     /// the new one, not to be relied on.
     pub fn replace(&self, path: &RelativePath, mode: u32, bytes: &[u8]) -> Result<(), Error> {
+        self.replace_with(path, mode, |file| file.write_all(bytes))
+    }
+
+    /// Does the same with a file that `write` fills.
+    ///
+    /// # Errors
+    /// Whatever `write` returns, and as for [`replace`](Self::replace).
+    pub fn replace_with<E: From<Error>>(
+        &self,
+        path: &RelativePath,
+        mode: u32,
+        write: impl FnOnce(&mut OutFile) -> Result<(), E>,
+    ) -> Result<(), E> {
         let (dir, name) = self.locate(path)?;
         let mut temporary = Temporary::create(&dir, name, mode)?;
-        temporary.file().write_all(bytes)?;
-        temporary.replace()
+        write(temporary.file())?;
+        Ok(temporary.replace()?)
     }
 
     /// Writes bytes to the end of a file, which is made if it is absent. On return they are durable.
