@@ -209,6 +209,11 @@ pub(crate) fn ledger_state() -> RelativePath {
     RelativePath::literal("state")
 }
 
+/// What a sender was told to send again, below the ledger.
+pub(crate) fn ledger_refused() -> RelativePath {
+    RelativePath::literal("refused")
+}
+
 /// A path put together from ids, numbers and WAL file names alone.
 #[allow(clippy::expect_used, reason = "those consist of digits, letters and single dots within the name")]
 fn own(path: String) -> RelativePath {

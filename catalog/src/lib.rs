@@ -69,9 +69,10 @@ mod wal_stats;
 mod xlog_db;
 
 pub use archive::{
-    ArchivedFile, ArchivedSegment, CatchUp, CheckpointFacts, Content, Encoding, ErrorFiles, Facts, Gap, HookDecision,
-    Hooks, IngestEvent, IngestOptions, IngestSummary, NoHooks, Partial, Place, PurgePlan, RecordFacts, Refusal,
-    ServerProgress, TimeRange, Unread, Unverified, Verdict, WaitingWal, WalEvent, WalEventKind, WalSource, XidRange,
+    ArchiveFault, ArchivedFile, ArchivedSegment, CatchUp, CheckpointFacts, Content, Due, Encoding, ErrorFiles, Facts,
+    Gap, HookDecision, Hooks, IngestEvent, IngestOptions, IngestSummary, NoHooks, Partial, Place, PurgePlan,
+    PutWalError, PutWalNote, RecordFacts, Refusal, ServerProgress, TimeRange, Unread, Unverified, Verdict,
+    Verification, WaitingWal, WalEvent, WalEventKind, WalSource, XidRange,
 };
 pub use backup_data::{BackupData, BackupFile};
 pub use backup_id::{BackupId, BackupIdError};
@@ -89,4 +90,4 @@ pub use locks::{Lock, LockError};
 pub use python::{PythonLiteral, PythonLiteralError};
 pub use resolve::ResolveError;
 pub use wal_stats::WalStats;
-pub use xlog_db::{XlogDb, XlogEntry, XlogLine};
+pub use xlog_db::{Rebuilt, XlogDb, XlogEntry, XlogLine};

@@ -81,6 +81,8 @@ struct Range {
     /// The furthest limit of this range and all that begin before it.
     furthest: Option<String>,
     stats: WalStats,
+    /// The last line counted, as it was read: a million lines are counted, and only the last of them is looked at closely.
+    last: Vec<u8>,
 }
 
 impl Range {
@@ -92,6 +94,7 @@ impl Range {
             limit: next.and_then(|next| next.end_wal).map(|limit| limit.to_string()),
             furthest: None,
             stats: WalStats::default(),
+            last: Vec::new(),
         })
     }
 
@@ -109,8 +112,14 @@ impl Range {
             self.stats.wal_until_next_num += 1;
             self.stats.wal_until_next_size = self.stats.wal_until_next_size.saturating_add(line.size);
         }
-        self.stats.last = line.name.parse().ok();
-        self.stats.last_modified = line.modified();
+        self.last.clear();
+        self.last.extend_from_slice(line.raw);
+    }
+
+    fn finish(self) -> (BackupId, WalStats) {
+        let last = XlogLine::of(&self.last);
+        let (name, modified) = (last.and_then(|line| line.name.parse().ok()), last.and_then(|line| line.modified()));
+        (self.id, WalStats { last: name, last_modified: modified, ..self.stats })
     }
 }
 
@@ -119,6 +128,27 @@ impl Range {
 struct Counters {
     /// By timeline, as its eight digits in file names; ascending by begin.
     timelines: BTreeMap<String, Vec<Range>>,
+    /// The part of a timeline in which the last segment lay: the next one is most likely there too.
+    stretch: Option<Stretch>,
+}
+
+/// Names from one backup's begin to the next one's.
+#[derive(Debug)]
+struct Stretch {
+    timeline: String,
+    /// How many ranges have begun.
+    begun: usize,
+    start: String,
+    /// Itself excluded; `None` without a limit.
+    end: Option<String>,
+}
+
+impl Stretch {
+    fn contains(&self, name: &str) -> bool {
+        self.start.as_str() <= name
+            && self.end.as_deref().is_none_or(|end| name < end)
+            && name.starts_with(&self.timeline)
+    }
 }
 
 impl Counters {
@@ -139,23 +169,34 @@ impl Counters {
                 range.furthest.clone_from(&furthest);
             }
         }
-        Self { timelines }
+        Self { timelines, stretch: None }
     }
 
     fn count(&mut self, line: &XlogLine<'_>) {
         if !line.is_segment() {
             return;
         }
-        let Some(ranges) = self.timelines.get_mut(digits(line.name)) else { return };
+        if self.stretch.as_ref().is_none_or(|stretch| !stretch.contains(line.name)) {
+            self.stretch = self.find(line.name);
+        }
+        let Some(stretch) = &self.stretch else { return };
+        let Some(ranges) = self.timelines.get_mut(&stretch.timeline) else { return };
         // A backup's range ends with the next one's, so ranges overlap by little: going back from the last that has begun,
         // the search soon comes to one that ends before the segment, as do all before it.
-        let begun = ranges.partition_point(|range| range.begin.as_str() <= line.name);
-        let begun = ranges.iter_mut().take(begun).rev();
+        let begun = ranges.iter_mut().take(stretch.begun).rev();
         begun.take_while(|range| is_within(line.name, range.furthest.as_deref())).for_each(|range| range.count(line));
     }
 
+    fn find(&self, name: &str) -> Option<Stretch> {
+        let ranges = self.timelines.get(digits(name))?;
+        let begun = ranges.partition_point(|range| range.begin.as_str() <= name);
+        let start = begun.checked_sub(1).and_then(|last| ranges.get(last)).map(|range| range.begin.clone());
+        let end = ranges.get(begun).map(|range| range.begin.clone());
+        Some(Stretch { timeline: digits(name).to_owned(), begun, start: start.unwrap_or_default(), end })
+    }
+
     fn finish(self) -> BTreeMap<BackupId, WalStats> {
-        self.timelines.into_values().flatten().map(|range| (range.id, range.stats)).collect()
+        self.timelines.into_values().flatten().map(Range::finish).collect()
     }
 }
 

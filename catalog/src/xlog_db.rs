@@ -12,6 +12,7 @@ use crate::catalog::{DIRECTORY_MODE, FILE_MODE, existing};
 use crate::{Catalog, Error, layout};
 
 pub use line::{XlogEntry, XlogLine};
+pub use rebuild::Rebuilt;
 pub(crate) use rebuild::{described, entry as entry_of};
 
 /// Longer than any line; a bound for what is read of a damaged file before it is refused.
@@ -52,16 +53,29 @@ impl Catalog {
         Ok(db)
     }
 
-    /// Writes the index anew from what is in the archive.
-    fn rebuild_xlog_db(&self, db: &mut XlogDb) -> Result<(), Error> {
+    /// Writes the index anew from what is in the archive. What cannot be seen in a file is kept from the line that it had:
+    /// how an encrypted one is compressed, and that a filter of the user's compressed it.
+    ///
+    /// # Errors
+    /// The archive cannot be read, or the index not written; then it is as it was.
+    pub fn rebuild_index(&self) -> Result<Rebuilt, Error> {
+        let lock = self.lock_xlog_db()?;
+        let dir = Dir::create(&self.layout().xlogdb_directory, DIRECTORY_MODE)?;
+        let mut db = XlogDb { dir, path: self.layout().xlog_db()?, _lock: lock };
+        self.rebuild_xlog_db(&mut db)
+    }
+
+    fn rebuild_xlog_db(&self, db: &mut XlogDb) -> Result<Rebuilt, Error> {
         let wals = self.wals_dir()?;
-        db.rewrite(&rebuild::entries(&wals)?)?;
+        let mut entries = rebuild::entries(&wals)?;
+        rebuild::keep_what_lines_say(&mut entries, &db.read_all()?);
+        db.rewrite(&entries)?;
         // Before 3.13 the index had another name; Barman removes that file when it makes the new one.
         let old = layout::old_xlog_db();
         if wals.stat(&old)?.is_some() {
             wals.remove_file(&old)?;
         }
-        Ok(())
+        Ok(Rebuilt::of(&entries))
     }
 
     /// Deals with an append that a crash interrupted. The file it was about is archived already, or still waits to be.

@@ -73,16 +73,17 @@ impl Catalog {
     }
 }
 
-/// Moves a file to `errors/`, with the reason beside it where its name does not say all; returns its name there.
+/// Moves a file that is called `name` to `errors/`, with the reason beside it where its name does not say all; returns its name there.
 pub(crate) fn move_to_errors(
     catalog: &Catalog,
     (from, path): (&Dir, &RelativePath),
+    name: &OsStr,
     kind: Kind,
     reason: Option<&(dyn StdError + 'static)>,
     now: Timestamp,
 ) -> Result<RelativePath, Error> {
     let errors = catalog.errors_dir()?;
-    let target = free_name(&errors, path.file_name(), kind, now)?;
+    let target = free_name(&errors, name, kind, now)?;
     if let Some(reason) = reason {
         let text = explain(reason);
         errors.replace(&named(&errors, target.as_path().as_os_str(), REASON)?, FILE_MODE, text.as_bytes())?;
@@ -116,7 +117,7 @@ fn named(errors: &Dir, name: &OsStr, suffix: &str) -> Result<RelativePath, Error
 }
 
 /// The error and its causes, a line each.
-fn explain(error: &(dyn StdError + 'static)) -> String {
+pub(crate) fn explain(error: &(dyn StdError + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| (*error).source());
     causes.map(|cause| format!("{cause}\n")).collect()
 }

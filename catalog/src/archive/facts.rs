@@ -5,7 +5,7 @@ mod observer;
 #[cfg(test)]
 mod tests;
 
-use wal_format::{Lsn, RelFileLocator, SystemId, TimelineId, Timestamp, WalFileName};
+use wal_format::{Lsn, RelFileLocator, SegmentSize, SystemId, TimelineId, Timestamp, WalFileName};
 
 pub(crate) use observer::{Observed, Observer};
 
@@ -22,6 +22,17 @@ pub struct Facts {
     pub verdict: Verdict,
     /// What its records say; `None` of files that have none, and where they could not be read.
     pub records: Option<RecordFacts>,
+}
+
+impl Facts {
+    /// Where the segment begins, as far as its length tells.
+    #[must_use]
+    pub fn segment_start(&self) -> Option<Lsn> {
+        match self.name {
+            WalFileName::Segment(name) => name.start(SegmentSize::new(self.raw?.bytes)?).ok(),
+            _ => None,
+        }
+    }
 }
 
 /// Contents of a file, told from others by length and checksum. A CRC finds what decays, not what somebody forges.

@@ -24,6 +24,7 @@ mod detect;
 mod event;
 mod gap;
 mod observe;
+mod partial;
 mod publish;
 
 use std::ffi::OsString;
@@ -43,7 +44,7 @@ use detect::Detected;
 pub use event::{IngestEvent, IngestOptions, IngestSummary};
 pub use gap::Gap;
 use observe::Observation;
-pub(crate) use observe::{Neighbours, observe_stored};
+pub(crate) use observe::{Neighbours, judge_arrival, observe_stored};
 use publish::Outcome;
 
 impl Catalog {
@@ -63,7 +64,18 @@ impl Catalog {
         (run.events)(IngestEvent::Started { source, files: batch.files.len(), candidates: batch.candidates });
         run.archive_all(&batch.files)?;
         run.clear_away(&batch.unknown)?;
-        Ok(run.summary)
+        let summary = run.summary;
+        self.read_what_barman_archived(options);
+        Ok(summary)
+    }
+
+    /// Reads some of the files that the ledger does not know. It is not what the run is for, and can wait.
+    fn read_what_barman_archived(&self, options: &IngestOptions<'_>) {
+        /// As many as a second is enough for: what an archive had before there was a ledger is read bit by bit.
+        const FILES: usize = 64;
+        if let Err(error) = self.catch_up_ledger(FILES, options.now, options.cancel) {
+            tracing::warn!(%error, "the ledger is not up to date: see rebuild-ledger");
+        }
     }
 
     /// Archives one file that is known to be complete, whatever else is there: the receiver's way in.
@@ -243,7 +255,8 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let from = (&self.dir, &file.path);
-        let moved_to = move_to_errors(self.catalog, from, kind, Some(refusal), self.options.now)?;
+        let moved_to =
+            move_to_errors(self.catalog, from, file.path.file_name(), kind, Some(refusal), self.options.now)?;
         match kind {
             Kind::Duplicate => self.summary.duplicates += 1,
             _ => self.summary.refused += 1,
@@ -261,7 +274,8 @@ impl<'a> Run<'a> {
             let path = RelativePath::new(name).map_err(unusable)?;
             match self.dir.stat(&path)?.map(|stat| stat.kind) {
                 Some(barman_storage::Kind::File) => {
-                    move_to_errors(self.catalog, (&self.dir, &path), Kind::Unknown, None, self.options.now)?;
+                    let place = (&self.dir, &path);
+                    move_to_errors(self.catalog, place, name, Kind::Unknown, None, self.options.now)?;
                     moved.push(name.clone());
                 }
                 Some(kind) => {

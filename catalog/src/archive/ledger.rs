@@ -10,10 +10,10 @@ mod catch_up;
 use std::collections::BTreeMap;
 
 use barman_storage::{Dir, RelativePath};
-use wal_format::WalFileName;
+use wal_format::{Timestamp, WalFileName};
 
 use crate::catalog::{DIRECTORY_MODE, existing};
-use crate::journal::{Extent, Format, Journal};
+use crate::journal::{Extent, FieldReader, FieldWriter, Format, Journal};
 use crate::{Catalog, Error, Facts, XlogDb, layout};
 
 pub use catch_up::CatchUp;
@@ -22,7 +22,18 @@ pub use catch_up::CatchUp;
 const FORMAT: Format = Format { name: *b"WALF", version: 1 };
 
 /// What is known of the files in one directory of the archive.
-pub(crate) type DirectoryFacts = BTreeMap<WalFileName, Facts>;
+pub(crate) type DirectoryFacts = BTreeMap<WalFileName, Known>;
+
+/// What is known of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) facts: Facts,
+    /// When it was last read again, and was what it should be.
+    pub(crate) verified: Option<Timestamp>,
+}
+
+/// What an entry that speaks of a verification begins with, where others have the length of a name.
+const VERIFIED: u64 = 0;
 
 /// The ledger of one server.
 #[derive(Debug)]
@@ -51,34 +62,60 @@ impl Catalog {
     /// The ledger cannot be read.
     pub fn facts(&self, name: &WalFileName) -> Result<Option<Facts>, Error> {
         let Some(ledger) = self.existing_ledger()? else { return Ok(None) };
-        Ok(ledger.directory(&layout::ledger_of(name))?.remove(name))
+        Ok(ledger.directory(&layout::ledger_of(name))?.remove(name).map(|known| known.facts))
     }
 }
 
 impl Ledger {
     /// Returns what is known of the files of one directory, by the name of its journal.
     pub(crate) fn directory(&self, journal: &RelativePath) -> Result<DirectoryFacts, Error> {
-        let mut facts = BTreeMap::new();
+        let mut known = DirectoryFacts::new();
         Journal::new(&self.dir, journal.clone(), FORMAT).read(|entry| {
-            // An entry with a right checksum that cannot be read is of a kind that came later: the file is read again.
-            facts.extend(Facts::of_entry(entry).map(|entry| (entry.name, entry)));
+            if let Some((name, verified)) = verification(entry) {
+                known.entry(name).and_modify(|known| known.verified = Some(verified));
+            } else if let Some(facts) = Facts::of_entry(entry) {
+                known.insert(facts.name, Known { facts, verified: None });
+            }
+            // Anything else has a right checksum and is of a kind that came later: the file is read again.
             Ok(())
         })?;
-        Ok(facts)
+        Ok(known)
+    }
+
+    /// Notes that a file was read again and is what it should be.
+    pub(crate) fn note_verified(&mut self, lock: &XlogDb, name: &WalFileName, at: Timestamp) -> Result<(), Error> {
+        self.append_entry(lock, name, verification_entry(name, at))
     }
 
     /// Adds what was found out about a file. It is not synced: what a power failure takes away is read from the archive
     /// again. Barman's lock on the index is what lets one process at a time write.
-    pub(crate) fn append(&mut self, _lock: &XlogDb, facts: &Facts) -> Result<(), Error> {
-        let path = layout::ledger_of(&facts.name);
+    pub(crate) fn append(&mut self, lock: &XlogDb, facts: &Facts) -> Result<(), Error> {
+        self.append_entry(lock, &facts.name, facts.to_entry())
+    }
+
+    fn append_entry(&mut self, _lock: &XlogDb, name: &WalFileName, entry: Vec<u8>) -> Result<(), Error> {
+        let path = layout::ledger_of(name);
         let journal = Journal::new(&self.dir, path.clone(), FORMAT);
         let length = self.dir.stat(&path)?.map_or(0, |stat| stat.size);
         let mut extent = match self.extents.get(&path) {
             Some(extent) if extent.length == length => *extent,
             _ => journal.read(|_| Ok(()))?,
         };
-        let appended = journal.append(&mut extent, &[facts.to_entry()]);
+        let appended = journal.append(&mut extent, &[entry]);
         self.extents.insert(path, extent);
         appended
     }
+}
+
+fn verification_entry(name: &WalFileName, at: Timestamp) -> Vec<u8> {
+    let mut fields = FieldWriter::default();
+    fields.number(VERIFIED).bytes(name.to_string().as_bytes()).signed(at.pg_micros());
+    fields.finish()
+}
+
+fn verification(entry: &[u8]) -> Option<(WalFileName, Timestamp)> {
+    let mut fields = FieldReader::new(entry);
+    fields.number().filter(|kind| *kind == VERIFIED)?;
+    let name = std::str::from_utf8(fields.bytes()?).ok()?.parse().ok()?;
+    Some((name, Timestamp::from_pg_micros(fields.signed()?)))
 }

@@ -56,7 +56,10 @@ impl Catalog {
             let path = entry.path();
             if !server.wrote(segment, &head(&dir, &path)?) {
                 let stray = Stray { name, position: server.position };
-                moved.push((name, move_to_errors(self, (&dir, &path), Kind::Refused, Some(&stray), now)?));
+                moved.push((
+                    name,
+                    move_to_errors(self, (&dir, &path), path.file_name(), Kind::Refused, Some(&stray), now)?,
+                ));
             }
         }
         Ok(moved)

@@ -41,28 +41,32 @@ pub struct XlogLine<'a> {
     pub name: &'a str,
     /// Its length as stored, in bytes.
     pub size: u64,
-    modified: &'a str,
-    compression: Option<&'a str>,
-    encryption: Option<&'a str>,
+    /// The columns behind these.
+    rest: &'a [u8],
 }
 
 impl<'a> XlogLine<'a> {
-    /// Splits a line of three to five columns. Returns `None` if it is none, and `Some(None)` if it is blank.
+    /// Finds the first two columns of a line, and leaves the others for whoever asks. Returns `None` if it has none, and
+    /// `Some(None)` if it is blank.
     #[allow(clippy::option_option, reason = "a blank line is neither an entry nor an error")]
     pub(super) fn parse(raw: &'a [u8]) -> Option<Option<Self>> {
-        let mut columns = std::str::from_utf8(raw).ok()?.split_ascii_whitespace();
-        let Some(name) = columns.next() else { return Some(None) };
-        let size = columns.next()?.parse().ok()?;
-        let modified = columns.next()?;
-        let mut word = || columns.next().filter(|word| *word != "None");
-        let (compression, encryption) = (word(), word());
-        columns.next().is_none().then_some(Some(Self { raw, name, size, modified, compression, encryption }))
+        let Some((name, rest)) = column(raw) else { return Some(None) };
+        let (size, rest) = column(rest)?;
+        let size = number(size)?;
+        column(rest)?;
+        Some(Some(Self { raw, name: std::str::from_utf8(name).ok()?, size, rest }))
+    }
+
+    /// Splits a line that was read before; `None` if it was blank.
+    pub(crate) fn of(raw: &'a [u8]) -> Option<Self> {
+        Self::parse(raw).flatten()
     }
 
     /// Returns when the server wrote the file: seconds since 1970-01-01 UTC.
     #[must_use]
     pub fn modified(&self) -> Option<f64> {
-        self.modified.parse().ok().filter(|seconds: &f64| seconds.is_finite())
+        let (modified, _) = column(self.rest)?;
+        std::str::from_utf8(modified).ok()?.parse().ok().filter(|seconds: &f64| seconds.is_finite())
     }
 
     /// Tells whether the file is a whole segment, by the length of its name.
@@ -74,14 +78,35 @@ impl<'a> XlogLine<'a> {
     /// Returns all of it, converted.
     #[must_use]
     pub fn to_entry(&self) -> Option<XlogEntry> {
-        Some(XlogEntry {
-            name: self.name.parse().ok()?,
-            size: self.size,
-            modified: self.modified()?,
-            compression: self.compression.map(str::to_owned),
-            encryption: self.encryption.map(str::to_owned),
-        })
+        let (_, rest) = column(self.rest)?;
+        let (compression, rest) = column(rest).unzip();
+        let (encryption, rest) = rest.and_then(column).unzip();
+        if rest.and_then(column).is_some() {
+            return None;
+        }
+        let word = |column: Option<&[u8]>| match column {
+            None | Some(b"None") => Some(None),
+            Some(word) => String::from_utf8(word.to_vec()).ok().map(Some),
+        };
+        let (compression, encryption) = (word(compression)?, word(encryption)?);
+        let (name, modified) = (self.name.parse().ok()?, self.modified()?);
+        Some(XlogEntry { name, size: self.size, modified, compression, encryption })
     }
+}
+
+/// Returns the first word, and what follows it.
+fn column(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.trim_ascii_start();
+    let end = text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len());
+    text.split_at_checked(end).filter(|(word, _)| !word.is_empty())
+}
+
+/// Reads decimal digits. An index has millions of them.
+fn number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0u64, |number, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
 }
 
 /// Length of `000000010000000000000002`. All other names are shorter or longer.

@@ -1,10 +1,12 @@
 //! Entries made from the archived files themselves.
 
+use std::collections::HashMap;
+
 use barman_storage::{Dir, Kind, RelativePath, Stat};
 use wal_format::WalFileName;
 
 use crate::archive::{Encoding, for_each_archived};
-use crate::{Error, XlogEntry, layout};
+use crate::{Error, XlogEntry, XlogLine, layout};
 
 /// Returns an entry for every archived file, in the order of a rebuild by Barman.
 ///
@@ -16,6 +18,47 @@ pub(super) fn entries(wals: &Dir) -> Result<Vec<XlogEntry>, Error> {
         Ok::<_, Error>(())
     })?;
     Ok(entries)
+}
+
+/// Adds what the lines of the old index say and the files do not show, wherever a file is still as long as its line says.
+/// Lines that cannot be read say nothing: the index is rebuilt because it is broken.
+pub(super) fn keep_what_lines_say(entries: &mut [XlogEntry], old: &[u8]) {
+    let lines = old.split(|byte| *byte == b'\n').filter_map(|line| XlogLine::parse(line)??.to_entry());
+    let lines: HashMap<WalFileName, XlogEntry> = lines.map(|entry| (entry.name, entry)).collect();
+    for entry in entries {
+        if let Some(line) = lines.get(&entry.name).filter(|line| line.size == entry.size) {
+            entry.compression = entry.compression.take().or_else(|| line.compression.clone());
+            entry.encryption = entry.encryption.take().or_else(|| line.encryption.clone());
+        }
+    }
+}
+
+/// What an index has after it was rebuilt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// History files.
+    pub histories: usize,
+    /// Labels of backups.
+    pub labels: usize,
+    /// Segments.
+    pub segments: usize,
+    /// Unfinished segments. An index that Barman rebuilds has none.
+    pub partials: usize,
+}
+
+impl Rebuilt {
+    pub(super) fn of(entries: &[XlogEntry]) -> Self {
+        let mut rebuilt = Self::default();
+        for entry in entries {
+            match entry.name {
+                WalFileName::History(_) => rebuilt.histories += 1,
+                WalFileName::BackupLabel { .. } => rebuilt.labels += 1,
+                WalFileName::Segment(_) => rebuilt.segments += 1,
+                WalFileName::Partial(_) => rebuilt.partials += 1,
+            }
+        }
+        rebuilt
+    }
 }
 
 /// Returns an entry for one archived file, if it is there.

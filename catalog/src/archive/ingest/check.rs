@@ -82,6 +82,24 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// The refusal and its causes in one line.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let causes = std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+
+    /// The cluster that the WAL here is of, if this is of another one.
+    #[must_use]
+    pub fn expected_system(&self) -> Option<SystemId> {
+        match self {
+            Self::Mismatch { source: SegmentMismatch::System { expected, .. }, .. } => Some(*expected),
+            _ => None,
+        }
+    }
+}
+
 /// More than any timeline history has: room for ten thousand ancestors. What is read into memory ends here.
 const LONGEST_HISTORY: u64 = 1 << 20;
 

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use barman_storage::Operation;
+use barman_storage::{Dir, Operation, RelativePath};
 use wal_format::{
     BorderState, Crc32c, Damage, Lsn, SegmentHeader, SegmentName, SegmentNumber, SegmentSize, Source, SystemId,
     TimelineHistory, TimelineId, Timestamp, WalFileName,
@@ -247,7 +247,7 @@ pub(super) fn followers(
     let (mut state, mut name) = (state.clone(), name);
     while let Ok(next) = name.next(size) {
         let file = WalFileName::Segment(next);
-        let known = ledger.directory(&layout::ledger_of(&file))?.remove(&file);
+        let known = ledger.directory(&layout::ledger_of(&file))?.remove(&file).map(|known| known.facts);
         let Some(known) = known.filter(|facts| facts.verdict == Verdict::BorderOpen) else { break };
         let Some(observed) = observe_archived(catalog, next, size, Some(state))? else { break };
         let facts = Facts { verdict: judge(&observed), records: observed.records, ..known };
@@ -290,6 +290,30 @@ pub(crate) fn observe_stored(
     Ok(Some(facts))
 }
 
+/// Judges a file that is to be called `name` and is complete; `None` if it is gone.
+pub(crate) fn judge_arrival(
+    catalog: &Catalog,
+    neighbours: &mut Neighbours,
+    (dir, path): (&Dir, &RelativePath),
+    name: WalFileName,
+    system: Option<SystemId>,
+) -> Result<Result<Option<Facts>, Refusal>, Error> {
+    // It is complete: at the end of time nothing is growing any more.
+    let now = Timestamp::from_pg_micros(i64::MAX);
+    let candidate = Candidate { name, path: path.clone() };
+    let Some(mut file) = Detected::open(WalSource::Incoming, dir, &candidate)? else { return Ok(Ok(None)) };
+    let finding = check(catalog, &mut file, system, now)?;
+    match (observe(catalog, neighbours, &mut file, &finding)?, finding) {
+        (Some(observation), _) => {
+            let facts = observation.facts.clone();
+            neighbours.archived(observation);
+            Ok(Ok(Some(facts)))
+        }
+        (None, Finding::Refused(refusal)) => Ok(Err(refusal)),
+        (None, _) => Ok(Ok(None)),
+    }
+}
+
 /// A file that does not belong where it is: nothing in it can be believed, from where its name says that it begins.
 fn misplaced(catalog: &Catalog, file: &mut Detected, refusal: &Refusal) -> Result<Observation, Error> {
     let size = catalog.segment_size()?.unwrap_or(SegmentSize::DEFAULT);
@@ -297,8 +321,7 @@ fn misplaced(catalog: &Catalog, file: &mut Detected, refusal: &Refusal) -> Resul
         WalFileName::Segment(name) | WalFileName::Partial(name) => name.start(size).unwrap_or(Lsn::MAX),
         WalFileName::BackupLabel { .. } | WalFileName::History(_) => Lsn::MAX,
     };
-    let causes = std::iter::successors(Some(refusal as &dyn std::error::Error), |error| error.source());
-    let what = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let what = refusal.explain();
     let raw = Some(content(file)?);
     Ok(Observation { facts: facts(file, raw, Verdict::Damaged { at, what }, None), border: None })
 }

@@ -1,7 +1,7 @@
 //! Last stages: publish, record, remove.
 
 use barman_storage::{Cancel, Dir, PublishError, Published};
-use wal_format::Crc32c;
+use wal_format::{Crc32c, WalFileName};
 
 use crate::archive::ledger::Ledger;
 use crate::catalog::DIRECTORY_MODE;
@@ -9,6 +9,7 @@ use crate::xlog_db::entry_of;
 use crate::{Catalog, Content, Encoding, Error, Facts, XlogDb, layout};
 
 use super::detect::Detected;
+use super::partial;
 
 /// What became of a file.
 #[derive(Debug)]
@@ -41,7 +42,17 @@ pub(super) fn publish(
     }
     if wals.stat(&path)?.is_some() {
         record_stored(wals, &mut db, file)?;
-        return settle(wals, source, file);
+        return match (settle(wals, source, file)?, file.entry.name) {
+            (Outcome::Differs(_), WalFileName::Partial(_)) => {
+                let outcome = partial::settle(catalog, (wals, source), &mut db, file, facts, cancel)?;
+                if matches!(outcome, Outcome::Archived) {
+                    facts.stored = facts.raw.unwrap_or(facts.stored);
+                    note(&db, ledger, facts);
+                }
+                Ok(outcome)
+            }
+            (outcome, _) => Ok(outcome),
+        };
     }
     if let Some(directory) = layout::hash_directory(&file.entry.name) {
         wals.create_subdir(&directory, DIRECTORY_MODE)?;

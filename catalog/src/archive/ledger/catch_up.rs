@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use barman_storage::{Cancel, Kind, RelativePath};
 use wal_format::{Timestamp, WalFileName};
 
-use super::{DirectoryFacts, FORMAT, Ledger};
+use super::{DirectoryFacts, FORMAT, Known, Ledger, verification_entry};
 use crate::archive::for_each_archived;
 use crate::archive::ingest::{Neighbours, observe_stored};
 use crate::journal::{FieldReader, FieldWriter, Format, Journal};
@@ -68,9 +68,9 @@ impl Catalog {
         let mut ledger = self.ledger()?;
         let (mut done, mut neighbours, system) = (CatchUp::default(), Neighbours::default(), self.system_id(None)?);
         let (names, end) = self.names_since(ledger.place()?)?;
-        let mut known = Known::default();
+        let mut entries = Entries::default();
         for name in &names {
-            if known.has(&ledger, name)? {
+            if entries.has(&ledger, name)? {
                 continue;
             }
             if done.read >= limit {
@@ -84,7 +84,7 @@ impl Catalog {
             }
         }
         if done.left == 0 {
-            ledger.is_complete_to(end, known.journals())?;
+            ledger.is_complete_to(end, entries.journals())?;
         }
         Ok(done)
     }
@@ -128,7 +128,8 @@ impl Catalog {
                 if let Some(facts) = observe_stored(self, &mut neighbours, *name, (system, now))? {
                     read(&facts);
                     done.count(&facts);
-                    known.insert(*name, facts);
+                    // It is read this very moment: that is a verification as good as any.
+                    known.insert(*name, Known { facts, verified: Some(now) });
                 }
             }
             ledger.replace_directory(self, journal, known)?;
@@ -179,12 +180,14 @@ impl Ledger {
     ) -> Result<(), Error> {
         let _lock = catalog.xlog_db()?;
         // One that cannot be read is what a rebuild is there to mend.
-        for (name, facts) in self.directory(path).unwrap_or_default() {
+        for (name, entry) in self.directory(path).unwrap_or_default() {
             if !known.contains_key(&name) && catalog.find_archived(&name)?.is_some() {
-                known.insert(name, facts);
+                known.insert(name, entry);
             }
         }
-        let entries: Vec<_> = known.values().map(Facts::to_entry).collect();
+        let verified = |known: &Known| known.verified.map(|at| verification_entry(&known.facts.name, at));
+        let entries: Vec<_> =
+            known.values().flat_map(|one| [Some(one.facts.to_entry()), verified(one)]).flatten().collect();
         let extent = Journal::new(&self.dir, path.clone(), FORMAT).rewrite(&entries)?;
         self.extents.insert(path.clone(), extent);
         Ok(())
@@ -194,7 +197,8 @@ impl Ledger {
     fn remove_others(&self, directories: &BTreeMap<RelativePath, Vec<WalFileName>>) -> Result<(), Error> {
         for entry in self.dir.entries()?.into_iter().filter(|entry| entry.kind == Kind::File) {
             let path = entry.path();
-            if path != layout::ledger_state() && !directories.contains_key(&path) {
+            let is_own = [layout::ledger_state(), layout::ledger_refused()].contains(&path);
+            if !is_own && !directories.contains_key(&path) {
                 self.dir.remove_file(&path)?;
             }
         }
@@ -204,12 +208,12 @@ impl Ledger {
 
 /// Which files have entries. One directory is held at a time: the index is in the order of the archive, nearly.
 #[derive(Debug, Default)]
-struct Known {
+struct Entries {
     looked: BTreeSet<RelativePath>,
     current: Option<(RelativePath, BTreeSet<WalFileName>)>,
 }
 
-impl Known {
+impl Entries {
     fn has(&mut self, ledger: &Ledger, name: &WalFileName) -> Result<bool, Error> {
         let path = layout::ledger_of(name);
         if self.current.as_ref().is_none_or(|(current, _)| *current != path) {

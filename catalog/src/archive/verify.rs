@@ -1,0 +1,206 @@
+//! Reading stored WAL again: disks forget, and nobody notices before the restore.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+
+use barman_storage::{Cancel, Operation};
+use wal_format::{Crc32c, SystemId, Timestamp, WalFileName};
+
+use crate::archive::ingest::{Neighbours, observe_stored};
+use crate::archive::ledger::{Known, Ledger};
+use crate::{Catalog, Content, Error, Facts, Verdict, layout};
+
+/// Which files are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Those that were never read again since they were archived.
+    Never,
+    /// Those that were not read again since this moment.
+    Since(Timestamp),
+    /// All.
+    All,
+}
+
+impl Due {
+    fn is_due(self, verified: Option<Timestamp>) -> bool {
+        match (self, verified) {
+            (Self::All, _) | (_, None) => true,
+            (Self::Never, Some(_)) => false,
+            (Self::Since(moment), Some(verified)) => verified < moment,
+        }
+    }
+}
+
+/// What is wrong with an archived file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ArchiveFault {
+    /// The index has it, and it is gone.
+    Missing {
+        /// Its name.
+        name: WalFileName,
+    },
+    /// It is not what was archived.
+    Changed {
+        /// Its name.
+        name: WalFileName,
+        /// What was archived.
+        expected: Content,
+        /// What is there now.
+        found: Content,
+    },
+    /// WAL in it cannot be believed, and could not when it was archived.
+    Damaged {
+        /// Its name.
+        name: WalFileName,
+        /// From where on.
+        at: wal_format::Lsn,
+        /// What is wrong there.
+        what: String,
+    },
+}
+
+/// What a verification did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// Files that were read, and are what was archived.
+    pub sound: usize,
+    /// Those among them that could only be compared with what was archived: their records cannot be read.
+    pub unread: usize,
+    /// Files with something wrong.
+    pub faults: usize,
+    /// Files that were not due.
+    pub not_due: usize,
+}
+
+impl Catalog {
+    /// Reads the archived files that are due, compares them with the ledger, and notes that it did. Files that the ledger
+    /// does not know are read as if they arrived now.
+    ///
+    /// # Errors
+    /// The archive, its index or the ledger cannot be read or written. What was verified until then is noted.
+    pub fn verify_archive(
+        &self,
+        due: Due,
+        now: Timestamp,
+        cancel: &Cancel,
+        found: &mut dyn FnMut(&ArchiveFault),
+    ) -> Result<Verification, Error> {
+        let names = self.archived_names()?;
+        let mut run = Run {
+            catalog: self,
+            ledger: self.ledger()?,
+            neighbours: Neighbours::default(),
+            system: self.system_id(None)?,
+            now,
+            cancel,
+            done: Verification::default(),
+            found,
+        };
+        let mut directories: Vec<_> = names.iter().map(layout::ledger_of).collect();
+        directories.dedup();
+        let mut seen = BTreeSet::new();
+        for directory in directories {
+            if seen.insert(directory.clone()) {
+                let known = run.ledger.directory(&directory)?;
+                for name in names.iter().filter(|name| layout::ledger_of(name) == directory) {
+                    run.verify(*name, known.get(name), due)?;
+                }
+            }
+        }
+        Ok(run.done)
+    }
+
+    /// The names in the index, in its order.
+    fn archived_names(&self) -> Result<Vec<WalFileName>, Error> {
+        let mut names = Vec::new();
+        self.xlog_db()?.scan(|line| {
+            names.extend(line.name.parse::<WalFileName>());
+            Ok::<_, Error>(())
+        })?;
+        Ok(names)
+    }
+}
+
+struct Run<'a> {
+    catalog: &'a Catalog,
+    ledger: Ledger,
+    neighbours: Neighbours,
+    system: Option<SystemId>,
+    now: Timestamp,
+    cancel: &'a Cancel,
+    done: Verification,
+    found: &'a mut dyn FnMut(&ArchiveFault),
+}
+
+impl Run<'_> {
+    fn verify(&mut self, name: WalFileName, known: Option<&Known>, due: Due) -> Result<(), Error> {
+        if !due.is_due(known.and_then(|known| known.verified)) {
+            self.done.not_due += 1;
+            return Ok(());
+        }
+        match self.examine(name, known.map(|known| &known.facts))? {
+            Ok(verdict) => {
+                self.done.sound += 1;
+                self.done.unread += usize::from(matches!(verdict, Verdict::Unverified(_)));
+                self.ledger.note_verified(&self.catalog.xlog_db()?, &name, self.now)
+            }
+            Err(fault) => {
+                self.done.faults += 1;
+                (self.found)(&fault);
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns what is thought of a file that is as it was, or what is wrong with it.
+    fn examine(&mut self, name: WalFileName, known: Option<&Facts>) -> Result<Result<Verdict, ArchiveFault>, Error> {
+        let facts = match known {
+            // What lies before it may have arrived since.
+            Some(facts) if facts.verdict != Verdict::BorderOpen => Some(facts.clone()),
+            known => self.judge_again(name, known)?,
+        };
+        let content = self.content(&name)?;
+        let Some((facts, found)) = facts.zip(content) else { return Ok(Err(ArchiveFault::Missing { name })) };
+        let expected = facts.stored;
+        Ok(match facts.verdict {
+            _ if found != expected => Err(ArchiveFault::Changed { name, expected, found }),
+            Verdict::Damaged { at, what } => Err(ArchiveFault::Damaged { name, at, what }),
+            verdict => Ok(verdict),
+        })
+    }
+
+    /// Reads the records of a file of which nothing is known, or not all.
+    fn judge_again(&mut self, name: WalFileName, known: Option<&Facts>) -> Result<Option<Facts>, Error> {
+        let facts = observe_stored(self.catalog, &mut self.neighbours, name, (self.system, self.now))?;
+        match (known, facts) {
+            // Not what was archived: what is in it now is of no interest.
+            (Some(known), Some(facts)) if facts.stored != known.stored => Ok(Some(known.clone())),
+            (known, Some(facts)) => {
+                if known != Some(&facts) {
+                    self.ledger.append(&self.catalog.xlog_db()?, &facts)?;
+                }
+                Ok(Some(facts))
+            }
+            (_, None) => Ok(None),
+        }
+    }
+
+    /// What is stored now; `None` if the file is gone.
+    fn content(&self, name: &WalFileName) -> Result<Option<Content>, Error> {
+        const BUFFER: usize = 256 * 1024;
+        let Some(found) = self.catalog.find_archived(name)? else { return Ok(None) };
+        let mut file = found.open()?;
+        let (mut crc, mut bytes, mut buffer) = (Crc32c::new(), 0, vec![0; BUFFER]);
+        loop {
+            self.cancel.check()?;
+            let unreadable = |error| barman_storage::Error::new(Operation::Read, found.display_path(), error);
+            let length = file.read(&mut buffer).map_err(unreadable)?;
+            if length == 0 {
+                return Ok(Some(Content { bytes, crc32c: crc.finish() }));
+            }
+            crc.update(buffer.get(..length).unwrap_or_default());
+            bytes += length as u64;
+        }
+    }
+}
