@@ -219,4 +219,6 @@ fn seconds(number: i32) -> Option<Duration> {
 }
 
 #[cfg(test)]
+mod libpq;
+#[cfg(test)]
 mod tests;

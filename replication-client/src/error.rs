@@ -37,7 +37,9 @@ impl Error {
         Self { earlier: failures, ..last.unwrap_or_else(nowhere) }
     }
 
-    pub(crate) fn into_kind(self) -> ErrorKind {
+    /// Returns the reason alone.
+    #[must_use]
+    pub fn into_kind(self) -> ErrorKind {
         *self.kind
     }
 

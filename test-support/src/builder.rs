@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::certificates::{Authority, Issued};
 use crate::data_directory::{Initdb, make_private_directory};
 use crate::run::CommandExt;
 use crate::{OsUser, Postgres, TempDir, pg_tool};
@@ -28,6 +29,7 @@ pub struct PostgresBuilder {
     settings: Vec<(String, String)>,
     hba: Vec<String>,
     setup: String,
+    certificate: Option<Issued>,
     own_system_identifier: bool,
     durable: bool,
 }
@@ -36,7 +38,7 @@ impl PostgresBuilder {
     pub(crate) fn new() -> Self {
         let initdb = Initdb { major: 15, options: Vec::new() };
         let (settings, hba, setup) = Default::default();
-        Self { initdb, settings, hba, setup, own_system_identifier: false, durable: false }
+        Self { initdb, settings, hba, setup, certificate: None, own_system_identifier: false, durable: false }
     }
 
     /// Uses this major version instead of 15.
@@ -76,6 +78,14 @@ impl PostgresBuilder {
         self
     }
 
+    /// Has the server speak TLS with `certificate`, and know clients by certificates of `authority`.
+    #[must_use]
+    pub fn tls(mut self, authority: &Authority, certificate: &Issued) -> Self {
+        self.certificate = Some(certificate.clone());
+        let authority = authority.certificate();
+        self.setting("ssl", "on").setting("ssl_ca_file", authority.to_str().expect("our own path"))
+    }
+
     /// Gives the cluster a system identifier of its own. Otherwise clusters are copies of one template, because initdb
     /// takes a second, and have the same identifier.
     #[must_use]
@@ -102,6 +112,9 @@ impl PostgresBuilder {
             self.initdb.copy_template(&data);
         }
         self.configure(&data);
+        if let Some(certificate) = &self.certificate {
+            certificate.install(&data);
+        }
         let server = self.start_in(dir, data, Vec::new());
         if !self.setup.is_empty() {
             server.psql(&self.setup);

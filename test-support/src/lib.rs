@@ -31,6 +31,7 @@
 
 mod barman;
 mod builder;
+mod certificates;
 mod data_directory;
 mod os_user;
 mod pgbench;
@@ -42,6 +43,7 @@ mod temp_dir;
 
 pub use barman::{Barman, BarmanHome};
 pub use builder::PostgresBuilder;
+pub use certificates::{Authority, Issued, Wanted};
 pub use os_user::OsUser;
 pub use pgbench::PgbenchLoad;
 pub use postgres::{Postgres, StopMode};

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use crate::data_directory::make_private_directory;
 use crate::port::Port;
 use crate::run::CommandExt;
-use crate::{OsUser, PostgresBuilder, TempDir, bin_dir, pg_tool};
+use crate::{Issued, OsUser, PostgresBuilder, TempDir, bin_dir, pg_tool};
 
 /// How long a server may take for anything before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -150,6 +150,13 @@ impl Postgres {
     /// Stops the server in fast mode and starts it again.
     pub fn restart(&mut self) {
         self.stop(StopMode::Fast);
+        self.start_again();
+    }
+
+    /// Has the server use another certificate, which takes a restart.
+    pub fn use_certificate(&mut self, certificate: &Issued) {
+        certificate.install(&self.data);
+        self.stop(StopMode::Immediate);
         self.start_again();
     }
 

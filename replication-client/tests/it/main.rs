@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests write files of their own")]
 
+mod authentication;
 mod base_backup;
 mod cancel;
 mod commands;
@@ -25,7 +26,11 @@ fn small_segments(major: u32) -> PostgresBuilder {
 }
 
 fn config(conninfo: &str) -> Config {
-    Config::from_conninfo(conninfo, &Environment::default()).unwrap()
+    in_environment(conninfo, &Environment::default())
+}
+
+fn in_environment(conninfo: &str, environment: &Environment) -> Config {
+    Config::from_conninfo(conninfo, environment).unwrap()
 }
 
 async fn sql(server: &Postgres) -> Client {
