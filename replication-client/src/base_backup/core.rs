@@ -18,7 +18,7 @@ use crate::server_version;
 use crate::wire::Wire;
 
 /// One base backup, from its command to the ReadyForQuery behind it.
-pub(super) struct Core {
+pub(crate) struct Core {
     options: BaseBackupOptions,
     layout: Layout,
     phase: Phase,
@@ -56,7 +56,7 @@ enum Phase {
 
 impl Core {
     /// `version` is a `server_version_num`.
-    pub(super) fn new(version: u32, options: &BaseBackupOptions) -> Self {
+    pub(crate) fn new(version: u32, options: &BaseBackupOptions) -> Self {
         Self {
             layout: if version >= server_version::V15 { Layout::OneCopy } else { Layout::CopyPerArchive },
             phase: Phase::Between,
@@ -73,7 +73,7 @@ impl Core {
     ///
     /// # Errors
     /// The server refuses.
-    pub(super) fn poll_start(&mut self, wire: &mut Wire) -> Result<Option<BackupStart>, ErrorKind> {
+    pub(crate) fn poll_start(&mut self, wire: &mut Wire) -> Result<Option<BackupStart>, ErrorKind> {
         while !self.archives.are_announced() {
             let Some(message) = wire.inbox.poll()? else { return Ok(None) };
             self.handle(message)?;
@@ -86,7 +86,7 @@ impl Core {
     ///
     /// # Errors
     /// The server gives up, or what it sends is no base backup. Nothing but more errors comes after that.
-    pub(super) fn poll_event(&mut self, wire: &mut Wire) -> Result<Option<BackupEvent>, ErrorKind> {
+    pub(crate) fn poll_event(&mut self, wire: &mut Wire) -> Result<Option<BackupEvent>, ErrorKind> {
         if self.phase == Phase::Failed {
             return Err(ErrorKind::Unusable);
         }
@@ -239,12 +239,12 @@ impl Core {
         }
     }
 
-    pub(super) fn is_ended(&self) -> bool {
+    pub(crate) fn is_ended(&self) -> bool {
         self.phase == Phase::Ended
     }
 
     /// Returns what the server said last, once everything has been received.
-    pub(super) fn end(&self) -> Option<BackupEnd> {
+    pub(crate) fn end(&self) -> Option<BackupEnd> {
         self.end.filter(|_| self.is_ended())
     }
 }

@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use async_compression::tokio::bufread::{GzipDecoder, Lz4Decoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
 
@@ -34,7 +35,10 @@ impl Decoder {
         let codec = match compression {
             ServerCompression::Gzip { .. } => Codec::Gzip(GzipDecoder::new(Feed::default())),
             ServerCompression::Lz4 { .. } => Codec::Lz4(Lz4Decoder::new(Feed::default())),
-            ServerCompression::Zstd { .. } => Codec::Zstd(ZstdDecoder::new(Feed::default())),
+            ServerCompression::Zstd { level, long_distance, .. } => {
+                let window = DParameter::window_log_max(window_log(level, long_distance));
+                Codec::Zstd(ZstdDecoder::with_params(Feed::default(), &[window]))
+            }
         };
         Self { codec, output: BytesMut::new(), is_complete: false }
     }
@@ -89,6 +93,12 @@ impl Decoder {
     }
 }
 
+/// The longest window that zstd chooses for what was asked of it, as a power of two. A frame names its own, and memory is
+/// allocated for that: a hostile server gets no more than an honest one needs.
+fn window_log(level: Option<i32>, long_distance: bool) -> u32 {
+    if long_distance || level.is_some_and(|level| level > 19) { 27 } else { 23 }
+}
+
 impl Codec {
     fn feed(&mut self) -> &mut Feed {
         match self {
@@ -135,6 +145,7 @@ impl AsyncRead for Feed {
 
 #[cfg(test)]
 mod tests {
+    use async_compression::Level;
     use async_compression::tokio::bufread::{GzipEncoder, Lz4Encoder, ZstdEncoder};
     use proptest::prelude::*;
 
@@ -215,6 +226,21 @@ mod tests {
             let zeros = vec![0; 20 << 20];
             let compressed = compress(compression, &zeros);
             assert!(decompress(compression, &compressed, compressed.len()).is_ok_and(|found| found == zeros));
+        }
+    }
+
+    #[test]
+    fn a_window_that_was_not_asked_for_is_refused() {
+        let content = content(1000);
+        let mut compressed = Vec::new();
+        let window = async_compression::zstd::CParameter::window_log(24);
+        let long = async_compression::zstd::CParameter::enable_long_distance_matching(true);
+        let mut encoder = ZstdEncoder::with_quality_and_params(&content[..], Level::Default, &[window, long]);
+        let encode = encoder.read_to_end(&mut compressed);
+        assert!(matches!(pin!(encode).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(_))));
+        for (long_distance, level, is_accepted) in [(false, None, false), (true, None, true), (false, Some(22), true)] {
+            let compression = ServerCompression::Zstd { level, workers: None, long_distance };
+            assert_eq!(decompress(compression, &compressed, 100).is_ok(), is_accepted, "{compression:?}");
         }
     }
 

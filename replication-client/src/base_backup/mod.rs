@@ -16,7 +16,7 @@ use std::fmt;
 use wal_format::SystemId;
 
 pub use self::compression::ServerCompression;
-use self::core::Core;
+pub(crate) use self::core::Core;
 pub use self::event::{BackupEnd, BackupEvent, BackupStart, Tablespace};
 pub use self::options::{BackupTarget, BaseBackupOptions};
 use crate::activity::Activity;

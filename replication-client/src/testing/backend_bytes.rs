@@ -3,7 +3,6 @@
 use bytes::{BufMut, BytesMut};
 use wal_format::Lsn;
 
-#[cfg(test)]
 use crate::wire::Wire;
 
 /// Appends messages of a server's.
@@ -132,7 +131,6 @@ impl BackendBytes {
 
 /// Feeds `bytes` to a wire in pieces of the given sizes (the last one again and again), and collects what `poll` has to
 /// say after each, up to the first error.
-#[cfg(test)]
 pub(crate) fn feed<T, E>(
     wire: &mut Wire,
     bytes: &[u8],

@@ -49,6 +49,9 @@ mod cluster;
 #[cfg(feature = "testing")]
 mod commands;
 #[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzz;
+#[cfg(feature = "testing")]
 mod line;
 #[cfg(feature = "testing")]
 mod session;

@@ -26,15 +26,15 @@ const MOST_UNSENT: usize = 4096;
 
 /// The moment at which something is handled, on both of the clocks that matter.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
+pub(crate) struct Now {
     /// For intervals.
-    pub(super) instant: Instant,
+    pub(crate) instant: Instant,
     /// For the server to see.
-    pub(super) timestamp: Timestamp,
+    pub(crate) timestamp: Timestamp,
 }
 
 /// One WAL stream, from the command to the ReadyForQuery behind it.
-pub(super) struct Core {
+pub(crate) struct Core {
     request: Request,
     system: SystemId,
     phase: Phase,
@@ -64,7 +64,7 @@ enum Phase {
 
 impl Core {
     /// Writes the command to `out`.
-    pub(super) fn start(
+    pub(crate) fn start(
         start: StartReplication,
         system: SystemId,
         now: Now,
@@ -88,7 +88,7 @@ impl Core {
     ///
     /// # Errors
     /// The server refuses.
-    pub(super) fn poll_start(&mut self, now: Now, wire: &mut Wire) -> Result<(), ErrorKind> {
+    pub(crate) fn poll_start(&mut self, now: Now, wire: &mut Wire) -> Result<(), ErrorKind> {
         while !self.is_started() {
             let Some(message) = wire.inbox.poll()? else { break };
             self.handle(message, now, &mut wire.outgoing)?;
@@ -100,7 +100,7 @@ impl Core {
     ///
     /// # Errors
     /// The server refuses, ends the stream, or breaks the protocol. Nothing but more errors comes after that.
-    pub(super) fn poll_event(&mut self, now: Now, wire: &mut Wire) -> Result<Option<StreamEvent>, ErrorKind> {
+    pub(crate) fn poll_event(&mut self, now: Now, wire: &mut Wire) -> Result<Option<StreamEvent>, ErrorKind> {
         if matches!(self.phase, Phase::Failed) {
             return Err(ErrorKind::Unusable);
         }
@@ -191,7 +191,7 @@ impl Core {
     ///
     /// # Errors
     /// What is said to be flushed is not WAL of this stream, so that it must not be acknowledged here.
-    pub(super) fn report(&mut self, update: StatusUpdate<'_>, now: Now, out: &mut BytesMut) -> Result<(), ErrorKind> {
+    pub(crate) fn report(&mut self, update: StatusUpdate<'_>, now: Now, out: &mut BytesMut) -> Result<(), ErrorKind> {
         if let Some(durable) = update.flushed {
             if (durable.system(), durable.timeline()) != (self.system, self.timeline()) {
                 let (system, timeline, lsn) = (durable.system(), durable.timeline(), durable.lsn());
@@ -207,12 +207,12 @@ impl Core {
     }
 
     /// Notes what has been applied, for the next status update.
-    pub(super) fn set_applied(&mut self, lsn: Lsn) {
+    pub(crate) fn set_applied(&mut self, lsn: Lsn) {
         self.applied = self.applied.max(Some(lsn));
     }
 
     /// Writes feedback to `out`, while WAL flows.
-    pub(super) fn feed_back(&self, feedback: HotStandbyFeedback, now: Now, out: &mut BytesMut) {
+    pub(crate) fn feed_back(&self, feedback: HotStandbyFeedback, now: Now, out: &mut BytesMut) {
         if matches!(self.phase, Phase::Streaming) {
             feedback.encode(now.timestamp, out);
         }
@@ -225,12 +225,12 @@ impl Core {
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) should be called at the latest.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         if self.is_ended() { None } else { self.timers.next() }
     }
 
     /// Notes that the server lives.
-    pub(super) fn handle_received(&mut self, now: Now) {
+    pub(crate) fn handle_received(&mut self, now: Now) {
         self.timers.received(now.instant);
     }
 
@@ -238,7 +238,7 @@ impl Core {
     ///
     /// # Errors
     /// The server has been silent for too long.
-    pub(super) fn handle_timeout(&mut self, now: Now, out: &mut BytesMut) -> Result<(), ErrorKind> {
+    pub(crate) fn handle_timeout(&mut self, now: Now, out: &mut BytesMut) -> Result<(), ErrorKind> {
         match self.timers.due(now.instant) {
             None => {}
             Some(Due::GivingUp { silence }) => return Err(ErrorKind::Silent { silence }),
@@ -250,18 +250,18 @@ impl Core {
     }
 
     /// Ends our side of the stream, if it is not ended yet.
-    pub(super) fn stop(&mut self, out: &mut BytesMut) {
+    pub(crate) fn stop(&mut self, out: &mut BytesMut) {
         if matches!(self.phase, Phase::Streaming) {
             frontend::copy_done(out);
             self.phase = Phase::Stopping;
         }
     }
 
-    pub(super) fn is_started(&self) -> bool {
+    pub(crate) fn is_started(&self) -> bool {
         !matches!(self.phase, Phase::Starting)
     }
 
-    pub(super) fn is_ended(&self) -> bool {
+    pub(crate) fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended { .. })
     }
 
@@ -272,27 +272,27 @@ impl Core {
         }
     }
 
-    pub(super) fn system(&self) -> SystemId {
+    pub(crate) fn system(&self) -> SystemId {
         self.system
     }
 
-    pub(super) fn timeline(&self) -> TimelineId {
+    pub(crate) fn timeline(&self) -> TimelineId {
         self.request.timeline()
     }
 
-    pub(super) fn received(&self) -> Lsn {
+    pub(crate) fn received(&self) -> Lsn {
         self.received
     }
 
-    pub(super) fn server_end(&self) -> Option<Lsn> {
+    pub(crate) fn server_end(&self) -> Option<Lsn> {
         self.server_end
     }
 
-    pub(super) fn set_status_interval(&mut self, interval: Option<Duration>) {
+    pub(crate) fn set_status_interval(&mut self, interval: Option<Duration>) {
         self.timers.set_status_interval(interval);
     }
 
-    pub(super) fn set_silence_limit(&mut self, limit: Option<Duration>) {
+    pub(crate) fn set_silence_limit(&mut self, limit: Option<Duration>) {
         self.timers.set_silence_limit(limit);
     }
 }

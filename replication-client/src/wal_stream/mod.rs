@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::time::timeout_at;
 use wal_format::{Lsn, SystemId, TimelineId, Timestamp};
 
-use self::core::{Core, Now};
+pub(crate) use self::core::{Core, Now};
 pub use self::event::{HotStandbyFeedback, StartReplication, StatusUpdate, StreamEvent};
 use crate::activity::Activity;
 use crate::client::{Client, Mode};
