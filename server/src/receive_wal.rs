@@ -19,7 +19,7 @@ use wal_format::{SystemId, Timestamp, WalFileName};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReceiveWalEvent<'a> {
-    /// A file in `streaming/` was named ahead of the server and is no WAL of it: it was moved to `errors/`.
+    /// A file in `streaming/` was named ahead of the server and would have led astray: it was moved to `errors/`.
     Quarantined {
         /// Its name.
         name: WalFileName,

@@ -38,7 +38,7 @@ fn take(
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let result = runtime.block_on(async {
-        let client = Client::connect(&crate::config(server), Mode::PhysicalReplication).await.unwrap();
+        let client = Client::connect(&crate::config(&server.conninfo()), Mode::PhysicalReplication).await.unwrap();
         run(client, options, create, &cancel, &note).await
     });
     Taken { result, events: events.into_inner().unwrap() }

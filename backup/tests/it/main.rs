@@ -4,15 +4,15 @@
 #![allow(clippy::disallowed_methods)]
 
 mod base_backup;
+mod faults;
 mod receiver;
 mod receiving;
 
 use replication_client::{Config, Environment};
-use test_support::Postgres;
 
 /// How to reach a server as a client that replicates.
-fn config(server: &Postgres) -> Config {
-    let mut config = Config::from_conninfo(&server.conninfo(), &Environment::default()).unwrap();
+fn config(conninfo: &str) -> Config {
+    let mut config = Config::from_conninfo(conninfo, &Environment::default()).unwrap();
     config.set_application_name("barman_receive_wal");
     config
 }

@@ -15,22 +15,22 @@ use crate::receiving::Receiving;
 
 const MIB: u64 = 1 << 20;
 
-fn options() -> ReceiverOptions {
+pub(crate) fn options() -> ReceiverOptions {
     let mut options = ReceiverOptions::default();
     options.slot = Some("barman".to_owned());
     options
 }
 
 /// A server with small segments that keeps a copy of each, and a slot for us.
-struct Ground {
-    server: Postgres,
-    archive: PathBuf,
-    streaming: PathBuf,
+pub(crate) struct Ground {
+    pub(crate) server: Postgres,
+    pub(crate) archive: PathBuf,
+    pub(crate) streaming: PathBuf,
     dir: TempDir,
 }
 
 impl Ground {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (dir, archive) = archive();
         let server = archiving(&archive).start();
         server.psql("select pg_create_physical_replication_slot('barman', true)");
@@ -42,7 +42,7 @@ impl Ground {
     }
 
     /// Waits until the server has the segment's copy.
-    fn wait_archived(&self, segment: &str) {
+    pub(crate) fn wait_archived(&self, segment: &str) {
         self.server.wait_until(&format!("select last_archived_wal >= '{segment}' from pg_stat_archiver"));
     }
 
@@ -51,7 +51,7 @@ impl Ground {
     }
 
     /// Compares each complete segment that was received with the server's own copy.
-    fn assert_equal_to_archive(&self) {
+    pub(crate) fn assert_equal_to_archive(&self) {
         for segment in self.segments() {
             let received = std::fs::read(self.streaming.join(&segment)).unwrap();
             assert!(received == std::fs::read(self.archive.join(&segment)).unwrap(), "{segment} differs");
@@ -75,7 +75,7 @@ fn archiving(archive: &Path) -> PostgresBuilder {
 }
 
 /// The complete segments in a directory, in order.
-fn segments(dir: &Path) -> Vec<String> {
+pub(crate) fn segments(dir: &Path) -> Vec<String> {
     let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut segments: Vec<_> = names.filter(|name| matches!(name.parse(), Ok(WalFileName::Segment(_)))).collect();
     segments.sort();
@@ -373,7 +373,7 @@ fn on_every_version_the_slot_says_where_receiving_begins() {
         server.switch_wal();
         let dir = TempDir::new();
         let mut with_sql = options();
-        with_sql.sql = Some(crate::config(&server));
+        with_sql.sql = Some(crate::config(&server.conninfo()));
         let receiving = Receiving::start(&server, &dir.path().join("streaming"), with_sql);
         let connected = receiving.wait_for("reason: Slot");
         let first = receiving.wait_for("SegmentFinished");
@@ -456,6 +456,6 @@ fn wal_that_the_server_has_removed_is_named() {
 }
 
 /// How an event shows a segment.
-fn debug_name(segment: &str) -> String {
+pub(crate) fn debug_name(segment: &str) -> String {
     format!("{:?}", segment.parse::<wal_format::SegmentName>().unwrap())
 }

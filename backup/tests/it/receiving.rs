@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use barman_backup::{ReceiveError, Received, ReceiverOptions, receive};
 use barman_storage::{Cancel, Dir};
-use test_support::Postgres;
+use replication_client::Config;
+use test_support::{FaultProxy, Postgres};
 
 /// How long anything may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,7 +22,16 @@ pub(crate) struct Receiving {
 impl Receiving {
     /// Starts to receive in the background.
     pub(crate) fn start(server: &Postgres, streaming: &Path, options: ReceiverOptions) -> Self {
-        let config = crate::config(server);
+        Self::with(crate::config(&server.conninfo()), streaming, options)
+    }
+
+    /// Does the same through a proxy.
+    pub(crate) fn through(proxy: &FaultProxy, streaming: &Path, options: ReceiverOptions) -> Self {
+        let conninfo = format!("host=127.0.0.1 port={} user=postgres sslmode=disable", proxy.port());
+        Self::with(crate::config(&conninfo), streaming, options)
+    }
+
+    fn with(config: Config, streaming: &Path, options: ReceiverOptions) -> Self {
         let dir = Dir::create(streaming, 0o755).unwrap();
         let cancel = Cancel::new();
         let events = Arc::new(Mutex::new(Vec::new()));

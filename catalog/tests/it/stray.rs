@@ -17,7 +17,7 @@ fn quarantined(repository: &Repository) -> Vec<String> {
 }
 
 #[test]
-fn what_is_ahead_and_no_wal_of_the_server_goes_to_errors_with_the_reason() {
+fn what_would_lead_astray_goes_to_errors_with_the_reason() {
     let repository = Repository::new();
     let partial = |number: u64| format!("{}.partial", name(number));
     let foreign = segment_of(SystemId::new(1), &name(8), 1);
@@ -26,16 +26,20 @@ fn what_is_ahead_and_no_wal_of_the_server_goes_to_errors_with_the_reason() {
         (partial(7), vec![0; 1 << 20]),
         (name(8), foreign),
         // WAL, but of another place.
-        (partial(9), segment(&name(4), 1)),
+        (name(9), segment(&name(4), 1)),
+        // Genuine, but each would be taken for the file that is being received.
+        (partial(9), segment(&name(9), 1)),
+        ("000000020000000000000005.partial".to_owned(), segment(&name(9), 1)),
         // No segment of this size has such a name.
         ("00000001000000000000FFFF".to_owned(), segment(&name(4), 1)),
     ] {
         repository.write(&format!("streaming/{file}"), content);
     }
     let moved = quarantined(&repository);
-    assert_eq!(moved, [name(7), partial(7), name(8), partial(9), "00000001000000000000FFFF".to_owned()]);
+    let odd = ["00000001000000000000FFFF".to_owned(), "000000020000000000000005.partial".to_owned()];
+    assert_eq!(moved, [&[name(7), partial(7), name(8), name(9), partial(9)][..], &odd].concat());
     assert_eq!(repository.names("streaming"), [""; 0]);
-    assert_eq!(repository.catalog.error_files().expect("readable").refused, 5);
+    assert_eq!(repository.catalog.error_files().expect("readable").refused, 7);
     let reason = repository.text(&format!("errors/{}.19700101T000000Z.refused.reason", name(7)));
     assert!(reason.contains("is ahead of the server, which is at 0/580000"), "{reason}");
 }

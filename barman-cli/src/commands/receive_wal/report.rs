@@ -16,7 +16,7 @@ pub(super) fn event(output: &Output, server: &str, event: &ReceiveWalEvent<'_>) 
 fn warning(event: &ReceiveWalEvent<'_>) -> Option<String> {
     Some(match event {
         ReceiveWalEvent::Quarantined { name, moved_to } => {
-            format!("{name} is named ahead of the server and is no WAL of it: moved to errors/{moved_to}")
+            format!("{name} is named ahead of the server: moved to errors/{moved_to}")
         }
         ReceiveWalEvent::Receiver(ReceiverEvent::RemoteApply { standby }) => format!(
             "commits may wait for ever: synchronous_standby_names lists '{standby}', which applies no WAL, and \
