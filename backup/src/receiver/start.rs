@@ -48,9 +48,10 @@ pub(super) async fn find(
     held.retain(|held| is_written(held.point, server.timeline, server.position, size));
     let received: Vec<StartPoint> = held.iter().map(|held| held.point).collect();
     let history = server_history(client, server, &received).await?;
-    let slot = slot_position(client, options).await?;
+    let next = go_on(&received, server.timeline, history.as_ref(), size);
+    let slot = slot_position(client, options, next.map(|point| point.position)).await?;
     let kept = slot.and_then(|slot| slot.restart_lsn);
-    if let Some(point) = go_on(&received, server.timeline, history.as_ref(), size) {
+    if let Some(point) = next {
         let complete = held.iter().filter(|held| held.complete).map(|held| held.point);
         let reached = complete.filter_map(|point| lead_on(point, server.timeline, history.as_ref(), size));
         let reached = reached.map(|point| point.position).max();
@@ -175,10 +176,14 @@ fn left_for(history: &TimelineHistory, timeline: TimelineId) -> Option<(Lsn, Tim
     Some((left.switch_lsn, entries.next().map_or(history.timeline, |entry| entry.parent)))
 }
 
-/// Returns where the slot stands, if there is one.
+/// Returns where the slot stands, if there is one. WAL from `from` on is wanted, if that is known.
 ///
 /// From 15 on the replication connection tells; of older servers an ordinary one does, where the caller gave it.
-async fn slot_position(client: &mut Client, options: &ReceiverOptions) -> Result<Option<SlotPosition>, ReceiveError> {
+async fn slot_position(
+    client: &mut Client,
+    options: &ReceiverOptions,
+    from: Option<Lsn>,
+) -> Result<Option<SlotPosition>, ReceiveError> {
     let Some(slot) = &options.slot else { return Ok(None) };
     let found = match (client.read_slot(slot).await, &options.sql) {
         (Err(error), Some(sql)) if matches!(error.kind(), ErrorKind::ServerVersion { .. }) => {
@@ -187,7 +192,7 @@ async fn slot_position(client: &mut Client, options: &ReceiverOptions) -> Result
         (Err(error), None) if matches!(error.kind(), ErrorKind::ServerVersion { .. }) => return Ok(None),
         (found, _) => found?,
     };
-    found.map(Some).ok_or_else(|| ReceiveError::SlotMissing { slot: slot.clone(), from: None })
+    found.map(Some).ok_or_else(|| ReceiveError::SlotMissing { slot: slot.clone(), from })
 }
 
 /// Asks the server how long its segments are.

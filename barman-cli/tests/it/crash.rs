@@ -108,7 +108,7 @@ fn killed_backups_end_as_failed_and_the_next_one_completes() {
 }
 
 /// A server with small segments whose own archiver keeps a copy of every segment: the judge of what we archive.
-fn archiving_scene() -> (Scene, TempDir) {
+pub(crate) fn archiving_scene() -> (Scene, TempDir) {
     let kept = TempDir::new();
     OsUser::of_servers().own_tree(kept.path());
     let copy = format!("cp %p {}/%f", kept.path().display());
@@ -121,7 +121,7 @@ fn under_load(scene: &Scene) -> PgbenchLoad {
     PgbenchLoad::start(&scene.server, 2)
 }
 
-fn start(scene: &Scene, arguments: &[&str]) -> Child {
+pub(crate) fn start(scene: &Scene, arguments: &[&str]) -> Child {
     let mut command = scene.command();
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("our program can be started")
@@ -147,7 +147,7 @@ fn statuses(scene: &Scene) -> Vec<String> {
 
 /// Every segment that PostgreSQL archived since the first one that we have is in our archive, with the same bytes, and
 /// xlog.db names each file once.
-fn assert_archive_equals(scene: &Scene, kept: &Path) {
+pub(crate) fn assert_archive_equals(scene: &Scene, kept: &Path) {
     let archived = archived_segments(scene);
     let first = archived.first().expect("something was archived").clone();
     let last = archived.last().expect("something was archived").clone();

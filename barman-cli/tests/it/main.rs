@@ -8,8 +8,12 @@ mod errors;
 mod file_archival;
 mod memory;
 mod output;
+mod receiver_incidents;
+mod receivers;
 mod recovery;
 mod reference_barman;
 mod scene;
+#[cfg(target_arch = "x86_64")]
+mod system_calls;
 mod terminal;
 mod wal_dump;
