@@ -16,7 +16,7 @@ use crate::tls::TlsProblem;
 ///
 /// It displays what was being done and where; the reason is in [`kind`](Self::kind), which is also its source.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {activity} ({host})")]
+#[error("cannot {activity} ({host}{})", before(earlier))]
 pub struct Error {
     activity: Activity,
     host: Arc<str>,
@@ -109,6 +109,12 @@ impl Error {
     pub fn is_connection_refused(&self) -> bool {
         matches!(self.kind(), ErrorKind::Connect(source) if source.kind() == io::ErrorKind::ConnectionRefused)
     }
+}
+
+/// Names the addresses that failed before the last one.
+fn before(earlier: &[Error]) -> String {
+    let hosts: String = earlier.iter().map(|error| format!("; {}", error.host)).collect();
+    if hosts.is_empty() { hosts } else { format!(", the last of several{hosts}") }
 }
 
 /// The reasons for an [`Error`].

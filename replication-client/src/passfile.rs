@@ -87,7 +87,7 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 /// Returns the password of the first line that matches.
-fn find(text: &str, account: &Account<'_>) -> Option<Password> {
+pub(crate) fn find(text: &str, account: &Account<'_>) -> Option<Password> {
     let port = account.port.to_string();
     let fields = [account.host, &port, account.database, account.user];
     text.lines()

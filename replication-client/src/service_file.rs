@@ -54,12 +54,12 @@ pub enum ServiceFileProblem {
 
 /// What is wrong with a line.
 #[derive(Debug, PartialEq)]
-enum LineProblem {
+pub(crate) enum LineProblem {
     Syntax,
     Nested(&'static str),
 }
 
-type Assignments = Vec<(&'static str, String)>;
+pub(crate) type Assignments = Vec<(&'static str, String)>;
 
 /// Returns what the first file that defines `service` says: `file` or, where it is not given, that of the home
 /// directory; then that of the system.
@@ -98,7 +98,7 @@ fn located(path: PathBuf, line: usize, problem: LineProblem) -> ServiceFileProbl
 }
 
 /// Returns the assignments of the first section called `service`, or `None` where there is none.
-fn find(text: &str, service: &str) -> Option<Result<Assignments, (usize, LineProblem)>> {
+pub(crate) fn find(text: &str, service: &str) -> Option<Result<Assignments, (usize, LineProblem)>> {
     // The number of each line, from 1, without comments and empty lines.
     let lines = text.lines().map(str::trim).enumerate().map(|(index, line)| (index + 1, line));
     let mut lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));

@@ -16,4 +16,5 @@ mod scene;
 #[cfg(target_arch = "x86_64")]
 mod system_calls;
 mod terminal;
+mod tls;
 mod wal_dump;

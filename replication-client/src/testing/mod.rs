@@ -49,6 +49,8 @@ mod cluster;
 #[cfg(feature = "testing")]
 mod commands;
 #[cfg(feature = "testing")]
+mod files;
+#[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzz;
 #[cfg(feature = "testing")]
@@ -65,6 +67,7 @@ pub use self::{
     backup::ScriptedBackup,
     behaviour::{Behaviour, Ending, Lie},
     cluster::{Cluster, ScriptedSlot},
+    files::{options_in, password_in},
     stream::Report,
     walsender::ScriptedWalsender,
 };

@@ -8,6 +8,7 @@ mod cancel;
 mod commands;
 mod connect;
 mod examples;
+mod hosts;
 mod incremental;
 mod server_compression;
 mod wal_stream;
