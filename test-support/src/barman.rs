@@ -35,6 +35,12 @@ impl Barman {
         Self { program: program.into() }
     }
 
+    /// Returns another program of the same installation, such as `barman-wal-archive`.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.program.with_file_name(name)
+    }
+
     /// Runs a command, such as `["list-backups", "main"]`, on `home` to its end.
     pub fn run(&self, home: &BarmanHome, arguments: &[&str]) -> Finished {
         self.command(home).args(arguments).finish()
