@@ -1,5 +1,6 @@
 //! The WAL archive: moving files in, finding them, removing what nobody needs.
 
+mod coverage;
 mod encoding;
 mod errors;
 mod facts;
@@ -15,6 +16,7 @@ mod source;
 mod stray;
 mod verify;
 
+pub use coverage::{DamagedWal, MissingWal, WalCoverage, WalRun};
 pub use encoding::Encoding;
 pub use errors::ErrorFiles;
 pub use facts::{

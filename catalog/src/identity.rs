@@ -57,6 +57,17 @@ impl Catalog {
     }
 }
 
+impl Catalog {
+    /// Records another identity in place of the one that is there: what belongs here from now on is of this cluster, because
+    /// somebody said so. Backups and WAL of the one before stay.
+    ///
+    /// # Errors
+    /// The file cannot be written; then the old one is still there.
+    pub fn replace_identity(&self, identity: &Identity) -> Result<(), Error> {
+        Ok(self.backup_dir()?.replace(&layout::identity(), FILE_MODE, print(identity).as_bytes())?)
+    }
+}
+
 fn parse(text: &str) -> Result<Identity, serde_json::Error> {
     let document: Document = serde_json::from_str(text)?;
     let system_id = document.systemid.parse().map_err(serde::de::Error::custom)?;

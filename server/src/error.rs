@@ -21,6 +21,9 @@ pub enum Error {
         /// What is wrong with it, and where.
         source: replication_client::ConninfoError,
     },
+    /// WAL that was sent is not taken.
+    #[error(transparent)]
+    PutWal(barman_catalog::PutWalError),
     /// The server's version is newer or older than those this program knows.
     #[error("server_version_num is {version_num}, expected PostgreSQL 13 to 19")]
     UnknownServerVersion {

@@ -38,6 +38,7 @@ mod postgres;
 mod receive_wal;
 mod restore;
 mod server;
+mod wal_archive;
 
 pub use backup::{BackupEvent, BackupRequest, Events, Wait, WalPosition};
 pub use check::{CheckReport, CheckResult};

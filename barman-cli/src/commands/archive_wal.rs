@@ -2,6 +2,7 @@
 
 use crate::context::{Context, Inactive};
 use crate::error::CommandError;
+use crate::exit_code;
 use barman_catalog::{IngestEvent, WalSource};
 use barman_server::{Error, Server, one_line};
 use barman_storage::Cancel;
@@ -10,13 +11,36 @@ use wal_format::WalFileName;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
+    /// Take the cluster that the server is now for the one whose WAL belongs here: after pg_upgrade, or a new initdb
+    #[arg(long)]
+    accept_new_system: bool,
+
     /// The servers, or `all`
     #[arg(required = true)]
     server_name: Vec<String>,
 }
 
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
-    context.for_each_server(&arguments.server_name, Inactive::Skipped, |name| archive(context, name))
+    context.for_each_server(&arguments.server_name, Inactive::Skipped, |name| {
+        if arguments.accept_new_system {
+            accept_new_system(context, name)?;
+        }
+        archive(context, name)
+    })
+}
+
+fn accept_new_system(context: &Context, name: &str) -> Result<(), CommandError> {
+    let server = context.server(name)?;
+    let (before, now) = context.block_on(server.accept_new_system())??;
+    match before {
+        Some(before) if before == now => context.output.info(&format!("Server {name} is cluster {now}, as before")),
+        Some(before) => {
+            context.output.info(&format!("Server {name} is cluster {now} from now on, and was cluster {before}"));
+            context.output.warning("Take a backup now: what is archived from now on cannot be replayed on older ones");
+        }
+        None => context.output.info(&format!("Server {name} is cluster {now}")),
+    }
+    Ok(())
 }
 
 fn archive(context: &Context, name: &str) -> Result<(), CommandError> {
@@ -86,17 +110,22 @@ impl<'a> IngestReport<'a> {
             IngestEvent::Unverified(name, reason) => {
                 self.context.output.warning(&format!("{name} is archived unverified: {}", one_line(reason)));
             }
+            // Both are archived, and no state needs a human; but the log has them as errors, and `check` fails.
             IngestEvent::Damaged { name, at, what } => {
                 let place = format!("WAL at {at} cannot be believed: {what}");
-                self.context.output.error(&format!("{name} is archived with damage in it: {place}"));
+                self.alarm(&format!("{name} is archived with damage in it: {place}"));
             }
-            IngestEvent::Gap(gap) => self.context.output.error(&format!("{}: {gap}", self.server)),
+            IngestEvent::Gap(gap) => self.alarm(&gap.to_string()),
             IngestEvent::Refused { name, reason, .. } => {
                 let message = one_line(reason);
+                self.context.output.set_exit_code(exit_code::FAILURE);
                 self.line(&format!(
                     "\tError: {name} of server {}: {message}. File moved to errors directory.",
                     self.server
                 ));
+                if let Some(expected) = reason.expected_system() {
+                    self.context.output.hint(&super::put_wal::new_system(self.server, &expected.to_string()));
+                }
             }
             IngestEvent::Unknown(names) => self.unknown(names),
             IngestEvent::Stopped(name) => {
@@ -120,6 +149,11 @@ impl<'a> IngestReport<'a> {
         self.end();
         let batch = if candidates > files && files > 0 { format!(" (batch size: {files})") } else { String::new() };
         self.heading = Some(format!("Processing xlog segments from {source} for {}{batch}", self.server));
+    }
+
+    fn alarm(&self, message: &str) {
+        tracing::error!(target: "barman.wal_archiver", "{}: {message}", self.server);
+        self.context.output.warning(&format!("{}: {message}", self.server));
     }
 
     fn line(&mut self, line: &str) {

@@ -8,11 +8,15 @@ mod cron;
 mod get_wal;
 mod list_backups;
 mod list_servers;
+mod put_wal;
+mod rebuild_ledger;
+mod rebuild_xlogdb;
 mod receive_wal;
 mod restore;
 mod show_backup;
 mod switch_wal;
 mod unbuilt;
+mod verify_archive;
 pub(crate) mod wal_dump;
 
 use crate::context::Context;
@@ -41,6 +45,12 @@ pub(crate) enum Command {
     /// List the configured servers
     #[command(alias = "list-server")]
     ListServers(list_servers::Arguments),
+    /// Take WAL files from standard input, as `barman-wal-archive` sends them
+    PutWal(put_wal::Arguments),
+    /// Read every archived WAL file and write down anew what is known of it
+    RebuildLedger(rebuild_ledger::Arguments),
+    /// Write the index of the WAL archive anew
+    RebuildXlogdb(rebuild_xlogdb::Arguments),
     /// Receive WAL through streaming replication
     ReceiveWal(receive_wal::Arguments),
     /// Restore a backup, up to a recovery target
@@ -54,6 +64,8 @@ pub(crate) enum Command {
     SwitchWal(switch_wal::Arguments),
     /// Print the records in WAL files, damage and all
     WalDump(wal_dump::Arguments),
+    /// Read archived WAL again and compare it with what was archived
+    VerifyArchive(verify_archive::Arguments),
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
@@ -73,11 +85,15 @@ impl Command {
             Self::GetWal(arguments) => get_wal::run(context, arguments),
             Self::ListBackups(arguments) => list_backups::run(context, arguments),
             Self::ListServers(arguments) => list_servers::run(context, arguments),
+            Self::PutWal(arguments) => put_wal::run(context, arguments),
+            Self::RebuildLedger(arguments) => rebuild_ledger::run(context, arguments),
+            Self::RebuildXlogdb(arguments) => rebuild_xlogdb::run(context, arguments),
             Self::ReceiveWal(arguments) => receive_wal::run(context, arguments),
             Self::Restore(arguments) => restore::run(context, arguments),
             Self::ShowBackup(arguments) => show_backup::run(context, arguments),
             Self::SwitchWal(arguments) => switch_wal::run(context, arguments),
             Self::WalDump(arguments) => wal_dump::run(&context.output, arguments),
+            Self::VerifyArchive(arguments) => verify_archive::run(context, arguments),
             Self::Other(words) => unbuilt::run(words),
         }
     }

@@ -5,7 +5,7 @@ use crate::exit_code;
 use std::ffi::OsString;
 
 /// Every subcommand of Barman 3.19 that this program does not have yet.
-const COMMANDS: [&str; 27] = [
+const COMMANDS: [&str; 25] = [
     "check-wal-archive",
     "cloud-wal-archive",
     "cloud-wal-restore",
@@ -21,8 +21,6 @@ const COMMANDS: [&str; 27] = [
     "list-process",
     "list-processes",
     "lock-directory-cleanup",
-    "put-wal",
-    "rebuild-xlogdb",
     "replication-status",
     "show-server",
     "show-servers",

@@ -17,4 +17,5 @@ mod scene;
 mod system_calls;
 mod terminal;
 mod tls;
+mod wal_archive;
 mod wal_dump;

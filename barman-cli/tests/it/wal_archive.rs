@@ -1,0 +1,142 @@
+//! Commands about the WAL archive as a whole, and WAL that other hosts send.
+
+use crate::scene::{Scene, ours};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use test_support::{BarmanHome, CommandExt, Finished, Postgres};
+
+/// A server that nothing needs to reach.
+fn home() -> BarmanHome {
+    let home = BarmanHome::new();
+    home.server(
+        "main",
+        &[
+            ("conninfo", "host=/nonexistent"),
+            ("archiver", "on"),
+            ("backup_method", "postgres"),
+            ("streaming_conninfo", "host=/nonexistent"),
+        ],
+    );
+    home
+}
+
+fn run(home: &BarmanHome, arguments: &[&str]) -> Finished {
+    ours().command(home).env("PATH", "/nonexistent").args(arguments).finish()
+}
+
+/// A segment of a real server, under its name.
+fn segment(server: &Postgres, directory: &Path) -> std::path::PathBuf {
+    server.psql("create table if not exists t as select generate_series(1, 1000) i");
+    let name = server.switch_wal();
+    let path = directory.join(&name);
+    std::fs::copy(server.data_dir().join("pg_wal").join(&name), &path).expect("the segment is there");
+    path
+}
+
+/// Sends a file as Barman's own client does; its ssh is a program that runs `put-wal` here.
+fn send(home: &BarmanHome, file: &Path, options: &[&str]) -> Finished {
+    let bin = home.path().with_file_name("bin");
+    std::fs::create_dir_all(&bin).expect("directory");
+    let ssh = bin.join("ssh");
+    let program = env!("CARGO_BIN_EXE_barman");
+    let configuration = home.config_file();
+    let script = format!("#!/bin/sh\nexec {program} -c {} put-wal main\n", configuration.display());
+    std::fs::write(&ssh, script).expect("script");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&ssh, mode).expect("mode");
+    let client = test_support::Barman::reference().beside("barman-wal-archive");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    Command::new(client).env("PATH", path).args(options).args(["localhost", "main"]).arg(file).finish()
+}
+
+#[test]
+fn barmans_own_client_is_served() {
+    let server = Postgres::builder().initdb_option("--wal-segsize=1").start();
+    let home = home();
+    let directory = test_support::TempDir::new();
+    let file = segment(&server, directory.path());
+    let name = file.file_name().expect("a name").to_owned();
+    for options in [&[][..], &["--md5"], &[]] {
+        let sent = send(&home, &file, options);
+        assert_eq!(sent.code, Some(0), "{options:?}: {sent:?}");
+    }
+    let incoming = home.path().join("main/incoming");
+    assert_eq!(std::fs::read(incoming.join(&name)).expect("there"), std::fs::read(&file).expect("there"));
+
+    let next = segment(&server, directory.path());
+    let mut bytes = std::fs::read(&next).expect("there");
+    bytes[8192..8192 * 2].fill(0xFF);
+    std::fs::write(&next, &bytes).expect("write");
+    let first = send(&home, &next, &[]);
+    assert_eq!(first.code, Some(1), "{first:?}");
+    assert!(first.stderr.contains("cannot be believed"), "{first:?}");
+    let second = send(&home, &next, &[]);
+    assert_eq!(second.code, Some(0), "{second:?}");
+    let archived = run(&home, &["archive-wal", "main"]);
+    assert!(archived.stderr.contains("archived with damage"), "{archived:?}");
+    let verified = run(&home, &["verify-archive", "main"]);
+    assert_eq!(verified.code, Some(1), "{verified:?}");
+    assert!(verified.stdout.contains("1 files are what was archived, 1 are not, 0 were not due"), "{verified:?}");
+}
+
+#[test]
+fn put_wal_answers_as_barman_does() {
+    let home = home();
+    let ready = run(&home, &["put-wal", "-t", "main"]);
+    assert_eq!((ready.code, ready.stdout.as_str()), (Some(0), "Ready to accept WAL files for the server main\n"));
+    let mut child = ours()
+        .command(&home)
+        .args(["put-wal", "main"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    child.stdin.take().expect("piped").write_all(b"no tar at all").expect("it reads");
+    let finished = child.wait_with_output().expect("it ends");
+    assert_eq!(finished.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&finished.stderr).contains("tar stream"), "{finished:?}");
+}
+
+#[test]
+fn the_records_of_an_archive_are_made_anew() {
+    let server = Postgres::builder().initdb_option("--wal-segsize=1").start();
+    let home = home();
+    run(&home, &["archive-wal", "main"]);
+    for _ in 0..3 {
+        segment(&server, &home.path().join("main/incoming"));
+    }
+    assert_eq!(run(&home, &["archive-wal", "main"]).code, Some(0));
+    std::fs::remove_file(home.path().join("main/wals/main-xlog.db")).expect("remove");
+    std::fs::remove_dir_all(home.path().join("main/ledger")).expect("remove");
+    let rebuilt = run(&home, &["rebuild-xlogdb", "main"]);
+    let expected = "Rebuilding xlogdb for server main\n\
+                    Done rebuilding xlogdb for server main (history: 0, backup_labels: 0, wal_file: 3)\n";
+    assert_eq!(rebuilt.stdout, expected);
+    let rebuilt = run(&home, &["rebuild-ledger", "main"]);
+    assert_eq!(rebuilt.stdout, "Read 3 archived files of server main: 0 damaged\n");
+    let verified = run(&home, &["-f", "json", "verify-archive", "--all", "main"]);
+    assert_eq!(verified.stdout, r#"{"main": {"faults": [], "not_due": 0, "sound": 3, "unread": 0}}"#);
+    assert_eq!(verified.code, Some(0));
+}
+
+#[test]
+fn a_new_cluster_under_an_old_name_is_refused_with_the_way_out() {
+    let scene = Scene::of(Postgres::builder().initdb_option("--wal-segsize=1"));
+    scene.configure(&scene.server, &[("archiver", "on"), ("streaming_archiver", "off")]);
+    scene.run(&["archive-wal", "main"]);
+    let incoming = scene.home.path().join("main/incoming");
+    let old = Postgres::builder().initdb_option("--wal-segsize=1").own_system_identifier().start();
+    segment(&old, &incoming);
+    assert_eq!(scene.run(&["archive-wal", "main"]).code, Some(0), "the first segment says which cluster it is");
+    scene.server.psql("select pg_switch_wal()");
+    segment(&scene.server, &incoming);
+    let refused = scene.run(&["archive-wal", "main"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("--accept-new-system"), "{refused:?}");
+    let accepted = scene.run(&["archive-wal", "--accept-new-system", "main"]);
+    assert_eq!(accepted.code, Some(0), "{accepted:?}");
+    segment(&scene.server, &incoming);
+    let archived = scene.run(&["archive-wal", "main"]);
+    assert_eq!(archived.code, Some(0), "{archived:?}");
+}
