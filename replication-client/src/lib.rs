@@ -27,14 +27,30 @@
 //! ```
 //!
 //! - [`Config`] reads a connection string; [`Environment`] stands for the process around it.
-//! - [`Client`] is a session: queries, replication slots, timeline history.
+//! - [`Client`] is a session: queries, replication slots, timeline history, uploads of manifests; [`CancelToken`] cancels
+//!   what it does.
 //! - [`WalStream`] is WAL of one timeline, and [`Durable`] the only thing that a flush position can be made of.
-//! - [`BaseBackup`] is a copy of a cluster, in pieces.
+//! - [`BaseBackup`] is a copy of a cluster, in pieces: whole or incremental, of servers from 13 on.
 //! - [`Error`] says what was being done with which server; [`ErrorKind`] is for branching.
 //!
 //! Nothing here knows where bytes end up, reads the process's environment, or retries. The protocol is in state
 //! machines without I/O; a driver for tokio carries their bytes. What the server sends is checked: lengths before
-//! anything is allocated, WAL for gaps, archives against the list of them.
+//! anything is allocated, WAL for gaps, archives against the list of them. What has failed once keeps failing.
+//!
+//! Every future may be dropped at any point, by `tokio::select!` or a timeout, and the next call goes on: no event is
+//! lost, no message is sent in part, and what is left of an answer that nobody waits for is skipped. Dropping a future
+//! that consumes the session, such as [`Client::start_replication`], ends the session.
+//!
+//! The examples are complete: `receive_wal` does what pg_receivewal does, `base_backup` what pg_basebackup does, and
+//! `commit_times` prints when transactions were committed.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `decompress`: archives that the server has compressed are decompressed, and checked to be complete.
+//! - `testing`: `testing::ScriptedWalsender`, a server that is slow, cut off or lying on request, for tests without
+//!   PostgreSQL.
 //!
 //! Connections are made as libpq makes them: its connection strings, environment variables, password and service files,
 //! several hosts, TLS, SCRAM with channel binding. Not built, and refused by name: GSSAPI, SSPI and OAuth, encrypted keys,
