@@ -54,7 +54,8 @@
 //!
 //! Connections are made as libpq makes them: its connection strings, environment variables, password and service files,
 //! several hosts, TLS, SCRAM with channel binding. Not built, and refused by name: GSSAPI, SSPI and OAuth, encrypted keys,
-//! `sslkeylogfile`, `scram_client_key`.
+//! `sslkeylogfile`, `scram_client_key`. With `sslrootcert=system`, `SSL_CERT_FILE` and `SSL_CERT_DIR` of the process count, as
+//! they do for OpenSSL.
 
 #![cfg_attr(
     not(test),
