@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use test_support::{Postgres, majors};
 use wal_format::{Compression, Fork, Item, Lsn, RecordReader, SegmentNumber, SegmentSize, Source, TimelineId};
 
-use crate::golden;
+use crate::{compressions, golden};
 
 const PAGE_LEN: usize = 8192;
 /// `pd_lsn` and `pd_checksum`, which a server fills in when the image was already made.
@@ -59,12 +59,7 @@ fn restored_images_are_the_pages_that_the_server_wrote() {
         let start = server.psql("select pg_switch_wal(); select pg_current_wal_lsn()");
         let start: Lsn = start.lines().last().unwrap().parse().unwrap();
         let mut indexes = Vec::new();
-        for (name, method) in [
-            ("off", Compression::None),
-            ("pglz", Compression::Pglz),
-            ("lz4", Compression::Lz4),
-            ("zstd", Compression::Zstd),
-        ] {
+        for (name, method) in std::iter::once(("off".to_owned(), Compression::None)).chain(methods(&server)) {
             server.psql(&format!("set wal_compression = {name}; create index on t (i, j)"));
             let newest = "select relfilenode, pg_relation_filepath(oid) from pg_class where relkind = 'i' order by oid desc limit 1";
             let (number, path) = server
@@ -78,6 +73,19 @@ fn restored_images_are_the_pages_that_the_server_wrote() {
         server.stop(test_support::StopMode::Fast);
         compare_indexes(&server, start, indexes);
     }
+}
+
+/// What this server can compress images with.
+fn methods(server: &Postgres) -> impl Iterator<Item = (String, Compression)> {
+    compressions(server).into_iter().map(|name| {
+        let method = match name.as_str() {
+            "pglz" => Compression::Pglz,
+            "lz4" => Compression::Lz4,
+            "zstd" => Compression::Zstd,
+            other => panic!("{other}"),
+        };
+        (name, method)
+    })
 }
 
 fn compare_indexes(server: &Postgres, start: Lsn, indexes: Vec<(u32, String, Compression)>) {

@@ -9,7 +9,7 @@ use std::process::Command;
 use test_support::{CommandExt as _, OsUser, PgbenchLoad, Postgres, StopMode, TempDir, majors, pg_tool};
 use wal_format::{SegmentSize, TimelineId};
 
-use crate::waldump;
+use crate::{compressions, waldump};
 
 fn server(major: u32, segment_mib: u64) -> test_support::PostgresBuilder {
     let builder = Postgres::builder().major(major).initdb_option(&format!("--wal-segsize={segment_mib}"));
@@ -23,15 +23,6 @@ fn server(major: u32, segment_mib: u64) -> test_support::PostgresBuilder {
         ("autovacuum", "off"),
     ];
     settings.into_iter().fold(builder, |builder, (name, value)| builder.setting(name, value))
-}
-
-/// What this server can compress images with, apart from `off` and what stands for something else.
-fn compressions(server: &Postgres) -> Vec<String> {
-    let values = server
-        .psql("select coalesce(array_to_string(enumvals, ' '), 'on') from pg_settings where name = 'wal_compression'");
-    let methods: Vec<_> =
-        values.split(' ').filter(|value| ["pglz", "lz4", "zstd"].contains(value)).map(str::to_owned).collect();
-    if methods.is_empty() { vec!["on".to_owned()] } else { methods }
 }
 
 /// One of everything that a backup has to understand.
