@@ -10,7 +10,7 @@ use crate::golden;
 
 #[test]
 fn control_files_of_each_version_are_read_as_pg_controldata_reads_them() {
-    for major in [13, 15, 16, 17, 18, 19] {
+    for major in PgMajor::ALL.map(PgMajor::number) {
         let judged = String::from_utf8(golden(&format!("{major}/pg_control.controldata"))).unwrap();
         let control = compare(major, &golden(&format!("{major}/pg_control.stopped")), &judged);
         assert_eq!((control.state, control.max_connections), (ClusterState::ShutDown, 37));
