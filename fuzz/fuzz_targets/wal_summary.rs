@@ -15,7 +15,10 @@ fuzz_target!(|file: &[u8]| {
         // An entry has at least 24 bytes, and a block at least a bit.
         assert!(summary.entries().count() <= sealed.len() / 24);
         assert!(summary.entries().map(|entry| entry.blocks().count()).sum::<usize>() <= sealed.len() * 8);
-        check_writer(&summary);
+        // Bitmaps of a few pages stand for so many blocks that nothing else would be tried.
+        if blocks(&summary).nth(20_000).is_none() {
+            check_writer(&summary);
+        }
     }
 });
 

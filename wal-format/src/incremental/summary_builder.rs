@@ -11,8 +11,9 @@ use crate::{Fork, RelFileLocator, crc32c};
 /// Gathers which blocks a part of the log changed, and makes of it the file that PostgreSQL would make
 /// (`BlockRefTable`, `common/blkreftable.c`).
 ///
-/// Given the same changes in the same order, the file is PostgreSQL's byte by byte. Memory is two bytes for each block that
-/// changed, and at most 8 KiB for each 65536 blocks of a fork.
+/// Given the same changes in the same order, the file is PostgreSQL's byte by byte. Memory is less than
+/// a kilobyte for each fork, and some bytes for each block that changed, wherever in the fork it lies: at most 16 KiB for
+/// 65536 blocks in a row.
 ///
 /// ```
 /// use wal_format::{Fork, RelFileLocator, SummaryBuilder, WalSummary};
@@ -38,17 +39,23 @@ pub struct SummaryBuilder {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Changes {
     limit_block: Option<u32>,
-    chunks: Vec<Chunk>,
+    /// Only those that have something in them: a record may name the last block of a fork that has no others.
+    chunks: BTreeMap<u16, Chunk>,
 }
 
 /// Which of 65536 blocks changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Chunk {
-    /// Their numbers within the chunk, in the order in which they changed.
-    List(Vec<u16>),
-    /// A bit for each.
-    Bitmap(Box<[u16]>),
+    /// Their numbers within the chunk, in the order in which they changed; and where they are many, a bit for each to find
+    /// them by.
+    List { offsets: Vec<u16>, index: Option<Bitmap> },
+    /// Too many to be listed.
+    Bitmap(Bitmap),
 }
+
+/// A bit for each block of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Bitmap(Box<[u16]>);
 
 impl SummaryBuilder {
     /// Without any change.
@@ -59,38 +66,21 @@ impl SummaryBuilder {
 
     /// Notes that a block changed (`BlockRefTableMarkBlockModified`).
     pub fn mark(&mut self, relation: RelFileLocator, fork: Fork, block: u32) {
-        let (chunk, offset) = place(block);
-        let chunks = &mut self.fork(relation, fork).chunks;
-        if chunks.len() <= chunk {
-            chunks.resize(chunk + 1, Chunk::EMPTY);
-        }
-        if let Some(chunk) = chunks.get_mut(chunk) {
-            chunk.mark(offset);
-        }
+        self.fork(relation, fork).mark(block);
     }
 
     /// Notes that a fork was created, or cut, and had `blocks` blocks then: every block from there on counts as changed
     /// (`BlockRefTableSetLimitBlock`). What was noted about those before is forgotten.
     pub fn limit(&mut self, relation: RelFileLocator, fork: Fork, blocks: u32) {
-        let changes = self.fork(relation, fork);
-        if changes.limit_block.is_some_and(|limit| limit <= blocks) || blocks == NO_LIMIT {
-            return;
-        }
-        changes.limit_block = Some(blocks);
-        let (chunk, offset) = place(blocks);
-        changes.chunks.truncate(chunk + 1);
-        if let Some(last) = changes.chunks.get_mut(chunk) {
-            last.forget_from(offset);
-        }
+        self.fork(relation, fork).limit(blocks);
     }
 
     /// Notes all that a summary says.
     pub fn add(&mut self, summary: &WalSummary<'_>) {
         for entry in summary.entries() {
-            if let Some(limit) = entry.limit_block {
-                self.limit(entry.relation, entry.fork, limit);
-            }
-            entry.blocks().for_each(|block| self.mark(entry.relation, entry.fork, block));
+            let changes = self.fork(entry.relation, entry.fork);
+            changes.limit(entry.limit_block.unwrap_or(NO_LIMIT));
+            entry.blocks().for_each(|block| changes.mark(block));
         }
     }
 
@@ -113,68 +103,128 @@ impl SummaryBuilder {
 }
 
 /// The chunk that a block belongs to, and where in it.
-fn place(block: u32) -> (usize, u16) {
+fn place(block: u32) -> (u16, u16) {
     let [high, low] =
         [block / BLOCKS_PER_CHUNK, block % BLOCKS_PER_CHUNK].map(|part| u16::try_from(part).unwrap_or(u16::MAX));
-    (high.into(), low)
+    (high, low)
 }
 
 impl Changes {
+    fn mark(&mut self, block: u32) {
+        let (chunk, offset) = place(block);
+        self.chunks.entry(chunk).or_insert(Chunk::EMPTY).mark(offset);
+    }
+
+    fn limit(&mut self, blocks: u32) {
+        if blocks >= self.limit_block.unwrap_or(NO_LIMIT) {
+            return;
+        }
+        self.limit_block = Some(blocks);
+        let (chunk, offset) = place(blocks);
+        let mut last = self.chunks.split_off(&chunk).remove(&chunk);
+        if let Some(last) = last.as_mut() {
+            last.forget_from(offset);
+        }
+        self.chunks.extend(last.filter(|last| !last.numbers().is_empty()).map(|last| (chunk, last)));
+    }
+
     fn write(&self, relation: RelFileLocator, fork: Fork, file: &mut Vec<u8>) {
-        let trailing = self.chunks.iter().rev().take_while(|chunk| chunk.numbers().is_empty()).count();
-        let used = self.chunks.iter().take(self.chunks.len() - trailing);
-        // A fork has at most 2^32 blocks, and so 65536 chunks.
-        let count = u32::try_from(used.len()).unwrap_or(u32::MAX);
+        let count = self.chunks.last_key_value().map_or(0, |(&last, _)| u32::from(last) + 1);
         let limit = self.limit_block.unwrap_or(NO_LIMIT);
         let RelFileLocator { tablespace, database, number } = relation;
         let header = [tablespace, database, number, fork.number(), limit, count];
         file.extend(header.into_iter().flat_map(u32::to_ne_bytes));
-        let len = |chunk: &Chunk| u16::try_from(chunk.numbers().len()).unwrap_or(u16::MAX);
-        file.extend(used.clone().flat_map(|chunk| len(chunk).to_ne_bytes()));
-        file.extend(used.flat_map(Chunk::numbers).flat_map(|number| number.to_ne_bytes()));
+        let lens = (0..=u16::MAX).zip(0..count).map(|(chunk, _)| self.chunks.get(&chunk).map_or(0, Chunk::len));
+        file.extend(lens.flat_map(u16::to_ne_bytes));
+        file.extend(self.chunks.values().flat_map(Chunk::numbers).flat_map(|number| number.to_ne_bytes()));
     }
 }
 
 impl Chunk {
-    const EMPTY: Self = Self::List(Vec::new());
+    const EMPTY: Self = Self::List { offsets: Vec::new(), index: None };
+    /// Up to so many numbers are looked through; an index of more has at most eight times their length.
+    const LOOKED_THROUGH: usize = 512;
 
+    /// As they stand in a file.
     fn numbers(&self) -> &[u16] {
         match self {
-            Self::List(offsets) => offsets,
-            Self::Bitmap(words) => words,
+            Self::List { offsets, .. } => offsets,
+            Self::Bitmap(bitmap) => &bitmap.0,
         }
+    }
+
+    fn len(&self) -> u16 {
+        u16::try_from(self.numbers().len()).unwrap_or(u16::MAX)
     }
 
     fn mark(&mut self, offset: u16) {
         match self {
-            Self::List(offsets) if offsets.contains(&offset) => {}
-            // As long as a bitmap it would be taken for one.
-            Self::List(offsets) if offsets.len() + 1 == usize::from(BITMAP_LEN) => {
-                let mut words = vec![0; usize::from(BITMAP_LEN)].into_boxed_slice();
-                offsets.iter().chain([&offset]).for_each(|&offset| set(&mut words, offset));
-                *self = Self::Bitmap(words);
+            Self::List { offsets, index } => {
+                let is_new = match index {
+                    Some(index) => index.insert(offset),
+                    None => !offsets.contains(&offset),
+                };
+                if is_new {
+                    offsets.push(offset);
+                    self.adapt();
+                }
             }
-            Self::List(offsets) => offsets.push(offset),
-            Self::Bitmap(words) => set(words, offset),
+            Self::Bitmap(bitmap) => {
+                bitmap.insert(offset);
+            }
+        }
+    }
+
+    /// Changes the form as the number of blocks demands.
+    fn adapt(&mut self) {
+        let Self::List { offsets, index } = self else { return };
+        if offsets.len() <= Self::LOOKED_THROUGH {
+            *index = None;
+        } else if index.is_none() {
+            *index = Some(Bitmap::of(offsets));
+        }
+        // As long as a bitmap it would be taken for one.
+        if offsets.len() == usize::from(BITMAP_LEN) {
+            *self = Self::Bitmap(Bitmap::of(offsets));
         }
     }
 
     fn forget_from(&mut self, limit: u16) {
         match self {
-            Self::List(offsets) => offsets.retain(|&offset| offset < limit),
-            Self::Bitmap(words) => {
-                for (word, first) in words.iter_mut().zip((0..=u16::MAX).step_by(16)) {
-                    let kept = u32::from(limit.saturating_sub(first).min(16));
-                    *word &= u16::MAX.checked_shr(16 - kept).unwrap_or(0);
+            Self::List { offsets, index } => {
+                offsets.retain(|&offset| offset < limit);
+                if let Some(index) = index {
+                    index.forget_from(limit);
                 }
+                self.adapt();
             }
+            Self::Bitmap(bitmap) => bitmap.forget_from(limit),
         }
     }
 }
 
-fn set(words: &mut [u16], offset: u16) {
-    if let Some(word) = words.get_mut(usize::from(offset / 16)) {
+impl Bitmap {
+    fn of(offsets: &[u16]) -> Self {
+        let mut bitmap = Self(vec![0; usize::from(BITMAP_LEN)].into_boxed_slice());
+        for &offset in offsets {
+            bitmap.insert(offset);
+        }
+        bitmap
+    }
+
+    /// Returns whether the block was not in it before.
+    fn insert(&mut self, offset: u16) -> bool {
+        let Some(word) = self.0.get_mut(usize::from(offset / 16)) else { return false };
+        let before = *word;
         *word |= 1 << (offset % 16);
+        *word != before
+    }
+
+    fn forget_from(&mut self, limit: u16) {
+        for (word, first) in self.0.iter_mut().zip((0..=u16::MAX).step_by(16)) {
+            let kept = u32::from(limit.saturating_sub(first).min(16));
+            *word &= u16::MAX.checked_shr(16 - kept).unwrap_or(0);
+        }
     }
 }
 
@@ -228,6 +278,50 @@ mod tests {
         builder.limit(RELATION, Fork::Main, 4999);
         builder.limit(RELATION, Fork::Main, 37);
         assert_eq!(blocks(&builder), (Some(37), (0..37).collect()));
+    }
+
+    #[test]
+    fn a_limit_is_remembered_by_long_lists_too() {
+        let mut builder = marked((0..2000).rev());
+        builder.limit(RELATION, Fork::Main, 1000);
+        (990..1010).chain(0..10).for_each(|block| builder.mark(RELATION, Fork::Main, block));
+        assert_eq!(blocks(&builder).1, (0..1000).rev().chain(1000..1010).collect::<Vec<_>>());
+        builder.limit(RELATION, Fork::Main, 500);
+        builder.limit(RELATION, Fork::Main, 0);
+        assert_eq!(blocks(&builder), (Some(0), vec![]));
+    }
+
+    /// Each could make 65536 chunks of its fork, 20 GB in all.
+    #[test]
+    fn the_last_block_of_a_fork_takes_no_more_memory_than_the_first() {
+        let mut builder = SummaryBuilder::new();
+        let relations = || (0..10_000).map(|number| RelFileLocator { number, ..RELATION });
+        relations().for_each(|relation| builder.mark(relation, Fork::Main, u32::MAX));
+        relations().skip(1).for_each(|relation| builder.limit(relation, Fork::Main, 0));
+        let file = builder.to_bytes();
+        let summary = WalSummary::parse(&file).unwrap();
+        assert_eq!(summary.entries().flat_map(|entry| entry.blocks()).collect::<Vec<_>>(), [u32::MAX]);
+        assert_eq!(summary.entries().count(), 10_000);
+    }
+
+    /// A gigabyte in 40 tables, changed in no order, and 7 more in tables that were written as a whole.
+    #[test]
+    fn a_summary_of_gigabytes_is_read_and_written_again() {
+        let mut builder = SummaryBuilder::new();
+        let table = |number| RelFileLocator { number, ..RELATION };
+        for number in 0..40 {
+            (0..3300u32).for_each(|i| builder.mark(table(number), Fork::Main, i * 16_411 % 65_536));
+        }
+        for number in 40..54 {
+            (0..65_536).for_each(|block| builder.mark(table(number), Fork::Main, block));
+        }
+        let file = builder.to_bytes();
+        let summary = WalSummary::parse(&file).unwrap();
+        assert_eq!(summary.entries().map(|entry| entry.blocks().count()).sum::<usize>(), 40 * 3300 + 14 * 65_536);
+        let mut again = SummaryBuilder::new();
+        again.add(&summary);
+        again.add(&summary);
+        assert!(again == builder && again.to_bytes() == file);
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct WalSummaryEntry<'a> {
 
 /// How many blocks a chunk stands for.
 pub(super) const BLOCKS_PER_CHUNK: u32 = 1 << 16;
+/// How many chunks stand for all blocks that a fork can have.
+const MAX_CHUNKS: u32 = 1 << 16;
 /// A chunk of so many numbers is a bitmap; a shorter one lists the blocks that changed.
 pub(super) const BITMAP_LEN: u16 = 4096;
 /// The limit of a fork that was neither created nor cut.
@@ -122,8 +124,11 @@ impl<'a> WalSummary<'a> {
 impl<'a> WalSummaryEntry<'a> {
     /// Reads the next entry; `None` for the zeros that end them (`BlockRefTableReaderNextRelation`).
     fn parse(input: &'a [u8]) -> Parsed<'a, Option<Self>> {
+        // A fork has at most 2^32 blocks.
+        let chunk_count = expect("at most 65536 chunks", verify(int32, |&count| count <= MAX_CHUNKS));
         let (input, (relation, fork, limit, chunk_count)) =
-            expect("an entry of a WAL summary", (RelFileLocator::parse, Fork::parse, int32, int32)).parse(input)?;
+            expect("an entry of a WAL summary", (RelFileLocator::parse, Fork::parse, int32, chunk_count))
+                .parse(input)?;
         let end = RelFileLocator { tablespace: 0, database: 0, number: 0 };
         if relation == end && limit == 0 && chunk_count == 0 {
             return Ok((input, None));
@@ -147,8 +152,8 @@ impl<'a> WalSummaryEntry<'a> {
             rest = behind;
             chunk
         });
-        // A fork has at most 2^32 blocks, and so 65536 chunks.
-        (0u32..).step_by(BLOCKS_PER_CHUNK as usize).zip(chunks).flat_map(|(first, chunk)| {
+        (0..=u16::MAX).zip(chunks).flat_map(|(index, chunk)| {
+            let first = u32::from(index) * BLOCKS_PER_CHUNK;
             let is_bitmap = chunk.len() == usize::from(BITMAP_LEN) * 2;
             let numbers = chunk.as_chunks::<2>().0.iter().map(|number| u32::from(u16::from_ne_bytes(*number)));
             let listed = numbers.clone().filter(move |_| !is_bitmap);
@@ -217,6 +222,17 @@ mod tests {
         assert_eq!((entries[0].fork, entries[0].limit_block), (Fork::Main, None));
         assert_eq!((entries[1].fork, entries[1].limit_block), (Fork::VisibilityMap, Some(40)));
         assert_eq!((entries.len(), entries[1].blocks().count()), (2, 0));
+    }
+
+    #[test]
+    fn a_fork_has_at_most_65536_chunks() {
+        let mut chunks = vec![vec![]; 65_536];
+        chunks[65_535] = vec![65_535];
+        let longest = file(&[entry(0, u32::MAX, &chunks)]);
+        let entries: Vec<_> = WalSummary::parse(&longest).unwrap().entries().collect();
+        assert_eq!(entries[0].blocks().collect::<Vec<_>>(), [u32::MAX]);
+        chunks.push(vec![0]);
+        assert!(matches!(WalSummary::parse(&file(&[entry(0, u32::MAX, &chunks)])), Err(WalSummaryError::Content(_))));
     }
 
     #[test]
