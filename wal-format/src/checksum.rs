@@ -1,12 +1,17 @@
 //! CRC-32C, the checksum of WAL records, `pg_control` and manifests.
 //!
 //! Everything in the workspace that needs a CRC calls these, so that the implementation can be exchanged in one place:
-//! with `std` one that uses the processor's own instructions, which only `std` can ask for, else one of tables.
+//! with `std` one that uses the processor's own instructions, which only `std` can ask for, else one of tables. With
+//! `crc-fast` those instructions are the widest that the processor has.
 
+#[cfg(all(feature = "std", not(feature = "crc-fast")))]
+use ::crc32c::crc32c_append as append;
 #[cfg(feature = "std")]
-use ::crc32c::{crc32c_append as append, crc32c_combine as combine};
+use ::crc32c::crc32c_combine as combine;
 #[cfg(not(feature = "std"))]
 use tables::{append, combine};
+#[cfg(feature = "crc-fast")]
+use wide::append;
 
 /// The CRC-32C (Castagnoli) of `bytes`, as `pg_crc32c` has it after `FIN_CRC32C`.
 #[must_use]
@@ -42,6 +47,17 @@ impl Crc32c {
         self.0 = append(self.0, bytes);
     }
 
+    /// The same for the 20 bytes that end the checksum of every record. What came before goes into the first of them, so
+    /// that they are like others that nothing came before: going on from there takes longer than these bytes do.
+    #[inline]
+    pub(crate) fn update_few(&mut self, bytes: &[u8; 20]) {
+        let mut mixed = *bytes;
+        if let Some(first) = mixed.first_chunk_mut::<8>() {
+            *first = (u64::from_le_bytes(*first) ^ u64::from(self.0)).to_le_bytes();
+        }
+        self.0 = crc32c(&mixed);
+    }
+
     /// The checksum of all bytes so far.
     #[must_use]
     pub const fn finish(self) -> u32 {
@@ -52,6 +68,25 @@ impl Crc32c {
 /// The CRC-32C of what `head` was computed over, followed by the `tail_len` bytes that `tail` was computed over.
 pub(crate) fn crc32c_combine(head: Crc32c, tail: Crc32c, tail_len: usize) -> Crc32c {
     Crc32c(combine(head.0, tail.0, tail_len))
+}
+
+/// With vectors of any width that the processor has.
+#[cfg(feature = "crc-fast")]
+mod wide {
+    use crc_fast::{CrcAlgorithm, Digest, crc32_iscsi};
+
+    #[inline]
+    pub(super) fn append(crc: u32, bytes: &[u8]) -> u32 {
+        // Of no bytes, which needs none of the preparations.
+        if crc == 0 { crc32_iscsi(bytes) } else { resumed(crc, bytes) }
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "the state of a CRC of 32 bits has no more")]
+    fn resumed(crc: u32, bytes: &[u8]) -> u32 {
+        let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, (!crc).into());
+        digest.update(bytes);
+        digest.finalize() as u32
+    }
 }
 
 /// Without the processor's help, some ten times slower.
@@ -100,6 +135,14 @@ mod tests {
             crc.update(head);
             crc.update(tail);
             prop_assert_eq!(crc.finish(), crc32c(&bytes));
+        }
+
+        #[test]
+        fn few_bytes_go_on_from_many(many: Vec<u8>, few: [u8; 20]) {
+            let mut crc = Crc32c::new();
+            crc.update(&many);
+            crc.update_few(&few);
+            prop_assert_eq!(crc.finish(), crc32c(&[many.as_slice(), &few].concat()));
         }
 
         #[test]

@@ -45,6 +45,7 @@
 //! | Feature | What it adds | Works without `std` |
 //! |---|---|---|
 //! | `std` (on by default) | [`Manifest`] and all around it, checksums of files, CRCs by the processor's own instructions | |
+//! | `crc-fast` | CRCs by the widest of these instructions: with AVX-512, walks over WAL take a sixth less time | no |
 //! | `lz4` | [`Image::restore`] for images that `wal_compression = lz4` made | yes |
 //! | `zstd` | the same for `zstd`, by its C library | no |
 //! | `serde` | `Serialize` and `Deserialize` for what a program would store or show; see below | yes |

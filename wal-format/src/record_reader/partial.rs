@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::BegunRecord;
 use crate::record::RecordHeader;
-use crate::{Crc32c, Lsn, crc32c};
+use crate::{Crc32c, Lsn};
 
 /// What came of a record that cannot be borrowed from the input, because pages or chunks divide it. The buffer is used
 /// again for the next one, and grows with the bytes that came, never with what a length field claims.
@@ -114,29 +114,16 @@ impl Partial {
 /// The checksum of a record that is whole.
 #[inline]
 pub(super) fn checksum(record: &[u8]) -> u32 {
-    let (header, body) = record.split_at_checked(RecordHeader::LEN).unwrap_or((record, &[]));
-    short_checksum(header, body).unwrap_or_else(|| {
-        let mut crc = Crc32c::new();
-        crc.update(body);
-        finish(crc, header)
-    })
-}
-
-/// The same for the few bytes that most records have: copied into the order of the checksum they take one call instead of
-/// two, and those cost more than the bytes.
-#[inline]
-fn short_checksum(header: &[u8], body: &[u8]) -> Option<u32> {
-    let mut ordered = [0; 128];
-    let len = body.len() + RecordHeader::CHECKED_LEN;
-    let (front, back) = ordered.get_mut(..len)?.split_at_mut_checked(body.len())?;
-    front.copy_from_slice(body);
-    back.copy_from_slice(header.get(..RecordHeader::CHECKED_LEN)?);
-    Some(crc32c(ordered.get(..len)?))
+    let mut body = Crc32c::new();
+    body.update(record.get(RecordHeader::LEN..).unwrap_or_default());
+    finish(body, record)
 }
 
 /// The header comes last, without the checksum itself (`ValidXLogRecord`).
 #[inline]
 pub(super) fn finish(mut body: Crc32c, record: &[u8]) -> u32 {
-    body.update(record.get(..RecordHeader::CHECKED_LEN).unwrap_or_default());
+    if let Some(checked) = record.first_chunk::<{ RecordHeader::CHECKED_LEN }>() {
+        body.update_few(checked);
+    }
     body.finish()
 }
