@@ -179,7 +179,5 @@ impl InMemory<'_> {
 }
 
 fn walk_over(reader: &mut RecordReader, mut bytes: &[u8], tally: &mut Tally, count: impl Count) {
-    while let Some(item) = reader.next(&mut bytes).expect("a server wrote it") {
-        count(tally, &item);
-    }
+    reader.for_each(&mut bytes, |item| count(tally, &item)).expect("a server wrote it");
 }

@@ -18,6 +18,8 @@ pub use stretch::{JoinError, Stretch};
 pub use unproven::Unproven;
 pub use walk::{End, Item, Passed, Source, Walk};
 
+use core::ops::Range;
+
 use crate::page_sequence::PageSequence;
 use crate::record::{Record, RecordHeader};
 use crate::{Damage, DamageKind, Lsn, SegmentSize, TimelineId, WalLayout};
@@ -30,7 +32,7 @@ use phase::{Behind, Found, Phase};
 ///
 /// It follows `access/xlogreader.c` in what it accepts. Bytes go in by [`RecordReader::next`], from the beginning of a
 /// segment on and without holes; a record that lies within one page of the input is borrowed from there, any other from a
-/// buffer of the reader's own.
+/// buffer of the reader's own. Who wants all of it asks [`RecordReader::for_each`], which is faster.
 ///
 /// ```
 /// use wal_format::{Item, Lsn, RecordReader, SegmentSize, Source, TimelineId};
@@ -55,6 +57,8 @@ pub struct RecordReader {
     /// Where the next byte of input belongs; that of a page's header only moves on once the header is whole.
     at: Lsn,
     phase: Phase,
+    /// See [`RecordReader::plain_len`].
+    plain_len: usize,
     page_header: PageHeaderBytes,
     partial: Partial,
     /// Where the last record begins; not known at the start and after damage.
@@ -103,6 +107,7 @@ impl RecordReader {
             walk: Walk::WHOLE,
             at,
             phase: Phase::PageHeader(behind),
+            plain_len: 0,
             page_header: PageHeaderBytes::default(),
             partial,
             previous,
@@ -125,9 +130,6 @@ impl RecordReader {
     /// # Errors
     /// The source is [`Source::Complete`] and something in it cannot be believed. The next call goes on behind that, and
     /// says with [`Item::Skipped`] how far it had to go before anything could be believed again.
-    // Inlined so that the caller's loop has the usual record in registers: most are some fifty bytes long, and would take
-    // longer to be returned than to be read.
-    #[inline(always)]
     pub fn next<'r, 'b: 'r>(&'r mut self, input: &mut &'b [u8]) -> Result<Option<Item<'r>>, Damage> {
         match self.read_plain_record(input) {
             Some(found) => Ok(Some(self.item(found))),
@@ -135,19 +137,42 @@ impl RecordReader {
         }
     }
 
+    /// Takes all of `input`, up to the end of an open source, and shows `visit` what it comes across: the same as
+    /// [`RecordReader::next`] would return, and in half the time where records are small.
+    ///
+    /// # Errors
+    /// As those of [`RecordReader::next`]. What follows the damage is still in `input`.
+    // Most records are some fifty bytes long, and would take longer to be returned than to be read.
+    #[inline]
+    pub fn for_each(&mut self, input: &mut &[u8], mut visit: impl FnMut(Item<'_>)) -> Result<(), Damage> {
+        loop {
+            while let Some(found) = self.read_plain_record(input) {
+                visit(self.item(found));
+            }
+            let Some(item) = self.next_of_any_kind(input)? else { return Ok(()) };
+            let is_end = matches!(item, Item::End(_));
+            visit(item);
+            if is_end {
+                return Ok(());
+            }
+        }
+    }
+
     #[inline(never)]
     fn next_of_any_kind<'r, 'b: 'r>(&'r mut self, input: &mut &'b [u8]) -> Result<Option<Item<'r>>, Damage> {
-        Ok(self.advance(input)?.map(|found| self.item(found)))
+        let found = self.advance(input);
+        self.plain_len = self.plain_len();
+        Ok(found?.map(|found| self.item(found)))
     }
 
     #[inline]
     fn item<'r, 'b: 'r>(&'r self, found: Found<'b>) -> Item<'r> {
         match found {
-            Found::Record { start, header, bytes } => {
+            Found::Record { start, end, header, bytes } => {
                 let wanted = (self.walk.wanted)(&header);
                 match bytes.or_else(|| self.partial.contents()).filter(|_| wanted) {
-                    Some(bytes) => Item::Record(self.record(start, header, bytes)),
-                    None => Item::Passed(Passed { start, end: self.end_of_record(), header }),
+                    Some(bytes) => Item::Record(self.record(start..end, header, bytes)),
+                    None => Item::Passed(Passed { start, end, header }),
                 }
             }
             Found::Skipped(range) => Item::Skipped(range),
@@ -238,7 +263,6 @@ impl RecordReader {
     }
 
     /// Of the one that was just read.
-    #[inline]
     fn end_of_record(&self) -> Lsn {
         match self.phase {
             Phase::AfterSwitch { border } => border,
@@ -246,8 +270,9 @@ impl RecordReader {
         }
     }
 
-    fn record<'r>(&self, start: Lsn, header: RecordHeader, bytes: &'r [u8]) -> Record<'r> {
-        let end = self.end_of_record();
+    #[inline]
+    fn record<'r>(&self, place: Range<Lsn>, header: RecordHeader, bytes: &'r [u8]) -> Record<'r> {
+        let Range { start, end } = place;
         Record { start, end, timeline: self.pages.page_timeline, major: self.pages.page_major, header, bytes }
     }
 
@@ -257,7 +282,6 @@ impl RecordReader {
 }
 
 /// The next position at which a record can begin (`MAXALIGN`).
-#[inline]
 fn aligned(at: Lsn) -> Lsn {
     Lsn::new(at.as_u64().checked_next_multiple_of(8).unwrap_or(u64::MAX))
 }

@@ -55,12 +55,11 @@ impl RecordReader {
             // What there is of it: the next record can be a plain one then.
             self.pass_padding(input)?;
         }
-        Ok(Step::Found(Found::Record { start, header, bytes }))
+        Ok(Step::Found(Found::Record { start, end: self.end_of_record(), header, bytes }))
     }
 
     /// Whether the checksum of a record that begins here is computed: after damage always, as nothing else proves a record
     /// whose predecessor is not known.
-    #[inline]
     pub(super) fn checks(&self) -> bool {
         self.walk.checksums || self.damaged_since.is_some()
     }
@@ -70,8 +69,7 @@ impl RecordReader {
         header.is_overwrite_contrecord() || (self.walk.wanted)(header)
     }
 
-    #[inline]
-    pub(super) fn checksum_fault(&self, header: &RecordHeader, bytes: Option<&[u8]>) -> Option<DamageKind> {
+    fn checksum_fault(&self, header: &RecordHeader, bytes: Option<&[u8]>) -> Option<DamageKind> {
         let computed = match bytes {
             Some(bytes) => self.checks().then(|| partial::checksum(bytes))?,
             None => self.partial.checksum()?,
@@ -95,7 +93,7 @@ impl RecordReader {
     /// A page that replaces the rest of a record begins with a record that names it.
     fn check_overwrite(&mut self, start: Lsn, header: RecordHeader, bytes: Option<&[u8]>) -> Result<(), Rejected> {
         let bytes = bytes.or_else(|| self.partial.contents()).unwrap_or_default();
-        let named = self.record(start, header, bytes).overwritten_lsn();
+        let named = self.record(start..self.end_of_record(), header, bytes).overwritten_lsn();
         if let Some(named) = named {
             self.unproven.note_overwritten(named);
         }

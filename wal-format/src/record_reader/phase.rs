@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::judgement::check_length;
-use super::partial::Known;
+use super::partial::{Known, checksum};
 use super::{End, RecordReader, Source, aligned};
 use crate::record::RecordHeader;
 use crate::{Damage, DamageKind, Lsn, PageHeader};
@@ -58,6 +58,7 @@ pub(super) enum Step<'b> {
 pub(super) enum Found<'b> {
     Record {
         start: Lsn,
+        end: Lsn,
         header: RecordHeader,
         /// `None` for the record in `partial`.
         bytes: Option<&'b [u8]>,
@@ -82,27 +83,30 @@ impl RecordReader {
     /// else is left to [`RecordReader::advance`], which finds out what it is.
     #[inline(always)]
     pub(super) fn read_plain_record<'b>(&mut self, input: &mut &'b [u8]) -> Option<Found<'b>> {
-        let undisturbed = self.damaged_since.is_none() && self.overwritten.is_none() && !self.unproven.is_open();
-        if self.phase != Phase::Record || !undisturbed || self.pages.begins_page(self.at) {
+        let on_page = input.get(..self.plain_len).unwrap_or(input);
+        let header = RecordHeader::parse(on_page)?;
+        if self.header_fault(self.at, &header).is_some() || header.is_switch() || header.is_overwrite_contrecord() {
             return None;
         }
-        let start = self.at;
-        let on_page = self.within_page(input);
-        let header = RecordHeader::parse(on_page)?;
         let len = header.total_len as usize;
-        let (padded, _) = on_page.split_at_checked(len.checked_next_multiple_of(8)?)?;
+        let (padded, _) = on_page.split_at_checked(len.next_multiple_of(8))?;
         let bytes = padded.get(..len)?;
-        let is_special = header.is_switch() || header.is_overwrite_contrecord();
-        if is_special
-            || self.header_fault(start, &header).is_some()
-            || (self.checks() && self.checksum_fault(&header, Some(bytes)).is_some())
-        {
+        if self.walk.checksums && checksum(bytes) != header.checksum {
             return None;
         }
         *input = input.get(padded.len()..)?;
+        let start = self.at;
         self.move_on(padded.len());
+        self.plain_len -= padded.len();
         self.previous = Some(start);
-        Some(Found::Record { start, header, bytes: Some(bytes) })
+        Some(Found::Record { start, end: self.at, header, bytes: Some(bytes) })
+    }
+
+    /// How many bytes from here on can be plain records: the rest of the page, or none where something else comes first.
+    pub(super) fn plain_len(&self) -> usize {
+        let undisturbed = self.damaged_since.is_none() && self.overwritten.is_none() && !self.unproven.is_open();
+        let is_plain = self.phase == Phase::Record && undisturbed && !self.pages.begins_page(self.at);
+        if is_plain { self.pages.left_on_page(self.at) } else { 0 }
     }
 }
 

@@ -30,6 +30,25 @@ fn every_walk_finds_the_same_records() {
 }
 
 #[test]
+fn visits_show_what_is_returned_one_by_one() {
+    let (mut wal, expected) = varied(1024);
+    wal.switch();
+    let mut damaged = wal.bytes().to_vec();
+    damaged[wal.offset(expected[200]) + 30] ^= 1;
+    for (bytes, source) in [(wal.bytes(), Source::Complete), (&damaged, Source::Complete), (&damaged, Source::Open)] {
+        for walk in [Walk::WHOLE, Walk::CHECKED] {
+            let returned = read(&mut reader(&wal, source).with_walk(walk), bytes);
+            let mut reader = reader(&wal, source).with_walk(walk);
+            let (mut input, mut visited) = (bytes, Vec::new());
+            while let Err(damage) = reader.for_each(&mut input, |item| visited.push(own(item))) {
+                visited.push(Seen::Damage(damage));
+            }
+            assert_eq!(visited, returned);
+        }
+    }
+}
+
+#[test]
 fn only_what_is_wanted_is_handed_out_whole() {
     let wanted = ResourceManager::TRANSACTION;
     let mut wal = wal(1024);
