@@ -1,6 +1,6 @@
 //! What the decision needs to know of a backup.
 
-use wal_format::Timestamp;
+use wal_format::{Lsn, SegmentName, TimelineId, Timestamp};
 
 /// One backup. Identifiers sort in the order in which backups began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +27,74 @@ pub enum State {
     Other,
 }
 
-/// How a kept backup is kept (`barman keep --target`).
+/// How a kept backup is kept (`barman keep`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     /// With all later WAL: any later point can be recovered.
     Full,
     /// With the WAL between its begin and its end only.
     Standalone,
+    /// With all later WAL, before this moment; from then on, as if nobody kept it.
+    Until(Timestamp),
+}
+
+impl Keep {
+    /// Whether it still holds at `now`.
+    pub(crate) fn holds(self, now: Timestamp) -> bool {
+        match self {
+            Self::Full | Self::Standalone => true,
+            Self::Until(until) => now < until,
+        }
+    }
+}
+
+/// What is known of a backup beyond what the policy asks: which WAL it needs, how far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backup<Id> {
+    /// What the policy asks.
+    pub candidate: Candidate<Id>,
+    /// How far it has come.
+    pub stage: Stage,
+    /// The timeline it was taken on.
+    pub timeline: Option<TimelineId>,
+    /// The first segment that a restore needs.
+    pub begin_wal: Option<SegmentName>,
+    /// The last segment that a restore needs.
+    pub end_wal: Option<SegmentName>,
+    /// The earliest position that a restore can stop at.
+    pub end_lsn: Option<Lsn>,
+    /// Its size, in bytes.
+    pub size: u64,
+    /// Somebody began to delete it, and was interrupted: parts of it may be gone.
+    pub marked: bool,
+}
+
+/// How far a backup has come; the words of Barman's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// `EMPTY`: an id and a directory. Policies pass over it.
+    Empty,
+    /// `STARTED`: being copied, or interrupted while it was.
+    Started,
+    /// `WAITING_FOR_WALS`: copied.
+    WaitingForWals,
+    /// `DONE`: complete.
+    Done,
+    /// `SYNCING`: being copied from the primary Barman host.
+    Syncing,
+    /// `FAILED`: of no use.
+    Failed,
+}
+
+impl Stage {
+    /// Whether the data of the backup is complete.
+    #[must_use]
+    pub const fn is_copied(self) -> bool {
+        matches!(self, Self::Done | Self::WaitingForWals)
+    }
+
+    /// Whether it is or may become a backup whose WAL is needed.
+    pub(crate) const fn is_alive(self) -> bool {
+        matches!(self, Self::Done | Self::WaitingForWals | Self::Started | Self::Syncing)
+    }
 }

@@ -23,11 +23,21 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 
+mod calendar;
 mod candidate;
 mod policy;
+mod removal;
+mod rules;
 mod verdict;
+mod wal;
+mod window;
 
-pub use candidate::{Candidate, Keep, State};
+pub use calendar::{Period, Zones};
+pub use candidate::{Backup, Candidate, Keep, Stage, State};
 pub use policy::{ParsePolicyError, Policy, Unit, Window};
-pub use verdict::{Reason, Status, Verdict, verdicts};
+pub use removal::{Freed, Occasion, Remaining, Removal};
+pub use rules::{KeepRule, Rules};
+pub use verdict::{Reason, Status, UnknownZone, Verdict, verdicts, verdicts_by};
+pub use wal::ArchivedWal;
 pub use wal_format::Timestamp;
+pub use window::{Broken, Coverage, Gap, Interval, RecoveryWindow, recovery_window};

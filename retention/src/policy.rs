@@ -41,12 +41,15 @@ pub enum Unit {
     Month,
 }
 
+/// What [`Policy`] reads.
+const GRAMMAR: &str = "REDUNDANCY n or RECOVERY WINDOW OF n DAYS|WEEKS|MONTHS";
+
 /// A text that is not a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "expected REDUNDANCY n or RECOVERY WINDOW OF n DAYS|WEEKS|MONTHS, found \"{text}\", wrong from character {position}"
-)]
+#[error("expected {grammar}, found \"{text}\", wrong from character {position}")]
 pub struct ParsePolicyError {
+    /// What would have been one.
+    pub grammar: &'static str,
     /// The text.
     pub text: String,
     /// The first character that does not fit, from 1.
@@ -105,24 +108,24 @@ impl FromStr for Policy {
         let policy = delimited(multispace0, alt((redundancy, recovery_window)), multispace0);
         match all_consuming(policy).parse(text).finish() {
             Ok((_, policy)) => Ok(policy),
-            Err(error) => Err(ParsePolicyError::at(text, error.input)),
+            Err(error) => Err(ParsePolicyError::at(GRAMMAR, text, error.input)),
         }
     }
 }
 
 impl ParsePolicyError {
-    fn at(text: &str, rest: &str) -> Self {
+    pub(crate) fn at(grammar: &'static str, text: &str, rest: &str) -> Self {
         let parsed = text.len().saturating_sub(rest.len());
         let position = text.get(..parsed).map_or(0, |parsed| parsed.chars().count()) + 1;
-        Self { text: text.to_owned(), position }
+        Self { grammar, text: text.to_owned(), position }
     }
 }
 
-fn redundancy(input: &str) -> IResult<&str, Policy> {
+pub(crate) fn redundancy(input: &str) -> IResult<&str, Policy> {
     preceded(word("redundancy"), cut(number)).map(Policy::Redundancy).parse(input)
 }
 
-fn recovery_window(input: &str) -> IResult<&str, Policy> {
+pub(crate) fn recovery_window(input: &str) -> IResult<&str, Policy> {
     let count = terminated(number, multispace1);
     let window = preceded((word("window"), word("of")), (count, unit));
     preceded(word("recovery"), cut(window))
@@ -131,15 +134,15 @@ fn recovery_window(input: &str) -> IResult<&str, Policy> {
 }
 
 /// A word and the white space that must follow it.
-fn word<'a>(word: &'static str) -> impl Parser<&'a str, Output = &'a str, Error = NomError<&'a str>> {
+pub(crate) fn word<'a>(word: &'static str) -> impl Parser<&'a str, Output = &'a str, Error = NomError<&'a str>> {
     terminated(tag_no_case(word), multispace1)
 }
 
-fn number(input: &str) -> IResult<&str, u32> {
+pub(crate) fn number(input: &str) -> IResult<&str, u32> {
     map_opt(digit1, |digits: &str| digits.parse().ok()).parse(input)
 }
 
-fn unit(input: &str) -> IResult<&str, Unit> {
+pub(crate) fn unit(input: &str) -> IResult<&str, Unit> {
     let name = alt((
         value(Unit::Day, tag_no_case("day")),
         value(Unit::Week, tag_no_case("week")),
