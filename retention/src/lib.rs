@@ -25,6 +25,7 @@
 
 mod calendar;
 mod candidate;
+mod plan;
 mod policy;
 mod removal;
 mod rules;
@@ -34,6 +35,7 @@ mod window;
 
 pub use calendar::{Period, Zones};
 pub use candidate::{Backup, Candidate, Keep, Stage, State};
+pub use plan::{CLOCK_SKEW_SECONDS, LONGEST_SILENCE_SECONDS, Plan, Request, Stop, WalRange, WalRule, plan};
 pub use policy::{ParsePolicyError, Policy, Unit, Window};
 pub use removal::{Freed, Occasion, Remaining, Removal};
 pub use rules::{KeepRule, Rules};

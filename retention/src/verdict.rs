@@ -246,7 +246,10 @@ enum Judge {
         start: Timestamp,
         minimum_redundancy: u32,
         counted: u32,
+        /// Whether the backup that has just been weighed, or a newer one, reaches the beginning.
         reached: bool,
+        /// Whether a newer one does.
+        reached_before: bool,
     },
     Periods {
         counts: Vec<PeriodCount>,
@@ -278,7 +281,7 @@ impl Judge {
     }
 
     fn window(start: Timestamp, minimum_redundancy: u32) -> Self {
-        Self::Window { start, minimum_redundancy, counted: 0, reached: false }
+        Self::Window { start, minimum_redundancy, counted: 0, reached: false, reached_before: false }
     }
 
     fn of_rule<Id>(
@@ -326,8 +329,9 @@ impl Judge {
                     (Status::Obsolete, Reason::BeyondRedundancy { position, redundancy })
                 }
             }
-            Self::Window { start, minimum_redundancy, counted, reached } => {
+            Self::Window { start, minimum_redundancy, counted, reached, reached_before } => {
                 let window_start = *start;
+                *reached_before = *reached;
                 if *reached {
                     return held(counted, *minimum_redundancy, Reason::BeforeWindow { window_start });
                 }
@@ -356,11 +360,13 @@ impl Judge {
         }
     }
 
-    /// Whether the backup that has just been weighed is one that the rule itself does not reach, or is the last it does.
+    /// Whether the rule does not need the backup that has just been weighed. The one that reaches the beginning of a window
+    /// is needed, and so are its incremental backups: for Barman they are not, if it is kept as a standalone one, and the
+    /// window loses what only they reach.
     fn is_beyond(&self) -> bool {
         match self {
             Self::Redundancy { redundancy, counted } => counted > redundancy,
-            Self::Window { reached, .. } => *reached,
+            Self::Window { reached_before, .. } => *reached_before,
             Self::Periods { selected, .. } => !*selected,
         }
     }

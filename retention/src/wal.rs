@@ -51,6 +51,24 @@ impl Place {
         Self(self.0 >> 65 << 65)
     }
 
+    /// The place behind the last one of the timeline that this is on.
+    pub(crate) fn timeline_end(self) -> Self {
+        Self(((self.0 >> 65) + 1) << 65)
+    }
+
+    /// The place right behind this one.
+    pub(crate) fn successor(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// A place for a history file among its like; other files have none.
+    pub(crate) fn of_history(name: &WalFileName) -> Self {
+        match name {
+            WalFileName::History(timeline) => Self::timeline(*timeline).start,
+            _ => Self::FIRST,
+        }
+    }
+
     /// All places of a timeline.
     pub(crate) fn timeline(timeline: TimelineId) -> Range<Self> {
         let number = u128::from(timeline.get());

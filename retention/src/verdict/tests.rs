@@ -125,8 +125,9 @@ fn incremental_backups_of_a_kept_root_are_not_kept_with_it_for_ever() {
     let standalone = [kept(10, Keep::Standalone), incremental(11, 10), done(20)];
     check("REDUNDANCY 2", 0, &standalone, "20:VALID 11:VALID 10:KEEP:STANDALONE");
     check("REDUNDANCY 1", 0, &standalone, "20:VALID 11:OBSOLETE 10:KEEP:STANDALONE");
-    // In a window, the backup that reaches its beginning is itself beyond.
-    check("RECOVERY WINDOW OF 81 DAYS", 0, &standalone, "20:VALID 11:OBSOLETE 10:KEEP:STANDALONE");
+    // Day 18 is reached from the full backup of day 10 alone, day 21 from a newer one.
+    check("RECOVERY WINDOW OF 82 DAYS", 0, &standalone, "20:VALID 11:VALID 10:KEEP:STANDALONE");
+    check("RECOVERY WINDOW OF 79 DAYS", 0, &standalone, "20:VALID 11:OBSOLETE 10:KEEP:STANDALONE");
     check("RECOVERY WINDOW OF 90 DAYS", 0, &standalone, "20:VALID 11:VALID 10:KEEP:STANDALONE");
 }
 
