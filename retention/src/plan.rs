@@ -141,15 +141,13 @@ pub const LONGEST_SILENCE_SECONDS: i64 = 31 * 86_400;
 /// The rules name a zone that is unknown.
 pub fn plan<Id: Ord + Clone>(request: &Request<'_, Id>) -> Result<Plan<Id>, UnknownZone> {
     let verdicts = judge(request)?;
-    let mut deletions: Vec<_> =
-        verdicts.iter().filter(|v| v.status == Status::Obsolete).map(|v| v.id.clone()).collect();
-    // Oldest first, as Barman's cron.
-    deletions.reverse();
-
     let mut remaining = Remaining::new(request.backups);
     let mut freed = Freed::default();
-    for id in &deletions {
-        freed.add(&WalRule::FreedWith(id.clone()), &remaining.delete(id, Occasion::Policy));
+    let mut deletions = Vec::new();
+    // Oldest first, as Barman's cron.
+    for verdict in verdicts.iter().rev().filter(|verdict| verdict.status == Status::Obsolete) {
+        freed.add(&WalRule::FreedWith(verdict.id.clone()), &remaining.delete(&verdict.id, verdict.occasion()));
+        deletions.push(verdict.id.clone());
     }
     let kept: Vec<_> = remaining.backups().collect();
     let mut standalone = Vec::new();
@@ -175,38 +173,60 @@ pub fn plan<Id: Ord + Clone>(request: &Request<'_, Id>) -> Result<Plan<Id>, Unkn
     })
 }
 
-/// The verdicts of the rules, and then on what is left of interrupted deletions.
+/// The verdicts of the rules, and those on what is left of interrupted deletions.
+///
+/// A backup that somebody began to delete counts for no rule: of what it should hold, parts may be gone.
 fn judge<Id: Ord + Clone>(request: &Request<'_, Id>) -> Result<Vec<Verdict<Id>>, UnknownZone> {
     let Request { rules, minimum_redundancy, now, backups, zones, .. } = *request;
     let considered = backups.iter().filter(|backup| backup.stage != Stage::Empty);
-    let candidates: Vec<_> = considered.map(|backup| backup.candidate.clone()).collect();
+    let (marked, whole): (Vec<_>, Vec<_>) = considered.partition(|backup| backup.is_to_be_finished(now));
+    let candidates: Vec<_> = whole.iter().map(|backup| backup.candidate.clone()).collect();
     let mut verdicts = verdicts_by(rules, &candidates, minimum_redundancy, now, zones)?;
-    let marked: BTreeMap<_, _> = backups.iter().filter(|b| b.marked).map(|b| (&b.candidate.id, b)).collect();
     if marked.is_empty() {
         return Ok(verdicts);
     }
-    // Whole backups alone count: of a marked one, parts may be gone.
-    let full: BTreeSet<_> = backups.iter().filter(|b| b.is_whole_full()).map(|b| &b.candidate.id).collect();
+    let full: BTreeSet<_> = whole.iter().filter(|b| b.is_complete_full()).map(|b| &b.candidate.id).collect();
     let left = verdicts.iter().filter(|v| v.status != Status::Obsolete && full.contains(&v.id)).count();
     let left = u32::try_from(left).unwrap_or(u32::MAX);
+    let (status, reason) = if left >= minimum_redundancy {
+        (Status::Obsolete, Reason::DeletionBegun)
+    } else {
+        let reason = Reason::HeldByMinimumRedundancy { position: left + 1, minimum_redundancy };
+        (Status::PotentiallyObsolete, reason)
+    };
+    let roots: BTreeSet<_> = marked.iter().map(|backup| &backup.candidate.id).collect();
     for verdict in &mut verdicts {
-        let Some(backup) = marked.get(&verdict.id) else { continue };
-        if backup.candidate.keep.is_some_and(|keep| keep.holds(now)) {
-            continue;
+        if let Reason::Orphan { root } = &verdict.reason
+            && roots.contains(root)
+        {
+            (verdict.status, verdict.reason) = (status, reason.clone());
         }
-        (verdict.status, verdict.reason) = if left >= minimum_redundancy || backup.candidate.root.is_some() {
-            (Status::Obsolete, Reason::DeletionBegun)
-        } else {
-            let reason = Reason::HeldByMinimumRedundancy { position: left + 1, minimum_redundancy };
-            (Status::PotentiallyObsolete, reason)
-        };
     }
+    let of_marked = |backup: &&Backup<Id>| Verdict { id: backup.candidate.id.clone(), status, reason: reason.clone() };
+    verdicts.extend(marked.iter().map(of_marked));
+    verdicts.sort_by(|a, b| b.id.cmp(&a.id));
     Ok(verdicts)
 }
 
+impl<Id> Verdict<Id> {
+    /// Returns for what reason an obsolete backup is deleted. What the policy would have kept was deleted by a user.
+    #[must_use]
+    pub fn occasion(&self) -> Occasion {
+        match self.reason {
+            Reason::DeletionBegun => Occasion::Command,
+            _ => Occasion::Policy,
+        }
+    }
+}
+
 impl<Id> Backup<Id> {
-    fn is_whole_full(&self) -> bool {
-        !self.marked && self.stage == Stage::Done && self.candidate.root.is_none()
+    /// Whether somebody began to delete it, and nobody keeps it.
+    fn is_to_be_finished(&self, now: Timestamp) -> bool {
+        self.marked && !self.candidate.keep.is_some_and(|keep| keep.holds(now))
+    }
+
+    fn is_complete_full(&self) -> bool {
+        self.stage == Stage::Done && self.candidate.root.is_none()
     }
 }
 
