@@ -31,6 +31,8 @@ pub struct BackupFile {
     pub size: u64,
     /// Permission bits.
     pub mode: u32,
+    /// Number of names that the file has, in this backup and in others.
+    links: u64,
     dir: Dir,
 }
 
@@ -103,13 +105,19 @@ impl BackupData {
     /// # Errors
     /// A directory cannot be read.
     pub fn size(&self) -> Result<u64, Error> {
-        let mut size = 0;
+        self.sizes().map(|(size, _)| size)
+    }
+
+    /// Returns the same, and the sum of the sizes of files that no other backup shares.
+    pub(crate) fn sizes(&self) -> Result<(u64, u64), Error> {
+        let (mut size, mut own) = (0u64, 0u64);
         for dir in std::iter::once(&self.data).chain(self.tablespaces.values()) {
-            let files = walk(dir)?;
-            let sizes = files.iter().filter(|file| file.kind == Kind::File).map(|file| file.size);
-            size = sizes.fold(size, u64::saturating_add);
+            for file in walk(dir)?.iter().filter(|file| file.kind == Kind::File) {
+                size = size.saturating_add(file.size);
+                own = own.saturating_add(if file.links == 1 { file.size } else { 0 });
+            }
         }
-        Ok(size)
+        Ok((size, own))
     }
 }
 
@@ -134,7 +142,14 @@ fn list(top: &Dir, path: Option<&RelativePath>) -> Result<Vec<BackupFile>, Error
         let name = entry.path();
         let Some(stat) = dir.stat(&name)? else { continue };
         let path = path.map_or_else(|| name.clone(), |path| path.join(&name));
-        files.push(BackupFile { path, kind: stat.kind, size: stat.size, mode: stat.mode, dir: top.clone() });
+        files.push(BackupFile {
+            path,
+            kind: stat.kind,
+            size: stat.size,
+            mode: stat.mode,
+            links: stat.links,
+            dir: top.clone(),
+        });
     }
     Ok(files)
 }

@@ -142,6 +142,24 @@ pub enum Error {
         source: JournalError,
     },
 
+    /// An annotation that says until when a backup is kept and is no time.
+    #[error("annotation {} says {found:?}, expected a time such as 2027-01-01 00:00:00+00:00", path.display())]
+    KeepUntil {
+        /// The file.
+        path: PathBuf,
+        /// The beginning of what it says.
+        found: String,
+    },
+
+    /// A backup is in use.
+    #[error("backup {id} of server {server} is in use by another process")]
+    InUse {
+        /// The server.
+        server: String,
+        /// The backup.
+        id: BackupId,
+    },
+
     /// A line of xlog.db that cannot be understood.
     #[error("line {line} of {} is not an entry of the WAL index: {found:?}", path.display())]
     XlogDb {

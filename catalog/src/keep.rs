@@ -1,7 +1,9 @@
 //! Backups that no retention policy removes.
 
 use crate::catalog::{existing, read_text};
-use crate::{BackupId, Catalog, Error, layout};
+use wal_format::Timestamp;
+
+use crate::{BackupId, BackupTime, Catalog, Error, layout};
 
 /// For what a backup is kept beyond the retention policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +45,20 @@ impl Catalog {
             }
         }
         Ok(None)
+    }
+
+    /// Returns until when a backup is kept that is kept in full; `None` if for ever. The annotation is one of ours: for
+    /// Barman the backup is kept until somebody releases it.
+    ///
+    /// # Errors
+    /// The annotation cannot be read, or is no time.
+    pub fn keep_until(&self, id: &BackupId) -> Result<Option<Timestamp>, Error> {
+        let Some(meta) = existing(&self.layout().meta_directory())? else { return Ok(None) };
+        let path = layout::keep_until(id);
+        let Some(text) = read_text(&meta, &path)? else { return Ok(None) };
+        let invalid =
+            |_| Error::KeepUntil { path: layout::shown(&meta, &path), found: text.chars().take(40).collect() };
+        BackupTime::parse(text.trim(), self.zone()).map(|until| Some(until.instant())).map_err(invalid)
     }
 }
 

@@ -11,6 +11,9 @@ use crate::{BackupId, Error, Lock};
 /// What follows the id in the name of a record in `meta/`.
 const BACKUP_INFO_SUFFIX: &str = "-backup.info";
 
+/// What follows the id in the name of a mark that a backup is being deleted.
+const DELETE_MARKER_SUFFIX: &str = "-delete_this";
+
 /// The directories of one configured server. Each is an option of its own in Barman's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerLayout {
@@ -96,6 +99,11 @@ impl ServerLayout {
         })
     }
 
+    /// The lock under which Barman copies a backup from another host, below `lock_directory`; it stays when that is done.
+    pub(crate) fn sync_backup_lock(&self, id: &BackupId) -> Result<RelativePath, Error> {
+        self.of_server(&self.lock_directory, |server| format!(".{server}-{id}-sync-backup.lock"))
+    }
+
     /// A file whose name contains the server's. That name comes from the configuration, where it may contain anything.
     fn of_server(&self, directory: &Path, name: impl FnOnce(&str) -> String) -> Result<RelativePath, Error> {
         let name = name(&self.server);
@@ -137,6 +145,21 @@ pub(crate) fn old_backup_info(id: &BackupId) -> RelativePath {
 /// The annotation that keeps a backup, below `meta/`.
 pub(crate) fn keep(id: &BackupId) -> RelativePath {
     own(format!("{id}-keep"))
+}
+
+/// The annotation of ours that says until when a backup is kept, below `meta/`.
+pub(crate) fn keep_until(id: &BackupId) -> RelativePath {
+    own(format!("{id}-keep_until"))
+}
+
+/// The annotation of a backup that is being deleted, below `meta/`.
+pub(crate) fn delete_marker(id: &BackupId) -> RelativePath {
+    own(format!("{id}{DELETE_MARKER_SUFFIX}"))
+}
+
+/// The id of the backup whose deletion has been marked with a file of this name in `meta/`.
+pub(crate) fn backup_of_delete_marker(name: &str) -> Option<BackupId> {
+    name.strip_suffix(DELETE_MARKER_SUFFIX)?.parse().ok()
 }
 
 /// The annotation that keeps a backup where it was before Barman 3.13.3, below `basebackups_directory`.

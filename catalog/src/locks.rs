@@ -130,7 +130,7 @@ impl Catalog {
         Ok(())
     }
 
-    fn lock_dir(&self) -> Result<Dir, Error> {
+    pub(crate) fn lock_dir(&self) -> Result<Dir, Error> {
         Ok(Dir::create(&self.layout().lock_directory, DIRECTORY_MODE)?)
     }
 

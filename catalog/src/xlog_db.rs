@@ -2,8 +2,11 @@
 
 mod line;
 mod rebuild;
+mod shrink;
+mod snapshot;
 
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 
 use barman_storage::{Dir, LockFile, Operation, RelativePath};
 use wal_format::{WalFileName, crc32c};
@@ -14,6 +17,8 @@ use crate::{Catalog, Error, layout};
 pub use line::{XlogEntry, XlogLine};
 pub use rebuild::Rebuilt;
 pub(crate) use rebuild::{described, entry as entry_of};
+pub(crate) use shrink::Shrunk;
+pub(crate) use snapshot::Snapshot;
 
 /// Longer than any line; a bound for what is read of a damaged file before it is refused.
 const LONGEST_LINE: usize = 4096;
@@ -111,24 +116,9 @@ impl XlogDb {
     pub(crate) fn scan_from<E: From<Error>>(
         &self,
         offset: u64,
-        mut visit: impl FnMut(XlogLine<'_>) -> Result<(), E>,
+        visit: impl FnMut(XlogLine<'_>) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let mut file = self.dir.open_file(&self.path).map_err(Error::from)?;
-        file.seek(SeekFrom::Start(offset)).map_err(|error| self.unreadable(error))?;
-        let mut reader = BufReader::with_capacity(BUFFER, file);
-        let (mut line, mut end) = (Vec::new(), offset);
-        for number in 1.. {
-            line.clear();
-            let limited = reader.by_ref().take(LONGEST_LINE as u64).read_until(b'\n', &mut line);
-            let length = limited.map_err(|error| self.unreadable(error))?;
-            if length == 0 {
-                break;
-            }
-            end += length as u64;
-            let parsed = XlogLine::parse(&line).ok_or_else(|| self.invalid(number, &line))?;
-            parsed.map_or(Ok(()), &mut visit)?;
-        }
-        Ok(end)
+        self.snapshot()?.scan_from(offset, visit)
     }
 
     /// The checksum of the lines right before `offset`, as many as tell this place from any other; `None` if the file is
@@ -249,9 +239,13 @@ impl XlogDb {
     }
 
     fn invalid(&self, line: u64, found: &[u8]) -> Error {
-        let found = String::from_utf8_lossy(found).chars().take(60).collect();
-        Error::XlogDb { path: layout::shown(&self.dir, &self.path), line, found }
+        invalid(&layout::shown(&self.dir, &self.path), line, found)
     }
+}
+
+fn invalid(path: &Path, line: u64, found: &[u8]) -> Error {
+    let found = String::from_utf8_lossy(found).chars().take(60).collect();
+    Error::XlogDb { path: path.to_owned(), line, found }
 }
 
 /// Tells whether a line of `block` begins with `name` and a blank.

@@ -48,6 +48,7 @@ mod lock;
 mod out_file;
 mod publish;
 mod relative_path;
+mod replacement;
 mod temporary;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -62,3 +63,4 @@ pub use lock::LockFile;
 pub use out_file::OutFile;
 pub use publish::Published;
 pub use relative_path::{InvalidPath, InvalidPathReason, RelativePath};
+pub use replacement::Replacement;

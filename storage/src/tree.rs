@@ -70,6 +70,19 @@ impl Dir {
         }
     }
 
+    /// Removes a directory if nothing is in it; an absent one will do. Returns whether it is gone. Not durable, as for
+    /// [`remove_file`](Self::remove_file).
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn remove_empty_dir(&self, path: &RelativePath) -> Result<bool, Error> {
+        let Some((dir, name)) = self.locate_existing(path)? else { return Ok(true) };
+        match dir.remove_child(name, AtFlags::REMOVEDIR) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            removed => removed.map(|()| true),
+        }
+    }
+
     fn remove_directory(&self, path: &RelativePath) -> Result<(), Error> {
         let mut directories = vec![path.clone()];
         let mut emptied = 0;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::XlogEntry;
+use crate::{BackupInfo, XlogEntry};
 
 /// What a hook is told about a file.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ pub enum HookDecision {
     Stop,
 }
 
-/// Scripts of the user's that run around archiving. Only the `server` crate knows how they are started.
+/// Scripts of the user's that run around archiving and deleting. Only the `server` crate knows how they are started.
 pub trait Hooks {
     /// Runs before a file is looked at. No lock on the WAL index is held.
     fn before_archive(&self, _file: ArchivedFile<'_>) -> HookDecision {
@@ -33,6 +33,14 @@ pub trait Hooks {
 
     /// Runs when a file is archived and recorded, or was refused.
     fn after_archive(&self, _file: ArchivedFile<'_>) {}
+
+    /// Runs before a backup is deleted. Its lock is held.
+    fn before_delete(&self, _backup: &BackupInfo) -> HookDecision {
+        HookDecision::Continue
+    }
+
+    /// Runs when a backup is deleted with all that belonged to it.
+    fn after_delete(&self, _backup: &BackupInfo) {}
 }
 
 /// No scripts at all.

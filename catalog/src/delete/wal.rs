@@ -1,0 +1,108 @@
+//! Removing the WAL that goes with deleted backups.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use barman_retention::Freed;
+use barman_storage::Cancel;
+use wal_format::WalFileName;
+
+use crate::archive::for_each_archived;
+use crate::xlog_db::{Shrunk, Snapshot};
+use crate::{BackupId, Catalog, Error, layout};
+
+/// How many files are removed before archivers have their turn: at a few milliseconds each, far less than 100 ms.
+const BATCH: usize = 16;
+
+/// WAL that the index does not name any more.
+pub(super) struct FreedWal {
+    by_backup: BTreeMap<BackupId, Vec<WalFileName>>,
+    /// The index as it is without it.
+    index: Snapshot,
+}
+
+impl FreedWal {
+    /// Takes WAL out of the index; `unrecorded` files are those that lie in the archive without a line.
+    pub(super) fn take(catalog: &Catalog, freed: &Freed<BackupId>, unrecorded: bool) -> Result<Self, Error> {
+        if freed.is_empty() {
+            return Ok(Self { by_backup: BTreeMap::new(), index: catalog.xlog_snapshot()? });
+        }
+        let Shrunk { mut removed, index } = catalog.shrink_index(&|name| freed.why(name).is_some())?;
+        if unrecorded {
+            removed = with_unrecorded(catalog, freed, removed)?;
+        }
+        let mut by_backup: BTreeMap<BackupId, Vec<WalFileName>> = BTreeMap::new();
+        for name in removed {
+            if let Some(id) = freed.why(&name) {
+                by_backup.entry(*id).or_default().push(name);
+            }
+        }
+        by_backup.values_mut().for_each(|names| *names = by_directory(std::mem::take(names)));
+        Ok(Self { by_backup, index })
+    }
+
+    /// The files that go with a backup.
+    pub(super) fn of(&self, id: &BackupId) -> &[WalFileName] {
+        self.by_backup.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Removes files from the archive. When this returns they are gone for good.
+    ///
+    /// Each batch is removed under the lock of the index, so that no archiver is about to put a file into a directory that
+    /// vanishes. What has been archived once more meanwhile stays: it is in the index again.
+    pub(super) fn remove(&self, catalog: &Catalog, names: &[WalFileName], cancel: &Cancel) -> Result<(), Error> {
+        let wals = catalog.wals_dir()?;
+        for batch in names.chunks(BATCH) {
+            cancel.check()?;
+            let db = catalog.xlog_db()?;
+            let again = RefCell::new(BTreeSet::new());
+            db.scan_since(&self.index, |line| {
+                again.borrow_mut().insert(line.name.to_owned());
+                Ok::<_, Error>(())
+            })?;
+            let again = again.into_inner();
+            for name in batch.iter().filter(|name| !again.contains(&name.to_string())) {
+                wals.remove_file(&layout::archived(name))?;
+            }
+            for directory in batch.iter().filter_map(layout::hash_directory).collect::<BTreeSet<_>>() {
+                wals.remove_empty_dir(&directory)?;
+            }
+        }
+        for directory in names.iter().filter_map(layout::hash_directory).collect::<BTreeSet<_>>() {
+            match wals.subdir(&directory) {
+                Err(error) if error.is_not_found() => {}
+                directory => directory?.sync()?,
+            }
+        }
+        Ok(wals.sync()?)
+    }
+}
+
+/// Adds the files that lie in the archive without a line in the index and go all the same: what an interrupted run took
+/// out of the index and did not remove.
+fn with_unrecorded(
+    catalog: &Catalog,
+    freed: &Freed<BackupId>,
+    removed: Vec<WalFileName>,
+) -> Result<Vec<WalFileName>, Error> {
+    let mut names: BTreeSet<_> = removed.into_iter().collect();
+    for_each_archived(&catalog.wals_dir()?, |file| {
+        names.extend(Some(file.name).filter(|name| freed.why(name).is_some()));
+        Ok::<_, Error>(())
+    })?;
+    Ok(names.into_iter().collect())
+}
+
+/// Files by their directories, in the order in which the first of each appears: how Barman removes and lists them.
+pub(super) fn by_directory(names: Vec<WalFileName>) -> Vec<WalFileName> {
+    let mut places: BTreeMap<Option<String>, usize> = BTreeMap::new();
+    let mut placed: Vec<_> = names
+        .into_iter()
+        .map(|name| {
+            let next = places.len();
+            (*places.entry(name.hash_directory()).or_insert(next), name)
+        })
+        .collect();
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, name)| name).collect()
+}

@@ -1,0 +1,115 @@
+//! What decisions about retention need to know of a catalog.
+
+use std::collections::BTreeMap;
+
+use barman_retention::{ArchivedWal, Backup, Candidate, Stage, State};
+use wal_format::{TimelineHistory, TimelineId, Timestamp};
+
+use crate::{BackupId, BackupInfo, Catalog, Error, Keep, Status};
+
+impl Catalog {
+    /// Returns what retention asks of each of `backups`, in their order; they are all the backups of the server, ascending
+    /// by id, as [`Catalog::backups`] returns them.
+    ///
+    /// # Errors
+    /// An annotation cannot be read.
+    pub fn retention_backups(&self, backups: &[BackupInfo]) -> Result<Vec<Backup<BackupId>>, Error> {
+        let parents: BTreeMap<_, _> = backups.iter().map(|info| (info.backup_id, info.parent_backup_id)).collect();
+        backups.iter().map(|info| self.retention_backup(info, root(info, &parents))).collect()
+    }
+
+    fn retention_backup(&self, info: &BackupInfo, root: Option<BackupId>) -> Result<Backup<BackupId>, Error> {
+        let id = info.backup_id;
+        let candidate = Candidate { id, state: state(info), keep: self.retention_keep(&id)?, root };
+        let marked = self.is_marked_for_deletion(&id)?;
+        Ok(Backup {
+            candidate,
+            stage: stage(info.status),
+            timeline: info.timeline,
+            begin_wal: info.begin_wal,
+            end_wal: info.end_wal,
+            end_lsn: info.end_xlog,
+            size: info.deduplicated_size.or(info.size).unwrap_or(0),
+            marked,
+        })
+    }
+
+    fn retention_keep(&self, id: &BackupId) -> Result<Option<barman_retention::Keep>, Error> {
+        let until = self.keep_until(id)?.map(barman_retention::Keep::Until);
+        Ok(self.keep(id)?.map(|keep| match keep {
+            Keep::Standalone => barman_retention::Keep::Standalone,
+            Keep::Full => until.unwrap_or(barman_retention::Keep::Full),
+        }))
+    }
+
+    /// Returns every archived file that the index names, in its order.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn archived_wal(&self) -> Result<Vec<ArchivedWal>, Error> {
+        let mut wal = Vec::new();
+        self.xlog_snapshot()?.scan(|line| {
+            // What is not named like WAL is nobody's business here: it neither counts nor goes.
+            wal.extend(line.name.parse().ok().map(|name| ArchivedWal {
+                name,
+                size: line.size,
+                modified: line.modified().map_or(Timestamp::from_pg_micros(i64::MAX), from_seconds),
+            }));
+            Ok::<_, Error>(())
+        })?;
+        Ok(wal)
+    }
+
+    /// Returns the histories of all archived timelines that have one and whose history can be read. Of the others nothing
+    /// is known, so that nothing is promised on them.
+    ///
+    /// # Errors
+    /// The archive cannot be read.
+    pub fn timeline_histories(&self) -> Result<Vec<TimelineHistory>, Error> {
+        let mut histories = Vec::new();
+        for timeline in self.archived_timelines()?.into_iter().filter(|timeline| *timeline > TimelineId::FIRST) {
+            match self.timeline_history(timeline) {
+                Ok(history) => histories.extend(history),
+                Err(error @ (Error::Encoded { .. } | Error::History { .. })) => {
+                    tracing::warn!(%timeline, %error, "the history of a timeline cannot be read");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(histories)
+    }
+}
+
+fn state(info: &BackupInfo) -> State {
+    match (info.status, info.end_time) {
+        (Status::Done, Some(end)) => State::Done { end_time: end.instant() },
+        _ => State::Other,
+    }
+}
+
+fn stage(status: Status) -> Stage {
+    match status {
+        Status::Empty => Stage::Empty,
+        Status::Started => Stage::Started,
+        Status::WaitingForWals => Stage::WaitingForWals,
+        Status::Done => Stage::Done,
+        Status::Syncing => Stage::Syncing,
+        Status::Failed => Stage::Failed,
+    }
+}
+
+/// The full backup that an incremental one builds on, through however many others.
+fn root(info: &BackupInfo, parents: &BTreeMap<BackupId, Option<BackupId>>) -> Option<BackupId> {
+    let mut root = info.parent_backup_id?;
+    // A parent is older than its child, so this ends; a record that says otherwise is not followed.
+    while let Some(parent) = parents.get(&root).copied().flatten().filter(|parent| *parent < root) {
+        root = parent;
+    }
+    Some(root)
+}
+
+/// Of seconds since 1970, rounded to microseconds.
+#[allow(clippy::cast_possible_truncation, reason = "a conversion that saturates")]
+fn from_seconds(seconds: f64) -> Timestamp {
+    Timestamp::from_unix_micros((seconds * 1e6).round() as i64)
+}
