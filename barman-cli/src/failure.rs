@@ -66,6 +66,11 @@ fn explain(error: &Error) -> CommandError {
             CommandError::new(format!("This backup has been marked as FAILED due to the following reason: {reason}"))
                 .hinted("the segment is not on its way either: take another backup")
         }
+        Error::RetentionStopped { source: barman_retention::Stop::KeepsNothing, .. } => {
+            plain.hinted("set minimum_redundancy, or a redundancy of at least 1")
+        }
+        Error::RetentionStopped { .. } => plain.hinted("correct the clock; a new backup ends this as well"),
+        Error::UnknownZone(_) => plain.hinted("name a zone of the host's zone database, such as Europe/Rome"),
         Error::EncodedWal { .. } => plain.hinted("`get-wal` of Barman 3.19 can read it"),
         Error::CheckBackup(barman_catalog::CheckBackupError::Failed { .. }) => {
             CommandError::new("The validity of a failed backup cannot be checked").hinted("take another backup")

@@ -5,6 +5,7 @@
 //! on the way, [`Catalog::finish_deletions`] finds the mark and goes on (invariants 3 and 7).
 
 mod mark;
+mod tree;
 mod wal;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use wal_format::WalFileName;
 use crate::archive::{HookDecision, Hooks};
 use crate::catalog::existing;
 use crate::{BackupId, BackupInfo, Catalog, Error, Lock, LockError, layout};
+
+pub use tree::deletion_order;
 
 /// How backups are deleted.
 #[derive(Clone, Copy)]
@@ -39,8 +42,11 @@ pub enum DeleteEvent<'a> {
     Stopped(BackupId),
     /// The backup is gone for everybody, and is now removed.
     Begun(&'a BackupInfo),
-    /// This WAL goes with it; by directories, each in the order of the index.
+    /// This WAL goes with it, possibly none; by directories, each in the order of the index. Not told where an older
+    /// backup needs it all.
     Wal(&'a [WalFileName]),
+    /// This WAL goes because of its age.
+    OldWal(&'a [WalFileName]),
     /// It is gone with all that belonged to it.
     Deleted(&'a BackupInfo),
 }
@@ -69,7 +75,9 @@ impl Catalog {
         let backups = self.retention_backups(&records)?;
         let mut remaining = Remaining::new(&backups);
         let mut freed = Freed::default();
-        wanted.iter().for_each(|(id, occasion)| freed.add(id, &remaining.delete(id, *occasion)));
+        for (id, occasion) in wanted {
+            remaining.delete(id, *occasion).into_iter().for_each(|removal| freed.add(id, removal));
+        }
         let mut files: BTreeMap<BackupId, (Vec<WalFileName>, u64)> = BTreeMap::new();
         for wal in self.archived_wal()? {
             if let Some(id) = freed.why(&wal.name) {
@@ -145,6 +153,28 @@ impl Catalog {
             round.add(deleting, occasion);
         }
         round.carry_out(options, events)
+    }
+
+    /// Removes WAL that goes for another reason than a backup's.
+    ///
+    /// # Errors
+    /// Something cannot be read or removed. WAL that is out of the index and still there harms nobody; it goes with the next
+    /// deletion that is finished after an interruption, or with its directory.
+    pub fn remove_wal<Why: Clone>(
+        &self,
+        freed: &Freed<Why>,
+        cancel: &Cancel,
+        events: &mut dyn FnMut(DeleteEvent<'_>),
+    ) -> Result<(), Error> {
+        if freed.is_empty() {
+            return Ok(());
+        }
+        let (names, index) = wal::take(self, &|name| freed.why(name).is_some())?;
+        if !names.is_empty() {
+            events(DeleteEvent::OldWal(&names));
+            wal::remove(self, &index, &names, cancel)?;
+        }
+        Ok(())
     }
 
     /// Takes the locks of the backups that are to be deleted.
@@ -235,6 +265,8 @@ struct Locked {
 /// A backup whose record is gone.
 struct Deleting {
     info: BackupInfo,
+    /// Whether WAL may go with it; there need not be any.
+    frees_wal: bool,
     _lock: LockFile,
 }
 
@@ -276,13 +308,15 @@ impl<'a> Round<'a> {
         self.catalog.leave_parent(&info)?;
         // Invariant 3: the record goes before what it speaks of.
         self.catalog.remove_record(&id)?;
-        self.add(Deleting { info, _lock: lock }, occasion);
+        self.add(Deleting { info, frees_wal: false, _lock: lock }, occasion);
         Ok(())
     }
 
-    fn add(&mut self, deleting: Deleting, occasion: Occasion) {
+    fn add(&mut self, mut deleting: Deleting, occasion: Occasion) {
         let id = deleting.info.backup_id;
-        self.freed.add(&id, &self.remaining.delete(&id, occasion));
+        let removal = self.remaining.delete(&id, occasion);
+        deleting.frees_wal = removal.is_some();
+        removal.into_iter().for_each(|removal| self.freed.add(&id, removal));
         self.begun.push(deleting);
     }
 
@@ -296,9 +330,9 @@ impl<'a> Round<'a> {
             let id = deleting.info.backup_id;
             events(DeleteEvent::Begun(&deleting.info));
             let names = freed.of(&id);
-            if !names.is_empty() {
+            if deleting.frees_wal {
                 events(DeleteEvent::Wal(names));
-                freed.remove(self.catalog, names, options.cancel)?;
+                wal::remove(self.catalog, &freed.index, names, options.cancel)?;
             }
             self.catalog.remove_data(&id)?;
             self.catalog.recount_next(&self.catalog.backups()?, &id)?;

@@ -82,7 +82,7 @@ pub use backup_info::{BackupInfo, BackupInfoError, BackupMode, BackupType, CopyS
 pub use backups::{next_backup, previous_backup};
 pub use catalog::Catalog;
 pub use check_backup::{BackupValidity, CheckBackupError};
-pub use delete::{DeleteEvent, DeleteOptions, PlannedDeletion};
+pub use delete::{DeleteEvent, DeleteOptions, PlannedDeletion, deletion_order};
 pub use error::Error;
 pub use identity::Identity;
 pub use journal::JournalError;

@@ -111,6 +111,7 @@ fn typed(name: &str, interpretation: Interpretation) -> ServerConfig {
         streaming_archiver_name: values.owned_text("streaming_archiver_name").unwrap_or_default(),
         max_incoming_wals_queue: count("max_incoming_wals_queue"),
         retention_policy,
+        retention_rules: None,
         minimum_redundancy: count("minimum_redundancy").and_then(|n| u32::try_from(n).ok()).unwrap_or(u32::MAX),
         last_backup_maximum_age: values.interval("last_backup_maximum_age"),
         last_backup_minimum_size: values.size("last_backup_minimum_size"),

@@ -88,6 +88,7 @@ impl Configuration {
         }
         configuration.apply_models(&models, files)?;
         configuration.apply_conflicts(files);
+        configuration.read_retention_file(files)?;
         Ok(configuration)
     }
 
@@ -151,7 +152,7 @@ fn active_model(backup_directory: &Path, files: &impl Files) -> Result<Option<St
     Ok(Some(model).filter(|model| !model.is_empty()))
 }
 
-fn read(path: &Path, files: &impl Files) -> Result<String, Error> {
+pub(crate) fn read(path: &Path, files: &impl Files) -> Result<String, Error> {
     let bytes = files.read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.as_bytes().iter().take(error.utf8_error().valid_up_to());

@@ -126,6 +126,17 @@ pub enum Error {
         /// The option.
         option: &'static str,
     },
+    /// A policy in the option file for retention that cannot be understood.
+    #[error("{}, line {line}: the policy cannot be understood", path.display())]
+    RetentionRules {
+        /// The file.
+        path: PathBuf,
+        /// The line of the option, from 1.
+        line: usize,
+        /// Where it goes wrong, and what would be one.
+        #[source]
+        source: barman_retention::ParsePolicyError,
+    },
     /// A server is called `all`, which means every server.
     #[error("expected a name for a server, found the reserved word [all]")]
     ReservedName,

@@ -51,6 +51,7 @@ mod paths;
 #[cfg(test)]
 mod python;
 mod resolution;
+mod retention_file;
 mod sections;
 mod server;
 mod value;

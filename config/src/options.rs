@@ -2,8 +2,6 @@
 //!
 //! Its order is the order in which Barman examines options, and so the order of its warnings.
 
-use barman_retention::Policy;
-
 use crate::choices::{
     AWS_ENCRYPTION, BACKUP_COMPRESSION, BACKUP_COMPRESSION_FORMAT, BACKUP_COMPRESSION_LOCATION, BACKUP_METHOD,
     COMBINE_MODE, COMPRESSION, CREATE_SLOT, Choice, ENCRYPTION, REUSE_BACKUP, STAGING_LOCATION,
@@ -207,7 +205,7 @@ pub(crate) const SERVER: &[OptionSpec] = &[
         .missing_when(is_delta_restore, &[Command::Restore]),
     option("recovery_staging_path", Kind::AbsolutePath).detail(),
     option("create_slot", Kind::Choice(CREATE_SLOT)).default("manual"),
-    option("retention_policy", Kind::Text).missing_when(is_policy, &[Command::Cron]),
+    option("retention_policy", Kind::Text),
     option("retention_policy_mode", Kind::Text).default("auto"),
     option("reuse_backup", Kind::Choice(REUSE_BACKUP)).detail(),
     option("slot_name", Kind::SlotName),
@@ -291,11 +289,6 @@ fn is_set(value: &Value) -> bool {
 
 fn is_other_method(value: &Value) -> bool {
     !matches!(value, Value::Text(method) if method == "postgres")
-}
-
-/// A text that is no policy enforces nothing.
-fn is_policy(value: &Value) -> bool {
-    matches!(value, Value::Text(policy) if policy.parse::<Policy>().is_ok())
 }
 
 fn is_delta_restore(value: &Value) -> bool {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use barman_retention::Policy;
+use barman_retention::{Policy, Rules};
 
 use crate::command::Command;
 use crate::conninfo::{Conninfo, redacted};
@@ -98,6 +98,8 @@ pub struct ServerConfig {
 
     /// What is kept.
     pub retention_policy: RetentionPolicy,
+    /// What is kept according to our own option file, which goes before `retention_policy`.
+    pub retention_rules: Option<Rules>,
     /// How many backups must remain.
     pub minimum_redundancy: u32,
     /// How old the newest backup may be before `check` fails.

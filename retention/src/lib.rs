@@ -25,6 +25,7 @@
 
 mod calendar;
 mod candidate;
+mod forecast;
 mod plan;
 mod policy;
 mod removal;
@@ -35,7 +36,8 @@ mod window;
 
 pub use calendar::{Period, Zones};
 pub use candidate::{Backup, Candidate, Keep, Stage, State};
-pub use plan::{CLOCK_SKEW_SECONDS, LONGEST_SILENCE_SECONDS, Plan, Request, Stop, WalRange, WalRule, plan};
+pub use forecast::{Forecast, HORIZON_DAYS, Rates, forecast};
+pub use plan::{CLOCK_SKEW_SECONDS, LONGEST_SILENCE_SECONDS, Plan, Request, Stop, WalRange, WalRule, old_wal, plan};
 pub use policy::{ParsePolicyError, Policy, Unit, Window};
 pub use removal::{Freed, Occasion, Remaining, Removal};
 pub use rules::{KeepRule, Rules};

@@ -95,6 +95,14 @@ pub enum WalRule<Id> {
     History,
 }
 
+impl<Id> Plan<Id> {
+    /// Tells whether carrying the plan out changes anything.
+    #[must_use]
+    pub fn removes(&self) -> bool {
+        !self.deletions.is_empty() || self.wal.iter().any(|range| range.rule.is_removal())
+    }
+}
+
 impl<Id> WalRule<Id> {
     /// Tells whether the files go.
     #[must_use]
@@ -146,14 +154,16 @@ pub fn plan<Id: Ord + Clone>(request: &Request<'_, Id>) -> Result<Plan<Id>, Unkn
     let mut deletions = Vec::new();
     // Oldest first, as Barman's cron.
     for verdict in verdicts.iter().rev().filter(|verdict| verdict.status == Status::Obsolete) {
-        freed.add(&WalRule::FreedWith(verdict.id.clone()), &remaining.delete(&verdict.id, verdict.occasion()));
+        if let Some(removal) = remaining.delete(&verdict.id, verdict.occasion()) {
+            freed.add(&WalRule::FreedWith(verdict.id.clone()), removal);
+        }
         deletions.push(verdict.id.clone());
     }
     let kept: Vec<_> = remaining.backups().collect();
     let mut standalone = Vec::new();
     if let Some(cut) = request.rules.wal.and_then(|window| cut_wal(&kept, request.wal, window, request.now)) {
         let window_start = cut.window_start;
-        freed.add(&WalRule::BeforeWalWindow { window_start }, &cut.removal);
+        freed.add(&WalRule::BeforeWalWindow { window_start }, cut.removal);
         standalone = cut.standalone;
     }
 
@@ -230,6 +240,19 @@ impl<Id> Backup<Id> {
     }
 }
 
+/// Says which WAL the rules remove because of its age alone. Backups that the rules do not need any more count as long as
+/// they are there.
+#[must_use]
+pub fn old_wal<Id: Ord + Clone>(request: &Request<'_, Id>) -> Freed<Timestamp> {
+    let mut freed = Freed::default();
+    let mut backups: Vec<_> = request.backups.iter().collect();
+    backups.sort_by(|a, b| a.candidate.id.cmp(&b.candidate.id));
+    if let Some(cut) = request.rules.wal.and_then(|window| cut_wal(&backups, request.wal, window, request.now)) {
+        freed.add(&cut.window_start, cut.removal);
+    }
+    freed
+}
+
 /// WAL that is older than WAL is kept.
 struct Cut<Id> {
     window_start: Timestamp,
@@ -248,7 +271,11 @@ fn cut_wal<Id: Ord + Clone>(
     let window_start = window.start(now);
     let alive: Vec<_> = kept.iter().copied().filter(|backup| backup.stage.is_alive()).collect();
     if alive.is_empty() {
-        return Some(Cut { window_start, removal: Removal::below(old_wal(wal, window_start)), standalone: Vec::new() });
+        return Some(Cut {
+            window_start,
+            removal: Removal::below(ends_of_old(wal, window_start)),
+            standalone: Vec::new(),
+        });
     }
     let ended_before =
         |backup: &&&Backup<Id>| matches!(backup.candidate.state, State::Done { end_time } if end_time < window_start);
@@ -279,7 +306,7 @@ impl<Id> Backup<Id> {
 }
 
 /// For each timeline the place of the first file that is not older than `start`; behind the last, if all are older.
-fn old_wal(wal: &[ArchivedWal], start: Timestamp) -> Vec<Place> {
+fn ends_of_old(wal: &[ArchivedWal], start: Timestamp) -> Vec<Place> {
     let mut limits: BTreeMap<Place, Place> = BTreeMap::new();
     let placed = || wal.iter().filter_map(|wal| Some((wal, Place::of(&wal.name)?)));
     for (_, place) in placed().filter(|(wal, _)| wal.modified < start) {

@@ -36,7 +36,7 @@ pub struct Remaining<'a, Id> {
 }
 
 /// What becomes of WAL when one backup goes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal(Places);
 
 impl Removal {
@@ -73,11 +73,14 @@ impl<'a, Id: Ord> Remaining<'a, Id> {
         Self { present: vec![true; backups.len()], backups, timelines, gone_before: 0 }
     }
 
-    /// Deletes a backup; returns what WAL goes with it. Nothing if it is not there.
-    pub fn delete(&mut self, id: &Id, occasion: Occasion) -> Removal {
-        let found = self.backups.binary_search_by(|backup| backup.candidate.id.cmp(id));
-        let Some(index) = found.ok().filter(|index| self.is_present(*index)) else { return Removal::default() };
-        let removal = self.removal(index, occasion).unwrap_or_default();
+    /// Deletes a backup; returns what WAL goes with it, or `None` if an older backup needs all there is, or the backup is
+    /// not there.
+    pub fn delete(&mut self, id: &Id, occasion: Occasion) -> Option<Removal> {
+        let index = self.backups.binary_search_by(|backup| backup.candidate.id.cmp(id)).ok()?;
+        if !self.is_present(index) {
+            return None;
+        }
+        let removal = self.removal(index, occasion);
         self.forget(index);
         removal
     }
@@ -166,8 +169,8 @@ impl<Why> Default for Freed<Why> {
 
 impl<Why: Clone> Freed<Why> {
     /// Adds what one more removal frees.
-    pub fn add(&mut self, why: &Why, removal: &Removal) {
-        let mut places = removal.0.clone();
+    pub fn add(&mut self, why: &Why, removal: Removal) {
+        let Removal(mut places) = removal;
         self.all.ranges().for_each(|range| places.remove(range));
         self.all.add(&places);
         self.pieces.extend(places.ranges().map(|range| (range.start, (range.end, why.clone()))));

@@ -1,8 +1,10 @@
 //! What is due for a server each minute. Deciding is done here; the command line starts the processes.
 
 use crate::{Error, Server};
-use barman_catalog::{BackupId, Lock, Status};
+use barman_catalog::{BackupId, DeleteEvent, Lock, Status};
 use barman_config::Command;
+use barman_storage::Cancel;
+use wal_format::Timestamp;
 
 /// A process to start in the background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +54,22 @@ impl Server {
         due.add(self.stop_unwanted_receiver().map(|()| Vec::new()));
         due.add(self.fail_interrupted_backups_unless_busy().map(|()| Vec::new()));
         due.add(self.waiting_backups());
-        due.problems.extend(self.refuse_unsupported(Command::Cron).err());
         Ok(due)
+    }
+
+    /// Deletes what the retention policy does not need any more, and finishes deletions that were interrupted. Called after
+    /// [`maintenance`](Self::maintenance), whose tasks are running by then: WAL must go on arriving however long this takes.
+    ///
+    /// # Errors
+    /// Another `cron` is at work on the server, or as for [`enforce_retention`](Self::enforce_retention).
+    pub fn clean_up(
+        &self,
+        now: Timestamp,
+        cancel: &Cancel,
+        events: &mut dyn FnMut(DeleteEvent<'_>),
+    ) -> Result<(), Error> {
+        let _lock = self.lock("cron", Lock::Cron)?;
+        self.enforce_retention(now, cancel, events)
     }
 
     fn wal_tasks(&self) -> Result<Vec<Task>, Error> {

@@ -161,6 +161,37 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// A user keeps the backup that is to be deleted.
+    #[error("backup {id} of server {server} is kept")]
+    Kept {
+        /// The server.
+        server: String,
+        /// The backup.
+        id: BackupId,
+    },
+    /// Minimum redundancy needs the backup that is to be deleted.
+    #[error("server {server} has {current} backups and must keep {minimum}: {id} is one of them")]
+    MinimumRedundancy {
+        /// The server.
+        server: String,
+        /// The backup.
+        id: BackupId,
+        /// How many must be left.
+        minimum: u32,
+        /// How many there are.
+        current: usize,
+    },
+    /// Deleting what the retention policy does not need would be wrong now.
+    #[error("the retention policy of server '{server}' is not enforced")]
+    RetentionStopped {
+        /// The server.
+        server: String,
+        /// Why.
+        source: barman_retention::Stop,
+    },
+    /// A retention policy names a zone that the host does not know.
+    #[error(transparent)]
+    UnknownZone(#[from] barman_retention::UnknownZone),
     /// A WAL file is neither archived nor on its way.
     #[error("WAL file '{name}' not found in server '{server}'")]
     WalNotFound {

@@ -1,11 +1,9 @@
 //! What `list-backups` and `show-backup` tell: records, WAL numbers and verdicts put together.
 
 use crate::{Error, Server};
-use barman_catalog::{
-    BackupId, BackupInfo, BackupType, CopyStats, Keep, Status, WalStats, next_backup, previous_backup,
-};
+use barman_catalog::{BackupId, BackupInfo, BackupType, CopyStats, WalStats, next_backup, previous_backup};
 use barman_config::Command;
-use barman_retention::{Candidate, State, Status as Verdict, verdicts};
+use barman_retention::Status as Verdict;
 use std::collections::BTreeMap;
 use wal_format::{SegmentName, TimelineId, Timestamp};
 
@@ -167,37 +165,8 @@ impl Server {
     }
 
     fn retention(&self, backups: &[BackupInfo], now: Timestamp) -> Result<BTreeMap<BackupId, Verdict>, Error> {
-        let Some(policy) = self.config().retention_policy.policy() else {
-            return Ok(BTreeMap::new());
-        };
-        let candidates =
-            backups.iter().filter(|info| info.status != Status::Empty).map(|info| self.candidate(info, backups));
-        let candidates = candidates.collect::<Result<Vec<_>, Error>>()?;
-        let verdicts = verdicts(policy, &candidates, self.config().minimum_redundancy, now);
+        let Some(rules) = self.retention_rules() else { return Ok(BTreeMap::new()) };
+        let verdicts = self.judge_backups(&rules, backups, now)?;
         Ok(verdicts.into_iter().map(|verdict| (verdict.id, verdict.status)).collect())
     }
-
-    fn candidate(&self, info: &BackupInfo, backups: &[BackupInfo]) -> Result<Candidate<BackupId>, Error> {
-        let keep = self.catalog().keep(&info.backup_id)?.map(|keep| match keep {
-            Keep::Full => barman_retention::Keep::Full,
-            Keep::Standalone => barman_retention::Keep::Standalone,
-        });
-        let state = match (info.status, info.end_time) {
-            (Status::Done, Some(end)) => State::Done { end_time: end.instant() },
-            _ => State::Other,
-        };
-        Ok(Candidate { id: info.backup_id, state, keep, root: root(info, backups) })
-    }
-}
-
-/// Returns the full backup that an incremental one builds on, through however many others.
-fn root(info: &BackupInfo, backups: &[BackupInfo]) -> Option<BackupId> {
-    let mut root = info.parent_backup_id?;
-    // A parent is older than its child, so this ends; a record that says otherwise is not followed.
-    while let Some(parent) = backups.iter().find(|other| other.backup_id == root).and_then(|info| info.parent_backup_id)
-        && parent < root
-    {
-        root = parent;
-    }
-    Some(root)
 }

@@ -54,6 +54,17 @@ impl Barman {
         self.command(home).args(arguments).succeed()
     }
 
+    /// Returns the interpreter in which this Barman can be imported, for questions that its command line does not answer.
+    ///
+    /// # Panics
+    /// There is none beside the program.
+    #[must_use]
+    pub fn python(&self) -> Command {
+        let python = self.program.with_file_name("python3");
+        assert!(python.exists(), "no interpreter at {}", python.display());
+        Command::new(python)
+    }
+
     /// Returns the command to run on `home`, without arguments: its configuration is named, `HOME` is the home, and the
     /// programs of PostgreSQL that the reference Barman runs are on the path.
     #[must_use]

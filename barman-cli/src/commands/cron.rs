@@ -1,9 +1,11 @@
 //! `cron`
 
+use crate::commands::delete::DeleteReport;
 use crate::context::{Context, Disabled, Inactive};
 use crate::detached;
 use crate::error::CommandError;
-use barman_server::{Error, Task};
+use barman_server::{Error, Server, Task};
+use barman_storage::Cancel;
 use std::ffi::OsString;
 
 #[derive(Debug, clap::Args)]
@@ -51,7 +53,17 @@ fn maintain(context: &Context, name: &str, arguments: &Arguments) -> Result<(), 
     for problem in due.problems {
         CommandError::from(problem).report(&context.output);
     }
-    Ok(())
+    clean_up(context, &server)
+}
+
+/// Last, since deleting can take long.
+fn clean_up(context: &Context, server: &Server) -> Result<(), CommandError> {
+    let cancel = Cancel::new();
+    let mut report = DeleteReport::of_policy(context, server.name());
+    let now = context.now();
+    let cleaned =
+        context.run_until_signal(&cancel, || server.clean_up(now, &cancel, &mut |event| report.event(&event)))?;
+    Ok(cleaned?)
 }
 
 fn announce(context: &Context, name: &str, task: &Task) {

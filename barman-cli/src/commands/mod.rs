@@ -5,6 +5,7 @@ mod backup;
 mod check;
 mod check_backup;
 mod cron;
+mod delete;
 mod get_wal;
 mod list_backups;
 mod list_servers;
@@ -13,6 +14,7 @@ mod rebuild_ledger;
 mod rebuild_xlogdb;
 mod receive_wal;
 mod restore;
+mod retention;
 mod show_backup;
 mod switch_wal;
 mod unbuilt;
@@ -37,6 +39,8 @@ pub(crate) enum Command {
     CheckBackup(check_backup::Arguments),
     /// Run the maintenance that is due: call this every minute
     Cron(cron::Arguments),
+    /// Delete a backup, and the WAL that it alone needs
+    Delete(delete::Arguments),
     /// Print a WAL file, decompressed
     GetWal(get_wal::Arguments),
     /// List the backups of a server
@@ -56,6 +60,8 @@ pub(crate) enum Command {
     /// Restore a backup, up to a recovery target
     #[command(alias = "recover")]
     Restore(Box<restore::Arguments>),
+    /// Show what the retention policy keeps and deletes, and why
+    Retention(retention::Arguments),
     /// Show one backup in detail
     #[command(alias = "show-backups")]
     ShowBackup(show_backup::Arguments),
@@ -82,6 +88,7 @@ impl Command {
             Self::Check(arguments) => check::run(context, arguments),
             Self::CheckBackup(arguments) => check_backup::run(context, arguments),
             Self::Cron(arguments) => cron::run(context, arguments),
+            Self::Delete(arguments) => delete::run(context, arguments),
             Self::GetWal(arguments) => get_wal::run(context, arguments),
             Self::ListBackups(arguments) => list_backups::run(context, arguments),
             Self::ListServers(arguments) => list_servers::run(context, arguments),
@@ -90,6 +97,7 @@ impl Command {
             Self::RebuildXlogdb(arguments) => rebuild_xlogdb::run(context, arguments),
             Self::ReceiveWal(arguments) => receive_wal::run(context, arguments),
             Self::Restore(arguments) => restore::run(context, arguments),
+            Self::Retention(arguments) => retention::run(context, arguments),
             Self::ShowBackup(arguments) => show_backup::run(context, arguments),
             Self::SwitchWal(arguments) => switch_wal::run(context, arguments),
             Self::WalDump(arguments) => wal_dump::run(&context.output, arguments),

@@ -5,13 +5,12 @@ use crate::exit_code;
 use std::ffi::OsString;
 
 /// Every subcommand of Barman 3.19 that this program does not have yet.
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 24] = [
     "check-wal-archive",
     "cloud-wal-archive",
     "cloud-wal-restore",
     "config-switch",
     "config-update",
-    "delete",
     "diagnose",
     "export-backup",
     "generate-manifest",

@@ -63,6 +63,6 @@ impl Catalog {
         let record = parts.next().unwrap_or_default();
         let invalid = |source| Error::BackupInfo { path: layout::shown(&meta, &path), source };
         let info = BackupInfo::parse(id, record, self.zone()).map_err(invalid)?;
-        Ok(Some((Deleting { info, _lock: lock }, occasion)))
+        Ok(Some((Deleting { info, frees_wal: false, _lock: lock }, occasion)))
     }
 }

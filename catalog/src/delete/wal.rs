@@ -18,11 +18,11 @@ const BATCH: usize = 16;
 pub(super) struct FreedWal {
     by_backup: BTreeMap<BackupId, Vec<WalFileName>>,
     /// The index as it is without it.
-    index: Snapshot,
+    pub(super) index: Snapshot,
 }
 
 impl FreedWal {
-    /// Takes WAL out of the index; `unrecorded` files are those that lie in the archive without a line.
+    /// Takes WAL out of the index, and if asked for adds what lies in the archive without a line.
     pub(super) fn take(catalog: &Catalog, freed: &Freed<BackupId>, unrecorded: bool) -> Result<Self, Error> {
         if freed.is_empty() {
             return Ok(Self { by_backup: BTreeMap::new(), index: catalog.xlog_snapshot()? });
@@ -45,37 +45,46 @@ impl FreedWal {
     pub(super) fn of(&self, id: &BackupId) -> &[WalFileName] {
         self.by_backup.get(id).map_or(&[], Vec::as_slice)
     }
+}
 
-    /// Removes files from the archive. When this returns they are gone for good.
-    ///
-    /// Each batch is removed under the lock of the index, so that no archiver is about to put a file into a directory that
-    /// vanishes. What has been archived once more meanwhile stays: it is in the index again.
-    pub(super) fn remove(&self, catalog: &Catalog, names: &[WalFileName], cancel: &Cancel) -> Result<(), Error> {
-        let wals = catalog.wals_dir()?;
-        for batch in names.chunks(BATCH) {
-            cancel.check()?;
-            let db = catalog.xlog_db()?;
-            let again = RefCell::new(BTreeSet::new());
-            db.scan_since(&self.index, |line| {
-                again.borrow_mut().insert(line.name.to_owned());
-                Ok::<_, Error>(())
-            })?;
-            let again = again.into_inner();
-            for name in batch.iter().filter(|name| !again.contains(&name.to_string())) {
-                wals.remove_file(&layout::archived(name))?;
-            }
-            for directory in batch.iter().filter_map(layout::hash_directory).collect::<BTreeSet<_>>() {
-                wals.remove_empty_dir(&directory)?;
-            }
+/// Takes the files that `goes` says yes to out of the index; returns them by directories, and the index as it is then.
+pub(super) fn take(
+    catalog: &Catalog,
+    goes: &dyn Fn(&WalFileName) -> bool,
+) -> Result<(Vec<WalFileName>, Snapshot), Error> {
+    let Shrunk { removed, index } = catalog.shrink_index(goes)?;
+    Ok((by_directory(removed), index))
+}
+
+/// Removes files from the archive. When this returns they are gone for good.
+///
+/// Each batch is removed under the lock of the index, so that no archiver is about to put a file into a directory that
+/// vanishes. What has been archived once more meanwhile stays: it is in the index again.
+pub(super) fn remove(catalog: &Catalog, index: &Snapshot, names: &[WalFileName], cancel: &Cancel) -> Result<(), Error> {
+    let wals = catalog.wals_dir()?;
+    for batch in names.chunks(BATCH) {
+        cancel.check()?;
+        let db = catalog.xlog_db()?;
+        let again = RefCell::new(BTreeSet::new());
+        db.scan_since(index, |line| {
+            again.borrow_mut().insert(line.name.to_owned());
+            Ok::<_, Error>(())
+        })?;
+        let again = again.into_inner();
+        for name in batch.iter().filter(|name| !again.contains(&name.to_string())) {
+            wals.remove_file(&layout::archived(name))?;
         }
-        for directory in names.iter().filter_map(layout::hash_directory).collect::<BTreeSet<_>>() {
-            match wals.subdir(&directory) {
-                Err(error) if error.is_not_found() => {}
-                directory => directory?.sync()?,
-            }
+        for directory in batch.iter().filter_map(layout::hash_directory).collect::<BTreeSet<_>>() {
+            wals.remove_empty_dir(&directory)?;
         }
-        Ok(wals.sync()?)
     }
+    for directory in names.iter().filter_map(layout::hash_directory).collect::<BTreeSet<_>>() {
+        match wals.subdir(&directory) {
+            Err(error) if error.is_not_found() => {}
+            directory => directory?.sync()?,
+        }
+    }
+    Ok(wals.sync()?)
 }
 
 /// Adds the files that lie in the archive without a line in the index and go all the same: what an interrupted run took

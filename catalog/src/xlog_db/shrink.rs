@@ -26,8 +26,9 @@ impl Catalog {
     pub(crate) fn shrink_index(&self, goes: &dyn Fn(&WalFileName) -> bool) -> Result<Shrunk, Error> {
         const ATTEMPTS_WITHOUT_LOCK: usize = 3;
         for _ in 0..ATTEMPTS_WITHOUT_LOCK {
-            let old = self.xlog_db()?;
-            let (dir, path, old) = (old.dir.clone(), old.path.clone(), old.snapshot()?);
+            // The lock is released at the end of the line.
+            let (dir, path, old) =
+                self.xlog_db().and_then(|db| Ok((db.dir.clone(), db.path.clone(), db.snapshot()?)))?;
             let written = Written::begin(dir.replacement(&path, FILE_MODE)?, &old, goes)?;
             if written.removed.is_empty() {
                 return Ok(Shrunk { removed: written.removed, index: old });

@@ -51,7 +51,6 @@ fn each_option_that_is_not_built_stops_what_it_would_change() {
         ("primary_conninfo", "host=p", "Backup SwitchWal"),
         ("primary_ssh_command", "ssh p", "Cron"),
         ("recovery_options", "delta-restore", "Restore"),
-        ("retention_policy", "REDUNDANCY 1", "Cron"),
         ("warehousepg_dbid", "1", "Backup"),
     ] {
         check(&format!("{option} = {value}"), &[&format!("{option}={value}: {stops}")]);

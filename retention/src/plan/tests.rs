@@ -282,7 +282,7 @@ fn wal_of_a_new_timeline_is_not_taken_for_old() {
         plan.wal
             .iter()
             .filter(|range| range.rule.is_removal())
-            .all(|range| range.last.to_string() < "00000002".to_owned())
+            .all(|range| range.last.to_string().as_str() < "00000002")
     );
 }
 

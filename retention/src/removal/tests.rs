@@ -37,7 +37,7 @@ fn check(backups: &[Backup<u32>], deleted: &[u32], occasion: Occasion, expected:
     let mut remaining = Remaining::new(backups);
     let mut freed = Freed::default();
     for id in deleted {
-        freed.add(id, &remaining.delete(id, occasion));
+        remaining.delete(id, occasion).into_iter().for_each(|removal| freed.add(id, removal));
     }
     let mut shown: Vec<(u32, u32, u32)> = Vec::new();
     for (timeline, number) in (1..=3).flat_map(|timeline| (0..100).map(move |number| (timeline, number))) {
@@ -134,7 +134,9 @@ fn the_first_of_several_removals_is_the_reason() {
     let backups = [done(10), done(20), done(30)];
     let mut remaining = Remaining::new(&backups);
     let mut freed = Freed::default();
-    [10, 20].iter().for_each(|id| freed.add(id, &remaining.delete(id, Policy)));
+    for id in [10, 20] {
+        freed.add(&id, remaining.delete(&id, Policy).expect("no older backup"));
+    }
     let why = |name: &str| freed.why(&name.parse().unwrap()).copied();
     assert_eq!(why("000000010000000000000013"), Some(10));
     assert_eq!(why("000000010000000000000014"), Some(20));
