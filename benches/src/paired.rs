@@ -81,6 +81,11 @@ pub fn process(mut command: Command) -> impl FnMut() {
 }
 
 impl Outcome {
+    /// What was measured in another way, processor time for example: for each pair, what either side took.
+    pub fn of(times: impl IntoIterator<Item = (Duration, Duration)>) -> Self {
+        Self { times: times.into_iter().collect() }
+    }
+
     /// How many times as fast the first side is: above 1 where it takes less time.
     #[must_use]
     pub fn speed(&self) -> Interval {

@@ -9,8 +9,9 @@ use wal_format::{Lsn, SegmentName};
 use super::error::ReceiveError;
 use super::segment_writer::SegmentWriter;
 
-/// How many messages of up to 128 KiB wait for the disk: enough to keep it busy, and 2 MiB at the most.
-const CAPACITY: usize = 16;
+/// How many messages of up to 128 KiB wait for the disk: enough to keep it busy, and 512 KiB at the most, because there may
+/// be many receivers in a process.
+const CAPACITY: usize = 4;
 
 /// What the connection asks of the thread.
 #[derive(Debug)]

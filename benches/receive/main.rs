@@ -1,0 +1,76 @@
+//! Receiving WAL, beside pg_receivewal of PostgreSQL 15 on the same server.
+//!
+//! Questions, and the answers that are hoped for:
+//!
+//! - How fast is WAL caught up with that the server wrote before, syncs included? 1.5 times as fast as by pg_receivewal.
+//! - And without syncs? At least 90 % of what a client receives that throws everything away, and no more processor time than
+//!   pg_receivewal takes. What archiving the same segments takes is printed beside.
+//! - How fast are commits that wait for the receiver (`synchronous_standby_names`), of 1, 8 and 32 clients? At least as fast
+//!   as with `pg_receivewal --synchronous`.
+//!
+//! `receive [catch-up | standby] [PAIRS]` measures; `receive ours ...` and the like are its sides. Where syncs count, files lie in `TMPDIR`; where
+//! they do not, in /dev/shm.
+
+// Nothing here is a repository: what is written is measured and thrown away.
+#![allow(clippy::disallowed_methods)]
+
+mod cost;
+mod ground;
+mod sides;
+mod standby;
+
+use benches::{Comparison, process};
+
+use cost::{Costs, cpu_of};
+use ground::Ground;
+
+fn main() {
+    // cargo adds its own.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["ours", conninfo, dir, last] => sides::receive(conninfo, dir.as_ref(), Some(last)),
+        ["hold", conninfo, dir] => sides::receive(conninfo, dir.as_ref(), None),
+        ["discard", conninfo, first, end] => sides::discard(conninfo, first, end),
+        ["archive", dir] => sides::archive(dir.as_ref()),
+        ["catch-up", ref pairs @ ..] => catch_up(number_of(pairs)),
+        ["standby", ref pairs @ ..] => standby::measure(number_of(pairs)),
+        ref pairs => {
+            catch_up(number_of(pairs));
+            standby::measure(number_of(pairs));
+        }
+    }
+}
+
+fn number_of(pairs: &[&str]) -> usize {
+    pairs.first().map_or(9, |pairs| pairs.parse().expect("a number of pairs"))
+}
+
+fn catch_up(pairs: usize) {
+    let ground = Ground::new();
+    let mib = ground.len_bytes() as f64 / f64::from(1 << 20);
+    let rate = |secs: f64| mib / secs;
+    println!("{mib:.0} MiB of WAL that the server has written");
+
+    let synced = ground.directories(&std::env::temp_dir());
+    let outcome = Comparison::of_pairs(pairs)
+        .run(|| process(synced.ours(&ground))(), || process(synced.pg_receivewal(&ground, true))());
+    let (ours, theirs) = (rate(outcome.first_secs().median), rate(outcome.second_secs().median));
+    println!("  with syncs, times pg_receivewal          {}  [{ours:.0} and {theirs:.0} MiB/s]", outcome.speed());
+
+    let unsynced = ground.directories("/dev/shm".as_ref());
+    let outcome = Comparison::of_pairs(pairs).run(|| process(unsynced.ours(&ground))(), || process(ground.discard())());
+    let (ours, theirs) = (rate(outcome.first_secs().median), rate(outcome.second_secs().median));
+    println!(
+        "  without syncs, times a client that keeps nothing  {}  [{ours:.0} and {theirs:.0} MiB/s]",
+        outcome.speed()
+    );
+
+    let costs =
+        Costs::of_pairs(pairs, || cpu_of(unsynced.ours(&ground)), || cpu_of(unsynced.pg_receivewal(&ground, false)));
+    let per_gib = 1024.0 / mib;
+    let (ours, theirs) = (costs.first_secs().median * per_gib, costs.second_secs().median * per_gib);
+    println!("  processor time, pg_receivewal's times ours  {}  [{ours:.2} and {theirs:.2} s/GiB]", costs.speed());
+    process(unsynced.ours(&ground))();
+    let archiving = cpu_of(unsynced.archive()).as_secs_f64() * per_gib;
+    println!("  processor time of archiving the same        [{archiving:.2} s/GiB]");
+}
