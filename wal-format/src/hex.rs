@@ -1,6 +1,8 @@
 //! Bytes as hexadecimal digits.
 
-use std::fmt;
+#[cfg(feature = "std")]
+use alloc::vec::Vec;
+use core::fmt;
 
 /// Prints bytes as lower-case digits.
 pub(crate) struct Hex<'a>(pub(crate) &'a [u8]);
@@ -12,6 +14,7 @@ impl fmt::Display for Hex<'_> {
 }
 
 /// The bytes that `text` spells with two digits each, of either case; `None` if it is anything else.
+#[cfg(feature = "std")]
 pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
     match text.as_chunks() {
@@ -20,7 +23,7 @@ pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "std"))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -48,7 +48,7 @@
 //! | `crc-fast` | CRCs by the widest of these instructions: with AVX-512, walks over WAL take a sixth less time | no |
 //! | `lz4` | [`Image::restore`] for images that `wal_compression = lz4` made | yes |
 //! | `zstd` | the same for `zstd`, by its C library | no |
-//! | `serde` | `Serialize` and `Deserialize` for what a program would store or show; see below | yes |
+//! | `serde` | `Serialize` for what a program would show, and `Deserialize` for what it would store; see below | yes |
 //! | `testing` | `testing`, which writes WAL made to order | no |
 //!
 //! Without `std` the crate needs `alloc` only, and reads everything but manifests.
@@ -62,9 +62,16 @@
 //!   [`Timestamp`] (microseconds since 2000-01-01 UTC, as PostgreSQL counts).
 //! - [`Checksum`] as `{"algorithm": "CRC32C", "digest": "8a744722"}`.
 //! - The path of a [`ManifestFile`] as text, and where it is not UTF-8 as `{"encoded": "636166e9"}`.
-//! - Other structs as maps by the names of their fields, other enums by their names as `snake_case`.
+//! - Bytes that are text to PostgreSQL (names of restore points, prepared transactions and tablespaces' directories) in the
+//!   same way; all other bytes as hexadecimal digits.
+//! - [`ResourceManager`] as its name (`"Heap"`, `"custom128"`), a [`List`] and [`DroppedStatistics`] as sequences.
+//! - A [`Record`] as a map of its public fields, [`Contents`] as one of its methods' names: `blocks`, `main_data`, `origin`,
+//!   `top_level_xid`, `image_len`.
+//! - Other structs as maps by the names of their fields, other enums by their names as `snake_case`: a [`Payload`] is
+//!   `{"restore_point": {"at": 7, "name": "before"}}` or `"switch"`.
 //!
-//! What is read back is checked as it is when it is parsed: no timeline is 0, no segment has 3 MB.
+//! Records, their contents and payloads borrow from the log, and can only be written. What is read back is checked as it is
+//! when it is parsed: no timeline is 0, no segment has 3 MB.
 //!
 //! # Examples
 //!
@@ -88,7 +95,7 @@ mod data_page;
 #[cfg(feature = "std")]
 mod file_checksum;
 mod file_name;
-#[cfg(feature = "std")]
+#[cfg(any(feature = "std", feature = "serde"))]
 mod hex;
 mod history;
 mod image;

@@ -25,6 +25,8 @@ use crate::{Fork, Lsn, RelFileLocator, ResourceManager};
 
 /// The meaning of a record. Nothing is copied; lists are read while they are walked through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Payload<'a> {
     /// A checkpoint (`XLOG_CHECKPOINT_SHUTDOWN` and `XLOG_CHECKPOINT_ONLINE`).
@@ -90,6 +92,7 @@ pub enum Payload<'a> {
         /// Its OID.
         tablespace: u32,
         /// Its directory, in the encoding of the server's file system.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialized::text"))]
         path: &'a [u8],
     },
     /// A tablespace was dropped (`XLOG_TBLSPC_DROP`).

@@ -1,6 +1,8 @@
 //! What values look like to serde: the crate's documentation lists the shapes.
 
-use alloc::string::String;
+mod record;
+
+use alloc::string::{String, ToString as _};
 use core::fmt::{self, Display};
 use core::marker::PhantomData;
 use core::str::FromStr;
@@ -8,6 +10,7 @@ use core::str::FromStr;
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::hex::Hex;
 use crate::{
     Fork, Lsn, PgMajor, SegmentName, SegmentNumber, SegmentSize, SystemId, TimelineId, Timestamp, WalFileName,
     WalSummaryName,
@@ -99,6 +102,30 @@ as_number! {
     "the version of a manifest, 1 or 2";
 }
 
+/// Bytes that PostgreSQL takes for text, in an encoding that they do not name.
+struct Text<'a>(&'a [u8]);
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match str::from_utf8(self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => serializer.collect_map([("encoded", Hex(self.0).to_string())]),
+        }
+    }
+}
+
+pub(crate) fn text<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    Text(bytes).serialize(serializer)
+}
+
+pub(crate) fn optional_text<S: Serializer>(bytes: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+    bytes.map(Text).serialize(serializer)
+}
+
+pub(crate) fn hexadecimal<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&Hex(bytes))
+}
+
 impl Serialize for Fork {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
@@ -148,10 +175,10 @@ pub(crate) mod path {
     use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
     use std::path::{Path, PathBuf};
 
-    use super::{Deserialize, Deserializer, Serialize, Serializer, String, Unexpected, de};
-    use crate::hex::{self, Hex};
+    use super::{Deserialize, Deserializer, Serializer, String, Unexpected, de};
+    use crate::hex;
 
-    #[derive(Serialize, Deserialize)]
+    #[derive(Deserialize)]
     #[serde(untagged)]
     enum Shape {
         Plain(String),
@@ -159,11 +186,7 @@ pub(crate) mod path {
     }
 
     pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        let shape = match path.to_str() {
-            Some(path) => Shape::Plain(path.to_owned()),
-            None => Shape::Encoded { encoded: Hex(path.as_os_str().as_bytes()).to_string() },
-        };
-        shape.serialize(serializer)
+        super::text(path.as_os_str().as_bytes(), serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {

@@ -26,6 +26,7 @@ pub(super) fn decode<'a>(record: &Record<'a>) -> Result<Payload<'a>, SyntaxError
 
 /// Where a database has files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct DatabaseDirectory {
     /// The OID of the database.
     pub database: u32,
@@ -42,6 +43,7 @@ impl DatabaseDirectory {
 
 /// A directory of a new database was copied from another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct DatabaseCopy {
     /// The new one.
     pub to: DatabaseDirectory,
@@ -57,6 +59,7 @@ impl DatabaseCopy {
 
 /// A database was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct DatabaseDrop<'a> {
     /// Its OID.
     pub database: u32,
@@ -85,10 +88,12 @@ pub(super) fn decode_tablespace<'a>(record: &Record<'a>) -> Result<Payload<'a>, 
 
 /// A relation map was written: which files the catalogs that cannot be looked up in themselves are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct RelationMapUpdate<'a> {
     /// Whose map; a database of 0 stands for the one that all share.
     pub directory: DatabaseDirectory,
     /// What `pg_filenode.map` holds from now on.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialized::hexadecimal"))]
     pub map: &'a [u8],
 }
 

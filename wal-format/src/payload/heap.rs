@@ -42,6 +42,7 @@ pub(super) fn decode_heap2<'a>(record: &Record<'a>) -> Result<Payload<'a>, Synta
 
 /// Rows of a table that one record changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RowChange {
     /// The table's files.
     pub relation: RelFileLocator,
@@ -53,6 +54,8 @@ pub struct RowChange {
 
 /// What was done to rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[allow(missing_docs, reason = "the names say it all")]
 pub enum RowChangeKind {
     Insert,
@@ -69,6 +72,7 @@ fn row_change<'a>(record: &Record<'a>, kind: RowChangeKind, rows: u16) -> Result
 
 /// Tables were truncated (`xl_heap_truncate`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct HeapTruncate<'a> {
     /// The OID of the database.
     pub database: u32,

@@ -152,6 +152,7 @@ impl WalLevel {
 
 /// The end of a recovery, in place of a checkpoint (`xl_end_of_recovery`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct EndOfRecovery {
     /// When.
     pub at: Timestamp,
@@ -178,10 +179,12 @@ impl EndOfRecovery {
 
 /// A named restore point (`xl_restore_point`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct RestorePoint<'a> {
     /// When it was made.
     pub at: Timestamp,
     /// Its name, at most 63 bytes, in the encoding of the database it was made in.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialized::text"))]
     pub name: &'a [u8],
 }
 
@@ -197,6 +200,7 @@ impl<'a> RestorePoint<'a> {
 
 /// Settings that must not be lower on a standby (`xl_parameter_change`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ParameterChange {
     /// `max_connections`.
     pub max_connections: u32,
@@ -237,6 +241,7 @@ impl ParameterChange {
 
 /// A record whose rest was lost (`xl_overwrite_contrecord`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct OverwriteContrecord {
     /// Where that record begins.
     pub overwritten: Lsn,

@@ -19,6 +19,7 @@ pub struct DroppedStatistics<'a> {
 
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct StatisticsEntry {
     /// What it counted (`PgStat_Kind`): numbers differ between versions.
     pub kind: u32,

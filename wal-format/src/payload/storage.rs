@@ -24,6 +24,7 @@ pub(super) fn decode<'a>(record: &Record<'a>) -> Result<Payload<'a>, SyntaxError
 
 /// The files of a relation were cut (`xl_smgr_truncate`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct StorageTruncate {
     /// The relation.
     pub relation: RelFileLocator,

@@ -38,6 +38,7 @@ pub(super) fn decode<'a>(record: &Record<'a>) -> Result<Payload<'a>, SyntaxError
 
 /// How a transaction ended (`xl_xact_commit`, `xl_xact_abort`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct TransactionEnd<'a> {
     /// The transaction; 0 if it wrote nothing that needed a number. Of a prepared one, the transaction that was prepared,
     /// not the one that ended it.
@@ -45,6 +46,7 @@ pub struct TransactionEnd<'a> {
     /// When.
     pub at: Timestamp,
     /// The name under which it was prepared, if the record has it; see `prepared`.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialized::optional_text"))]
     pub gid: Option<&'a [u8]>,
     /// Whether it was prepared before.
     pub prepared: bool,
@@ -122,6 +124,7 @@ impl<'a> TransactionEnd<'a> {
 
 /// Where a replicated transaction was first committed (`xl_xact_origin`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TransactionOrigin {
     /// The position of its commit there.
     pub lsn: Lsn,
@@ -139,12 +142,14 @@ impl TransactionOrigin {
 
 /// A transaction that was prepared to be committed (`xl_xact_prepare`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Prepare<'a> {
     /// The transaction.
     pub xid: u32,
     /// When.
     pub at: Timestamp,
     /// The name it is to be committed under.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialized::text"))]
     pub gid: &'a [u8],
     /// The OID of the database it ran in.
     pub database: u32,
@@ -216,6 +221,8 @@ fn aligned_statistics(input: &[u8], count: u32, item_len: Option<usize>) -> Pars
 /// What other sessions have to forget (`SharedInvalidationMessage`, `storage/sinval.h`). A database of 0 stands for what
 /// all databases share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum InvalidationMessage {
     /// Rows of a system catalog.
