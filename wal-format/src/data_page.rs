@@ -151,6 +151,7 @@ fn add_row(lanes: &mut [u32; LANES], row: &[u8; ROW_LEN]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     /// The first page of `pg_database`.
     const PAGE: &[u8] = include_bytes!("../testdata/15/data_page");
@@ -161,6 +162,37 @@ mod tests {
         assert_eq!(header.checksum, data_page_checksum(PAGE, 0));
         assert_eq!((header.page_len, header.layout_version, header.is_new()), (8192, 4, false));
         assert!(header.lower <= header.upper && header.upper <= header.special);
+    }
+
+    /// As the definition puts it, lane by lane: a page of N bytes is N / 128 rows of 32 numbers, with two rows of zeros behind.
+    fn lane_by_lane(page: &[u8], number: u32) -> u16 {
+        let words: Vec<_> = page.as_chunks::<4>().0.iter().map(|word| u32::from_ne_bytes(*word)).collect();
+        let round = |sum: u32, word: u32| ((sum ^ word).wrapping_mul(16_777_619)) ^ ((sum ^ word) >> 17);
+        let lane = |index: usize| {
+            let column = words.iter().skip(index).step_by(32).copied();
+            column.chain([0, 0]).fold(BASE[index], round)
+        };
+        ((0..32).map(lane).fold(number, |folded, sum| folded ^ sum) % 65_535 + 1) as u16
+    }
+
+    #[test]
+    fn pages_of_every_size_have_their_checksum() {
+        assert_eq!(lane_by_lane(&[&PAGE[..8], &[0; 2], &PAGE[10..]].concat(), 0), data_page_checksum(PAGE, 0));
+        for page_len in [1024, 2048, 4096, 8192, 16_384, 32_768u16] {
+            let mut page: Vec<u8> = PAGE.iter().copied().cycle().take(page_len.into()).collect();
+            page[8..10].fill(0);
+            page[18..20].copy_from_slice(&(page_len | 4).to_ne_bytes());
+            let expected = lane_by_lane(&page, 131_073);
+            page[8..10].copy_from_slice(&expected.to_ne_bytes());
+            assert_eq!(data_page_checksum(&page, 131_073), expected, "{page_len}");
+            let header = DataPageHeader::parse(&page).unwrap();
+            assert_eq!((header.page_len, header.layout_version, header.checksum), (page_len, 4, expected));
+            for at in [0, usize::from(page_len) - 1] {
+                let mut changed = page.clone();
+                changed[at] ^= 1;
+                assert_ne!(data_page_checksum(&changed, 131_073), expected, "byte {at} of {page_len}");
+            }
+        }
     }
 
     #[test]

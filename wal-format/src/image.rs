@@ -106,6 +106,46 @@ mod tests {
     }
 
     #[test]
+    fn pages_of_every_size_are_restored() {
+        for block_size in [1024, 2048, 4096, 8192, 16_384, 32_768u16] {
+            let hole_len = block_size / 2 + 1;
+            let stored: Vec<u8> = (0..block_size - hole_len).map(|i| i.to_be_bytes()[1] | 1).collect();
+            let mut page = Vec::new();
+            image(&stored, Compression::None, Some((40, None))).restore(block_size, &mut page).unwrap();
+            assert_eq!(page, [&stored[..40], &vec![0; hole_len.into()], &stored[40..]].concat(), "{block_size}");
+            // A byte, and copies of the one before it: 273 at a time, the most that one can be.
+            let len = usize::from(block_size - hole_len);
+            let image_of = pglz_run(len);
+            image(&image_of, Compression::Pglz, Some((40, Some(hole_len)))).restore(block_size, &mut page).unwrap();
+            assert_eq!(page, [&[7; 40][..], &vec![0; hole_len.into()], &vec![7; len - 40]].concat(), "{block_size}");
+        }
+    }
+
+    /// What pglz makes of `len` times 7: a literal, then copies from one byte back.
+    fn pglz_run(len: usize) -> Vec<u8> {
+        let mut lens = Vec::new();
+        let mut left = len - 1;
+        while left > 0 {
+            // Two bytes are too few for a copy.
+            let copy = if left > 273 && left < 276 { left - 3 } else { left.min(273) };
+            lens.push(copy);
+            left -= copy;
+        }
+        let copies = lens.into_iter().map(|copy| match copy {
+            18.. => vec![0x0F, 1, (copy - 18) as u8],
+            _ => vec![(copy - 3) as u8, 1],
+        });
+        let items: Vec<_> = core::iter::once(vec![7]).chain(copies).collect();
+        let groups = items.chunks(8).enumerate();
+        groups
+            .flat_map(|(index, group)| {
+                let tags = if index == 0 { 0xFE } else { 0xFF };
+                [&[tags][..], &group.concat()].concat()
+            })
+            .collect()
+    }
+
+    #[test]
     fn pglz_is_undone() {
         // A byte, and a copy of the one before it 273 and then 3 and 100 times; in all 1000 with others.
         let compressed = [0b0000_1110, 7, 0x0F, 1, 255, 0x0F, 1, 255, 0x0F, 1, 255, 8, 9, 7, 7, 0b1, 0x0F, 1, 158];
