@@ -246,6 +246,7 @@ struct BlockHeader {
 }
 
 impl BlockHeader {
+    #[inline]
     fn parse(input: &[u8], image_flags: ImageFlags) -> Parsed<'_, Self> {
         const HAS_IMAGE: u8 = 0x10;
         const HAS_DATA: u8 = 0x20;

@@ -3,25 +3,39 @@
 use nom::Parser as _;
 use nom::bytes::complete::take;
 use nom::combinator::{map, value};
-use nom::number::Endianness::Native;
+use nom::error::{ErrorKind, ParseError as _};
 
 use crate::syntax::{Mismatch, Parsed};
 use crate::{Lsn, Timestamp};
 
+/// So many bytes, with one look at what is left. nom's own numbers are put together byte by byte, and records of WAL have
+/// many.
+#[inline]
+pub(crate) fn bytes<const N: usize>(input: &[u8]) -> Parsed<'_, [u8; N]> {
+    match input.split_first_chunk() {
+        Some((bytes, rest)) => Ok((rest, *bytes)),
+        None => Err(nom::Err::Error(Mismatch::from_error_kind(input, ErrorKind::Eof))),
+    }
+}
+
+#[inline]
 pub(crate) fn byte(input: &[u8]) -> Parsed<'_, u8> {
-    nom::number::complete::u8(input)
+    map(bytes, u8::from_ne_bytes).parse(input)
 }
 
+#[inline]
 pub(crate) fn int16(input: &[u8]) -> Parsed<'_, u16> {
-    nom::number::complete::u16(Native).parse(input)
+    map(bytes, u16::from_ne_bytes).parse(input)
 }
 
+#[inline]
 pub(crate) fn int32(input: &[u8]) -> Parsed<'_, u32> {
-    nom::number::complete::u32(Native).parse(input)
+    map(bytes, u32::from_ne_bytes).parse(input)
 }
 
+#[inline]
 pub(crate) fn int64(input: &[u8]) -> Parsed<'_, u64> {
-    nom::number::complete::u64(Native).parse(input)
+    map(bytes, u64::from_ne_bytes).parse(input)
 }
 
 pub(crate) fn lsn(input: &[u8]) -> Parsed<'_, Lsn> {
@@ -34,7 +48,7 @@ pub(crate) fn flag(input: &[u8]) -> Parsed<'_, bool> {
 }
 
 pub(crate) fn timestamp(input: &[u8]) -> Parsed<'_, Timestamp> {
-    map(nom::number::complete::i64(Native), Timestamp::from_pg_micros).parse(input)
+    map(bytes, |bytes| Timestamp::from_pg_micros(i64::from_ne_bytes(bytes))).parse(input)
 }
 
 /// Bytes without meaning that align what follows.
