@@ -75,8 +75,9 @@
 //!
 //! # Examples
 //!
-//! `examples/` has complete programs: `verify_segment`, `commits` (what point-in-time recovery could stop at), `verify_backup`
-//! (a directory against its manifest, however many files it has), and `control_file`.
+//! `examples/` has complete programs: `verify_segment`, `verify_segments` (many at once), `commits` (what point-in-time
+//! recovery could stop at), `verify_backup` (a directory against its manifest, however many files it has), and
+//! `control_file`.
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![forbid(unsafe_code)]
 #![cfg_attr(
