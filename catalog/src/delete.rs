@@ -150,7 +150,11 @@ impl Catalog {
         let mut round = Round::new(self, &backups);
         round.looks_for_unrecorded = true;
         for (deleting, occasion) in interrupted {
-            round.add(deleting, occasion);
+            // Barman's own mark says nothing of the WAL.
+            match deleting.info.begin_wal {
+                Some(_) => round.add(deleting, occasion),
+                None => round.begun.push(deleting),
+            }
         }
         round.carry_out(options, events)
     }

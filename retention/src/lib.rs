@@ -18,8 +18,13 @@
 //! # Ok::<(), barman_retention::ParsePolicyError>(())
 //! ```
 //!
-//! The rules are those of Barman 3.19, word for word: [`Policy`] is its `retention_policy`, [`Status`] what its
-//! `list-backups` shows. [`Candidate`] is generic over the identifier: nothing here knows of files or catalogs.
+//! The rules are those of Barman 3.19: [`Policy`] is its `retention_policy`, [`Status`] what its `list-backups` shows.
+//! [`Rules`] are what goes beyond: periods of a calendar, windows for WAL, limits. [`plan`] says of every backup and every
+//! range of WAL whether it stays or goes, and which rule says so; [`Remaining`] says what WAL goes when backups are deleted
+//! one by one; [`recovery_window`] says what can be recovered, and nothing else does; [`forecast`] looks ahead.
+//!
+//! [`Candidate`] and [`Backup`] are generic over the identifier: nothing here knows of files or catalogs. Time is an
+//! argument, and so are the rules of time zones ([`Zones`]).
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 

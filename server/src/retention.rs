@@ -38,15 +38,20 @@ impl Server {
     /// # Errors
     /// The catalog cannot be read.
     pub fn inventory(&self) -> Result<Inventory, Error> {
-        let records = self.catalog().backups()?;
         let timelines = TimelineTree::new(self.catalog().timeline_histories()?).unwrap_or_else(|error| {
             tracing::warn!(%error, "no recovery is promised on any timeline but those of the backups");
             TimelineTree::default()
         });
+        Ok(Inventory { wal: self.catalog().archived_wal()?, timelines, ..self.inventory_without_wal()? })
+    }
+
+    /// Looks at backups alone, which is all that most questions are about.
+    fn inventory_without_wal(&self) -> Result<Inventory, Error> {
+        let records = self.catalog().backups()?;
         Ok(Inventory {
             backups: self.catalog().retention_backups(&records)?,
-            wal: self.catalog().archived_wal()?,
-            timelines,
+            wal: Vec::new(),
+            timelines: TimelineTree::default(),
             segment_size: segment_size(&records),
         })
     }
@@ -111,8 +116,12 @@ impl Server {
         self.catalog().finish_deletions(&options, events)?;
         let everything = Rules::from(Policy::Redundancy(u32::MAX));
         let rules = self.retention_rules().unwrap_or(Cow::Owned(everything));
-        let inventory = self.inventory()?;
-        let plan = self.plan_retention(&rules, &inventory, now)?;
+        // Each minute nothing is due, and the index of millions of segments need not be read to find that out.
+        let concerns_wal = rules.wal.is_some() || rules.limit.is_some();
+        if !concerns_wal && !self.plan_retention(&rules, &self.inventory_without_wal()?, now)?.removes() {
+            return Ok(());
+        }
+        let plan = self.plan_retention(&rules, &self.inventory()?, now)?;
         if let Some(bytes) = plan.bytes_over_limit {
             tracing::warn!(server = self.name(), bytes, "backups and WAL exceed the limit of the retention policy");
         }

@@ -103,3 +103,90 @@ impl Buffered {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a throwaway directory")]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::{LocalZone, ServerLayout, XlogEntry};
+
+    const INDEX: &str = "000000010000000000000001\t1\t1.0\tNone\tNone\n000000010000000000000002\t1\t1.0\tNone\tNone\n";
+
+    fn name(number: u32) -> WalFileName {
+        format!("0000000100000000{number:08X}").parse().unwrap()
+    }
+
+    fn entry(number: u32) -> XlogEntry {
+        XlogEntry { name: name(number), size: 1, modified: 1.0, compression: None, encryption: None }
+    }
+
+    /// Removes segment 1 from an index of 1 and 2; `meanwhile` happens each time that the index has been read.
+    fn shrink(meanwhile: impl Fn(&Catalog, &std::path::Path)) -> (Vec<WalFileName>, Vec<WalFileName>) {
+        let root = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(ServerLayout::below(root.path(), "main"), LocalZone::UTC);
+        let path = root.path().join("main/wals/main-xlog.db");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, INDEX).unwrap();
+        let goes = |line: &WalFileName| {
+            if *line == name(2) {
+                meanwhile(&catalog, &path);
+            }
+            *line == name(1)
+        };
+        let removed = catalog.shrink_index(&goes).unwrap().removed;
+        let left = catalog.xlog_db().unwrap().entries().unwrap();
+        (removed, left.into_iter().map(|entry| entry.name).collect())
+    }
+
+    #[test]
+    fn lines_that_are_appended_meanwhile_are_kept() {
+        let times = Cell::new(0);
+        let (removed, left) = shrink(|catalog, _| {
+            times.set(times.get() + 1);
+            catalog.xlog_db().unwrap().append(&entry(3)).unwrap();
+        });
+        assert_eq!((removed, left), (vec![name(1)], vec![name(2), name(3)]));
+        assert_eq!(times.get(), 1, "appending is no reason to begin again");
+    }
+
+    #[test]
+    fn an_index_that_barman_writes_over_meanwhile_is_read_again() {
+        let times = Cell::new(0);
+        let (removed, left) = shrink(|_, path| {
+            times.set(times.get() + 1);
+            if times.get() == 1 {
+                // In place, as Barman does, and longer than before.
+                let lines: String = [1, 2, 4, 5].map(|number| entry(number).to_line()).concat();
+                std::fs::write(path, lines.replace("\t1\t", "\t7\t")).unwrap();
+            }
+        });
+        assert_eq!((removed, left), (vec![name(1)], vec![name(2), name(4), name(5)]));
+        assert_eq!(times.get(), 2);
+    }
+
+    #[test]
+    fn an_index_that_somebody_replaces_again_and_again_is_shrunk_under_the_lock() {
+        let times = Cell::new(0);
+        let (removed, left) = shrink(|_, path| {
+            times.set(times.get() + 1);
+            if times.get() <= 3 {
+                let other = path.with_extension("other");
+                std::fs::write(&other, INDEX).unwrap();
+                std::fs::rename(&other, path).unwrap();
+            }
+        });
+        assert_eq!((removed, left, times.get()), (vec![name(1)], vec![name(2)], 4));
+    }
+
+    #[test]
+    fn an_index_of_which_nothing_goes_is_not_written() {
+        let root = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(ServerLayout::below(root.path(), "main"), LocalZone::UTC);
+        catalog.xlog_db().unwrap().append(&entry(1)).unwrap();
+        let before = catalog.xlog_snapshot().unwrap();
+        let after = catalog.shrink_index(&|_| false).unwrap().index;
+        assert!(after.is_same_file(&before).unwrap());
+    }
+}

@@ -107,7 +107,7 @@ impl Snapshot {
         Ok(file.take(self.length.saturating_sub(offset)))
     }
 
-    fn is_same_file(&self, other: &Self) -> Result<bool, Error> {
+    pub(super) fn is_same_file(&self, other: &Self) -> Result<bool, Error> {
         let identity = |snapshot: &Self| {
             let metadata = snapshot.file.metadata().map_err(|error| snapshot.unreadable(error))?;
             Ok::<_, Error>((metadata.dev(), metadata.ino()))

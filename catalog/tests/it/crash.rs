@@ -10,6 +10,9 @@ use crate::repository::{Repository, id, name, segment};
 
 const ONE: &str = "wals/0000000100000000/000000010000000000000001";
 const HISTORY: &str = "00000002.history";
+const ONE_BACKUP: &str = "20260101T000000";
+const TWO_BACKUP: &str = "20260102T000000";
+const THREE_BACKUP: &str = "20260103T000000";
 
 const LOSSES: [Loss; 4] = [Loss::Nothing, Loss::Everything, Loss::Seed(1), Loss::Seed(2)];
 
@@ -184,4 +187,56 @@ fn every_sync_of_archiving_is_needed() {
     for sync in syncs {
         assert!(recording.without_sync(sync).find_crash(8, is_safe).is_some(), "the sync at {sync} is not needed");
     }
+}
+
+#[test]
+fn a_deletion_is_finished_by_the_next_run_whenever_it_was_interrupted() {
+    use barman_retention::Occasion::Policy;
+
+    let delete = |repository: &Repository| {
+        crate::delete::delete(repository, &[(ONE_BACKUP, Policy), (TWO_BACKUP, Policy)]).expect("deleted");
+    };
+    after_each_crash(crate::delete::three_backups, delete, |left, crash, returned| {
+        let archived = left.archived();
+        let backups = left.catalog.backups().expect("records");
+        for info in &backups {
+            // What is listed can be restored: its data is there, and all WAL from its begin on.
+            let data = left.path(&format!("base/{}/data/base/1/2", info.backup_id));
+            assert!(data.exists(), "{crash:?} {}", info.backup_id);
+            let begin = info.begin_wal.expect("some").to_string();
+            let needed = (1..=8).map(name).filter(|name| *name >= begin);
+            assert!(needed.clone().all(|name| archived.contains(&name)), "{crash:?} {begin} {archived:?}");
+            assert!(needed.clone().all(|name| left.recorded().contains(&name)), "{crash:?} {begin}");
+        }
+        assert!(left.recorded().iter().all(|name| archived.contains(name)), "{crash:?}");
+        assert!(!returned || backups.len() == 1, "{crash:?}");
+        // The next run: what vanished is finished, what is marked is deleted, what was not begun is deleted as well.
+        crate::delete::finish(left);
+        delete(left);
+        assert_eq!(left.catalog.backups().expect("records").len(), 1, "{crash:?}");
+        let kept = [name(6), name(7), name(8), HISTORY.to_owned()];
+        assert_eq!((left.archived(), left.names("base")), (kept.to_vec(), vec![THREE_BACKUP.to_owned()]), "{crash:?}");
+        assert_eq!(left.names("meta"), [format!("{THREE_BACKUP}-backup.info")], "{crash:?}");
+        let mut recorded = left.recorded();
+        recorded.sort();
+        assert_eq!(recorded, kept, "{crash:?}");
+    });
+}
+
+#[test]
+fn no_order_of_a_deletion_can_be_left_out() {
+    use barman_retention::Occasion::Policy;
+
+    let delete = |repository: &Repository| {
+        crate::delete::delete(repository, &[(ONE_BACKUP, Policy)]).expect("deleted");
+    };
+    let recording = after_each_crash(crate::delete::three_backups, delete, |_, _, _| {});
+    // At any moment: what has a record has its data; and what has data has a record or a mark.
+    let is_safe = |_: usize, left: &Survivors| {
+        let record = left.file("main/meta/20260101T000000-backup.info").is_some();
+        let mark = left.file("main/meta/20260101T000000-delete_this").is_some_and(|text| text.len() > 7);
+        let data = left.file("main/base/20260101T000000/data/base/1/2").is_some();
+        (!record || data) && (!data || record || mark)
+    };
+    assert_eq!(recording.find_crash(8, is_safe), None);
 }

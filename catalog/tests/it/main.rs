@@ -6,6 +6,7 @@ mod barman;
 mod check_backup;
 mod concurrency;
 mod crash;
+mod delete;
 mod differential;
 mod ingest;
 mod ledger;

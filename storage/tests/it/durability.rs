@@ -147,6 +147,25 @@ fn replace_of_an_old_file() {
 }
 
 #[test]
+fn replacement_of_an_old_file_in_two_steps() {
+    let durable = |dir: &Dir| dir.replace(&path("a"), 0o600, &old());
+    let operation = |dir: &Dir| {
+        let name = path("a");
+        let mut replacement = dir.replacement(&name, 0o600).expect("begin");
+        let half = new().len() / 2;
+        replacement.file().write_all(&new()[..half]).expect("write");
+        replacement.file().sync().expect("sync");
+        replacement.file().write_all(&new()[half..]).expect("write");
+        replacement.commit().expect("commit");
+    };
+    let trial = Trial::record(durable, nothing, operation);
+    // The first sync only makes the last one short.
+    let needed =
+        trial.check_promise(|left| is(left, "a", &old()) || is(left, "a", &new()), |left| is(left, "a", &new()));
+    assert_eq!(needed, [false, true, true]);
+}
+
+#[test]
 fn append_to_an_absent_file() {
     let trial = Trial::record(nothing, nothing, |dir| dir.append(&path("a"), 0o600, &new()).expect("append"));
     trial.check(|left| left.file("a").is_none_or(|file| file.len() <= new().len()), |left| is(left, "a", &new()));

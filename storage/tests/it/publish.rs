@@ -126,6 +126,21 @@ fn what_a_killed_run_left_is_removed_by_the_next_one() {
 }
 
 #[test]
+fn a_replacement_that_is_dropped_leaves_the_old_file() {
+    let (root, dir) = empty_directory();
+    dir.replace(&path("a"), 0o600, b"old").expect("old");
+    let name = path("a");
+    let mut replacement = dir.replacement(&name, 0o600).expect("begin");
+    replacement.file().write_all(b"new").expect("write");
+    drop(replacement);
+    assert_eq!(
+        (names(root.path()), std::fs::read(root.path().join("a")).expect("read")),
+        (vec!["a".into()], b"old".to_vec())
+    );
+    assert!(dir.replacement(&path("b/a"), 0o600).is_err(), "only names in the directory itself");
+}
+
+#[test]
 fn replace_puts_a_new_file_in_place_of_the_old_one() {
     let (root, dir) = empty_directory();
     for bytes in [b"first".as_slice(), b"second, longer", b""] {

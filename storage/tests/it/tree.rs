@@ -82,6 +82,18 @@ fn remove_tree_removes_everything_below_and_no_more() -> Result<(), Error> {
 }
 
 #[test]
+fn remove_empty_dir_removes_empty_directories_only() -> Result<(), Error> {
+    let (root, dir) = empty_directory();
+    grow(&dir)?;
+    assert!(!dir.remove_empty_dir(&path("deep"))?);
+    assert!(dir.remove_empty_dir(&path("empty"))?);
+    assert!(dir.remove_empty_dir(&path("empty"))?, "absent will do");
+    assert!(dir.remove_empty_dir(&path("absent/too"))?);
+    assert_eq!(names(root.path()), ["base", "deep"]);
+    Ok(())
+}
+
+#[test]
 fn a_tree_of_any_depth_is_synced_and_removed() -> Result<(), Error> {
     let (root, dir) = empty_directory();
     let mut deepest = dir.clone();
