@@ -71,7 +71,10 @@ fn explain(error: &Error) -> CommandError {
         }
         Error::RetentionStopped { .. } => plain.hinted("correct the clock; a new backup ends this as well"),
         Error::UnknownZone(_) => plain.hinted("name a zone of the host's zone database, such as Europe/Rome"),
-        Error::EncodedWal { .. } => plain.hinted("`get-wal` of Barman 3.19 can read it"),
+        Error::WalStorage { .. } => plain.hinted("`barman check` looks at the options about compression, too"),
+        Error::EncodedWal { .. } => {
+            plain.hinted("set custom_decompression_filter, or encryption_passphrase_command, so that it can be read")
+        }
         Error::CheckBackup(barman_catalog::CheckBackupError::Failed { .. }) => {
             CommandError::new("The validity of a failed backup cannot be checked").hinted("take another backup")
         }

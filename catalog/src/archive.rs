@@ -15,6 +15,7 @@ mod read;
 mod source;
 mod stray;
 mod verify;
+mod wal_storage;
 
 pub use coverage::{DamagedWal, MissingWal, WalCoverage, WalRun};
 pub use encoding::Encoding;
@@ -33,3 +34,4 @@ pub use read::{ArchivedSegment, Partial, Place};
 pub use source::WalSource;
 pub use stray::ServerProgress;
 pub use verify::{ArchiveFault, Due, Verification};
+pub use wal_storage::{CustomFilters, WalCompression, WalStorage};

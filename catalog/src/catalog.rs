@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use barman_storage::{Dir, RelativePath};
 
-use crate::{Error, LocalZone, ServerLayout};
+use crate::{Error, LocalZone, ServerLayout, WalStorage};
 
 /// Directories are made with this mode less the umask, as Barman makes them.
 pub(crate) const DIRECTORY_MODE: u32 = 0o777;
@@ -25,6 +25,7 @@ pub struct Catalog(Arc<Parts>);
 struct Parts {
     layout: ServerLayout,
     zone: LocalZone,
+    wal_storage: WalStorage,
 }
 
 impl Catalog {
@@ -32,7 +33,20 @@ impl Catalog {
     /// time, and so are times in very old records.
     #[must_use]
     pub fn open(layout: ServerLayout, zone: LocalZone) -> Self {
-        Self(Arc::new(Parts { layout, zone }))
+        Self(Arc::new(Parts { layout, zone, wal_storage: WalStorage::default() }))
+    }
+
+    /// Says how WAL is stored from now on, and what it takes to read what is stored.
+    #[must_use]
+    pub fn with_wal_storage(self, wal_storage: WalStorage) -> Self {
+        let Parts { layout, zone, .. } = &*self.0;
+        Self(Arc::new(Parts { layout: layout.clone(), zone: zone.clone(), wal_storage }))
+    }
+
+    /// Returns how WAL is stored.
+    #[must_use]
+    pub fn wal_storage(&self) -> &WalStorage {
+        &self.0.wal_storage
     }
 
     /// Returns where everything lies.

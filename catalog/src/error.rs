@@ -1,5 +1,6 @@
 //! What can go wrong with a catalog.
 
+use std::io;
 use std::path::PathBuf;
 
 use barman_storage::PublishError;
@@ -102,6 +103,26 @@ pub enum Error {
         expected: SystemId,
         /// The other cluster.
         found: SystemId,
+    },
+
+    /// A file that could not be compressed or encrypted.
+    #[error("cannot compress or encrypt {}", path.display())]
+    Wrap {
+        /// What was being written.
+        path: PathBuf,
+        /// What is in the way.
+        #[source]
+        source: io::Error,
+    },
+
+    /// A compressed or encrypted file that does not hold what it should, or is not whole.
+    #[error("cannot decompress or decrypt {}", path.display())]
+    Unwrap {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: io::Error,
     },
 
     /// A file that is stored in a form which cannot be read here.

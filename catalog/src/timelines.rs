@@ -7,7 +7,7 @@ use barman_storage::{Kind, Operation};
 use wal_format::{SegmentName, TimelineHistory, TimelineId, WalFileName};
 
 use crate::catalog::existing;
-use crate::{BackupInfo, Catalog, Encoding, Error, Partial, layout};
+use crate::{BackupInfo, Catalog, Error, Partial, layout};
 
 impl Catalog {
     /// Returns the timelines of which at least one segment is archived.
@@ -40,12 +40,9 @@ impl Catalog {
         const LIMIT: u64 = 1 << 20;
         let Some(found) = self.find_wal(&WalFileName::History(timeline), Partial::Exclude)? else { return Ok(None) };
         let path = found.display_path();
-        if found.encoding != Encoding::Plain {
-            return Err(Error::Encoded { path, encoding: found.encoding });
-        }
         let mut text = Vec::new();
         let unreadable = |source| barman_storage::Error::new(Operation::Read, &path, source);
-        found.open()?.take(LIMIT).read_to_end(&mut text).map_err(unreadable)?;
+        found.contents()?.take(LIMIT).read_to_end(&mut text).map_err(unreadable)?;
         let invalid = |source| Error::History { path: path.clone(), source };
         TimelineHistory::parse(timeline, &text).map(Some).map_err(invalid)
     }

@@ -72,7 +72,7 @@ impl Catalog {
 
     fn rebuild_xlog_db(&self, db: &mut XlogDb) -> Result<Rebuilt, Error> {
         let wals = self.wals_dir()?;
-        let mut entries = rebuild::entries(&wals)?;
+        let mut entries = rebuild::entries(&wals, self.wal_storage())?;
         rebuild::keep_what_lines_say(&mut entries, &db.read_all()?);
         db.rewrite(&entries)?;
         // Before 3.13 the index had another name; Barman removes that file when it makes the new one.
@@ -95,7 +95,7 @@ impl Catalog {
         let name = torn.split(u8::is_ascii_whitespace).next().and_then(|name| std::str::from_utf8(name).ok());
         let complete = torn.iter().any(u8::is_ascii_whitespace);
         if let Some(name) = name.filter(|_| complete).and_then(|name| name.parse().ok()) {
-            let entry = rebuild::entry(&self.wals_dir()?, &name)?;
+            let entry = rebuild::entry(&self.wals_dir()?, &name, self.wal_storage())?;
             text.extend(entry.into_iter().flat_map(|entry| entry.to_line().into_bytes()));
         }
         Ok(db.dir.replace(&db.path, FILE_MODE, &text)?)

@@ -9,7 +9,7 @@
 //! let files = TextFiles::from([
 //!     ("/etc/barman.conf", "[barman]\nbarman_home = /srv/barman\nconfiguration_files_directory = /etc/barman.d\n"),
 //!     ("/etc/barman.d/main.conf", "[main]\nconninfo = host=pg user=barman\nbackup_method = postgres\n\
-//!         streaming_archiver = on\nslot_name = barman\nminimum_redundancy = two\ncompression = gzip\n"),
+//!         streaming_archiver = on\nslot_name = barman\nminimum_redundancy = two\npre_archive_script = /bin/true\n"),
 //! ]);
 //! let configuration = Configuration::load(Path::new("/etc/barman.conf"), &files)?;
 //!
@@ -18,9 +18,9 @@
 //! assert_eq!(main.wals_directory, Path::new("/srv/barman/main/wals"));
 //! assert_eq!(main.warnings[0].to_string(), r#"Invalid minimum_redundancy "two" for server "main" (fallback to "0")"#);
 //!
-//! // Compressed archives are not built yet: whoever wants to archive finds out before touching a file.
+//! // Hook scripts are not built yet: whoever wants to archive finds out before touching a file.
 //! let missing: Vec<_> = main.unsupported_for(Command::ArchiveWal).map(|missing| missing.option).collect();
-//! assert_eq!(missing, ["compression"]);
+//! assert_eq!(missing, ["pre_archive_script"]);
 //! assert!(main.unsupported_for(Command::ReceiveWal).next().is_none());
 //! # Ok::<(), barman_config::Error>(())
 //! ```

@@ -96,6 +96,23 @@ pub struct ServerConfig {
     /// How many files may wait for archiving before `check` fails; zero counts.
     pub max_incoming_wals_queue: Option<u64>,
 
+    /// What WAL is compressed with, such as `zstd`; `custom` stands for the filters.
+    pub compression: Option<String>,
+    /// `low`, `medium`, `high`, or a number.
+    pub compression_level: String,
+    /// A shell command that compresses.
+    pub custom_compression_filter: Option<String>,
+    /// A shell command that undoes that.
+    pub custom_decompression_filter: Option<String>,
+    /// How its output begins: `0x` and hexadecimal digits.
+    pub custom_compression_magic: Option<String>,
+    /// WAL is encrypted, by gpg.
+    pub encryption: bool,
+    /// For whom.
+    pub encryption_key_id: Option<String>,
+    /// A shell command that prints the passphrase of that key.
+    pub encryption_passphrase_command: Option<String>,
+
     /// What is kept.
     pub retention_policy: RetentionPolicy,
     /// What is kept according to our own option file, which goes before `retention_policy`.

@@ -55,7 +55,7 @@ mod wal_selection;
 pub use mangle::{DangerousSetting, SettingChange};
 pub use plan::{
     PlanWarning, PlannedConfiguration, PlannedFile, PlannedTablespace, PlannedTree, PlannedWaitingWal, PlannedWal,
-    PlannedWalFile, RestorePlan, plan,
+    PlannedWalFile, PlannedWrappedWal, RestorePlan, plan,
 };
 pub use plan_error::{PlanError, UnsupportedBackup};
 pub use recovery_settings::Signal;

@@ -19,7 +19,7 @@ mod histories;
 mod places;
 mod wal;
 
-pub use wal::{PlannedWaitingWal, PlannedWal, PlannedWalFile};
+pub use wal::{PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal};
 
 use backup::Chosen;
 use histories::Histories;

@@ -104,6 +104,7 @@ impl Server {
         events: &mut dyn FnMut(IngestEvent<'_>),
     ) -> Result<(), Error> {
         self.refuse_unsupported(Command::ArchiveWal)?;
+        self.refuse_storage_fault()?;
         self.catalog().create_directories()?;
         let _lock = lock()?;
         let config = self.config();

@@ -222,8 +222,16 @@ pub enum Error {
     /// A name means no backup, or several.
     #[error(transparent)]
     Resolve(#[from] barman_catalog::ResolveError),
-    /// A WAL file is stored in a form that cannot be read yet.
-    #[error("WAL file '{name}' is stored in a form that is not built yet: {}", encoding.compression().unwrap_or("gpg"))]
+    /// The options that say how WAL is compressed make no sense.
+    #[error("WAL of server '{server}' cannot be compressed as configured: {reason}")]
+    WalStorage {
+        /// The server.
+        server: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A WAL file is stored in a form that cannot be read with this configuration.
+    #[error("WAL file '{name}' is stored in a form that cannot be read: {}", encoding.compression().unwrap_or("gpg"))]
     EncodedWal {
         /// The file.
         name: WalFileName,

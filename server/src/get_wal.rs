@@ -1,19 +1,20 @@
 //! Finding a WAL file for a server that recovers.
 
 use crate::{Error, Server};
-use barman_catalog::{ArchivedSegment, Encoding, Partial};
+use barman_catalog::{ArchivedSegment, Partial};
 use barman_config::Command;
 use wal_format::{SegmentSize, WalFileName};
 
 impl Server {
-    /// Finds a WAL file: archived, delivered, or being streamed; `partial` says whether an unfinished one will do.
+    /// Finds a WAL file whose contents can be read: archived, delivered, or being streamed; `partial` says whether an
+    /// unfinished one will do.
     ///
     /// # Errors
     /// It is nowhere, or stored in a form that cannot be read yet.
     pub fn get_wal(&self, name: &WalFileName, partial: Partial) -> Result<ArchivedSegment, Error> {
         let found = self.get_wal_as_stored(name, partial)?;
         match found.encoding {
-            Encoding::Plain => Ok(found),
+            encoding if self.catalog().wal_storage().can_read(encoding) => Ok(found),
             encoding => Err(Error::EncodedWal { name: *name, encoding }),
         }
     }

@@ -41,6 +41,7 @@ mod restore;
 mod retention;
 mod server;
 mod wal_archive;
+mod wal_storage;
 
 pub use backup::{BackupEvent, BackupRequest, Events, Wait, WalPosition};
 pub use check::{CheckReport, CheckResult};

@@ -2,7 +2,8 @@
 
 use crate::Error;
 use crate::postgres::{Postgres, WalSwitch};
-use barman_catalog::{Catalog, Identity, LocalZone, Lock, LockError, ServerLayout};
+use crate::wal_storage;
+use barman_catalog::{Catalog, Identity, LocalZone, Lock, LockError, ServerLayout, WalStorage};
 use barman_config::{Command, Conninfo, GlobalConfig, ServerConfig};
 use barman_storage::{Cancel, Cancelled, LockFile};
 use replication_client::{Client, Config, Environment, Mode, SystemIdentity};
@@ -16,14 +17,20 @@ pub struct Server {
     config: ServerConfig,
     catalog: Catalog,
     environment: Environment,
+    /// Why WAL cannot be stored as configured.
+    storage_fault: Option<String>,
 }
 
 impl Server {
     /// Puts a server together from its configuration; `zone` is the Barman host's.
     #[must_use]
     pub fn assemble(global: &GlobalConfig, config: &ServerConfig, environment: &Environment, zone: LocalZone) -> Self {
-        let catalog = Catalog::open(layout(&global.lock_directory, config), zone);
-        Self { config: config.clone(), catalog, environment: environment.clone() }
+        let (storage, storage_fault) = match wal_storage::of(config) {
+            Ok(storage) => (storage, None),
+            Err(fault) => (WalStorage::default(), Some(fault)),
+        };
+        let catalog = Catalog::open(layout(&global.lock_directory, config), zone).with_wal_storage(storage);
+        Self { config: config.clone(), catalog, environment: environment.clone(), storage_fault }
     }
 
     /// Returns the name of its section.
@@ -57,6 +64,14 @@ impl Server {
                 option: option.option.to_owned(),
                 value: option.value.clone(),
             }),
+        }
+    }
+
+    /// Refuses to archive WAL otherwise than configured.
+    pub(crate) fn refuse_storage_fault(&self) -> Result<(), Error> {
+        match &self.storage_fault {
+            Some(reason) => Err(Error::WalStorage { server: self.name().to_owned(), reason: reason.clone() }),
+            None => Ok(()),
         }
     }
 

@@ -61,6 +61,6 @@ pub use entry::{Entry, Kind, Stat};
 pub use error::{Error, Operation, PublishError};
 pub use lock::LockFile;
 pub use out_file::OutFile;
-pub use publish::Published;
+pub use publish::{Published, Unpublished};
 pub use relative_path::{InvalidPath, InvalidPathReason, RelativePath};
 pub use replacement::Replacement;

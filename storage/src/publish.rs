@@ -41,6 +41,22 @@ impl<T> Published<T> {
     }
 }
 
+/// A file that is written, but has no name yet. Dropping it removes it.
+#[derive(Debug)]
+pub struct Unpublished {
+    temporary: Temporary,
+}
+
+impl Unpublished {
+    /// Syncs the file and gives it its name, as [`Dir::publish_new`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn publish(self) -> Result<Published<()>, PublishError> {
+        self.temporary.publish()
+    }
+}
+
 impl Dir {
     /// Writes a file that must not replace another one.
     ///
@@ -58,10 +74,25 @@ impl Dir {
         mode: u32,
         write: impl FnOnce(&mut OutFile) -> Result<T, E>,
     ) -> Result<Published<T>, E> {
+        let (file, value) = self.prepare_new(path, mode, write)?;
+        Ok(file.publish()?.with(value))
+    }
+
+    /// Does the first half of [`publish_new`](Self::publish_new): what takes long, and may be done before the file's turn
+    /// has come. Returns what `write` returned, too.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prepare_new<T, E: From<PublishError>>(
+        &self,
+        path: &RelativePath,
+        mode: u32,
+        write: impl FnOnce(&mut OutFile) -> Result<T, E>,
+    ) -> Result<(Unpublished, T), E> {
         let (dir, name) = self.locate(path).map_err(PublishError::from)?;
         let mut temporary = Temporary::create(&dir, name, mode).map_err(PublishError::from)?;
         let value = write(temporary.file())?;
-        Ok(temporary.publish()?.with(value))
+        Ok((Unpublished { temporary }, value))
     }
 
     /// Writes a file in place of the one that has the name, if any. Only for files whose old version may vanish.

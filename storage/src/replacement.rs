@@ -10,14 +10,14 @@ use crate::{Dir, Error, Operation, OutFile, RelativePath};
 ///
 /// As [`Dir::replace`], only for files whose old version may vanish.
 #[derive(Debug)]
-pub struct Replacement<'a>(Temporary<'a>);
+pub struct Replacement(Temporary);
 
 impl Dir {
     /// Begins to write a file anew; the old one stays until [`Replacement::commit`].
     ///
     /// # Errors
     /// The file is not directly in this directory, or cannot be made.
-    pub fn replacement<'a>(&'a self, path: &'a RelativePath, mode: u32) -> Result<Replacement<'a>, Error> {
+    pub fn replacement(&self, path: &RelativePath, mode: u32) -> Result<Replacement, Error> {
         if path.parent().is_some() {
             let elsewhere = io::Error::new(io::ErrorKind::InvalidInput, "not a name in this directory");
             return Err(self.failed(Operation::Create, path.as_path(), elsewhere));
@@ -26,7 +26,7 @@ impl Dir {
     }
 }
 
-impl Replacement<'_> {
+impl Replacement {
     /// Returns the file to write to.
     pub fn file(&mut self) -> &mut OutFile {
         self.0.file()

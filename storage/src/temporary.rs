@@ -17,19 +17,20 @@ const MAXIMUM_WRITERS: usize = 16;
 /// later run finds what a killed one left and removes it (invariant 7). While it is written it is locked with `flock`:
 /// that is how a file which somebody still writes is told from one that nobody will finish.
 #[derive(Debug)]
-pub(crate) struct Temporary<'a> {
-    dir: &'a Dir,
+pub(crate) struct Temporary {
+    dir: Dir,
     name: OsString,
-    final_name: &'a OsStr,
+    final_name: OsString,
     file: OutFile,
     in_place: bool,
 }
 
-impl<'a> Temporary<'a> {
-    pub(crate) fn create(dir: &'a Dir, final_name: &'a OsStr, mode: u32) -> Result<Self, Error> {
+impl Temporary {
+    pub(crate) fn create(dir: &Dir, final_name: &OsStr, mode: u32) -> Result<Self, Error> {
         for writer in 0..MAXIMUM_WRITERS {
             let name = temporary_name(final_name, writer);
             if let Some(file) = claim(dir, &name, mode)? {
+                let (dir, final_name) = (dir.clone(), final_name.to_owned());
                 return Ok(Self { dir, name, final_name, file, in_place: false });
             }
         }
@@ -45,7 +46,7 @@ impl<'a> Temporary<'a> {
     /// name.
     pub(crate) fn put_in_place(&mut self) -> Result<Published<()>, PublishError> {
         self.file.sync()?;
-        let published = self.dir.rename_or_compare(&self.name, self.dir, self.final_name)?;
+        let published = self.dir.rename_or_compare(&self.name, &self.dir, &self.final_name)?;
         self.in_place = published == Published::Created(());
         Ok(published)
     }
@@ -62,13 +63,13 @@ impl<'a> Temporary<'a> {
     /// Gives the file its final name, in place of what may have had it.
     pub(crate) fn replace(mut self) -> Result<(), Error> {
         self.file.sync()?;
-        self.dir.rename_over(&self.name, self.final_name)?;
+        self.dir.rename_over(&self.name, &self.final_name)?;
         self.in_place = true;
         self.dir.sync()
     }
 }
 
-impl Drop for Temporary<'_> {
+impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.in_place {
             // A failure leaves a file that the next writer of the same name removes.

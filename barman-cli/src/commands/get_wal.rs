@@ -1,10 +1,10 @@
 //! `get-wal`
 
-use super::unbuilt::UnbuiltOptions;
 use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use crate::exit_code;
-use barman_catalog::{ArchivedSegment, Partial};
+use barman_catalog::{ArchivedSegment, Encoding, Partial};
+use barman_storage::codec::{Compression, Format, Level};
 use barman_storage::{Dir, OutFile, RelativePath};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -49,7 +49,6 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
-    UnbuiltOptions::default().option("--gzip", arguments.gzip).option("--bzip2", arguments.bzip2).refuse()?;
     let server = context.single_server(&arguments.server_name, Disabled::Refused)?;
     if arguments.test {
         context.output.info(&format!("Ready to retrieve WAL files from the server {}", server.name()));
@@ -67,14 +66,15 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
         true => server.get_wal_as_stored(&name, partial)?,
         false => server.get_wal(&name, partial)?,
     };
+    let sending = Sending::of(&found, arguments)?;
     match &arguments.output_directory {
         Some(directory) => {
             let target = directory.join(name.to_string());
             let what = format!("Sending WAL '{name}' for server '{}' into '{}' file", server.name(), target.display());
             context.output.info(&what);
-            write_file(&found, directory, &name)
+            write_file(sending, directory, &name)
         }
-        None => send(&found),
+        None => send(sending, &name),
     }
 }
 
@@ -86,43 +86,92 @@ fn parse(name: &str) -> Result<WalFileName, CommandError> {
     })
 }
 
-fn send(found: &ArchivedSegment) -> Result<(), CommandError> {
-    let mut file = found.open()?;
-    let copied = io::copy(&mut file, &mut io::stdout().lock()).and_then(|_| io::stdout().flush());
-    copied.map_err(|error| CommandError::new(format!("cannot send {}: {error}", found.name)))
+/// What is sent, and how.
+struct Sending {
+    contents: Box<dyn Read + Send>,
+    compression: Option<Compression>,
+}
+
+impl Sending {
+    fn of(found: &ArchivedSegment, arguments: &Arguments) -> Result<Self, CommandError> {
+        let wanted = match arguments {
+            Arguments { gzip: true, .. } => Some(Format::Gzip),
+            Arguments { bzip2: true, .. } => Some(Format::Bzip2),
+            _ => None,
+        };
+        let is_as_wanted = wanted.is_some_and(|format| found.encoding == Encoding::Compressed(format));
+        if arguments.keep_compression || is_as_wanted {
+            return Ok(Self { contents: Box::new(found.open()?), compression: None });
+        }
+        let compression = wanted.map(|format| Compression { algorithm: format.into(), level: Level::Medium });
+        Ok(Self { contents: found.contents()?, compression })
+    }
+
+    fn write_to<W: Write>(mut self, mut target: W) -> io::Result<W> {
+        match self.compression {
+            Some(compression) => {
+                let mut encoder = compression.encoder(target, None)?;
+                copy_all(&mut self.contents, &mut encoder)?;
+                encoder.finish()
+            }
+            None => {
+                copy_all(&mut self.contents, &mut target)?;
+                Ok(target)
+            }
+        }
+    }
+}
+
+/// With a larger buffer than that of the standard library.
+fn copy_all(source: &mut impl Read, target: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match source.read(&mut buffer)? {
+            0 => return Ok(()),
+            length => target.write_all(&buffer[..length])?,
+        }
+    }
+}
+
+fn send(sending: Sending, name: &WalFileName) -> Result<(), CommandError> {
+    let sent = sending.write_to(io::stdout().lock()).and_then(|mut target| target.flush());
+    sent.map_err(|error| CommandError::from_error(&error).about(&format!("cannot send {name}")))
 }
 
 /// Writes the file so that it is never seen half-written: a server that finds it may take it at once.
-fn write_file(found: &ArchivedSegment, directory: &std::path::Path, name: &WalFileName) -> Result<(), CommandError> {
+fn write_file(sending: Sending, directory: &std::path::Path, name: &WalFileName) -> Result<(), CommandError> {
     const MODE: u32 = 0o600;
     let fail =
         |error: &(dyn std::error::Error + 'static)| CommandError::from_error(error).exiting(exit_code::GET_WAL_USAGE);
     let target = RelativePath::new(name.to_string()).map_err(|error| fail(&error))?;
     let directory = Dir::open(directory).map_err(|error| fail(&error))?;
-    let mut source = found.open()?;
-    let copy = |out: &mut OutFile| copy_to(&mut source, out);
-    directory.publish_new(&target, MODE, copy).map_err(|error| fail(&error))?;
+    let write = |out: &mut OutFile| match sending.write_to(FileWriter(out)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(CopyError::Copy(error)),
+    };
+    directory.publish_new(&target, MODE, write).map_err(|error| fail(&error))?;
     Ok(())
 }
 
-fn copy_to(source: &mut impl Read, target: &mut OutFile) -> Result<(), CopyError> {
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        let length = source.read(&mut buffer).map_err(CopyError::Read)?;
-        if length == 0 {
-            return Ok(());
-        }
-        target.write_all(&buffer[..length])?;
+/// A file of a directory, for codecs.
+struct FileWriter<'a>(&'a mut OutFile);
+
+impl Write for FileWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(bytes).map_err(|error| io::Error::new(error.kind(), error))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 /// Why a WAL file could not be written.
 #[derive(Debug, thiserror::Error)]
 enum CopyError {
-    #[error("cannot read the WAL file")]
-    Read(#[source] io::Error),
-    #[error(transparent)]
-    Write(#[from] barman_storage::Error),
+    #[error("cannot copy the WAL file")]
+    Copy(#[source] io::Error),
     #[error(transparent)]
     Publish(#[from] barman_storage::PublishError),
 }

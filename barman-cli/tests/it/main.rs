@@ -3,6 +3,7 @@
 // A test's own throwaway files are not part of a catalog.
 #![allow(clippy::disallowed_methods)]
 
+mod compression;
 mod crash;
 mod errors;
 mod file_archival;

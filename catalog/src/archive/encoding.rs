@@ -1,68 +1,43 @@
 //! How a stored file is wrapped, told by how it begins.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-
-use barman_storage::{Dir, Operation, RelativePath};
-
-use crate::layout;
-
-/// More than [`Encoding::detect`] looks at.
-const HEAD_BYTES: u64 = 32;
+use barman_storage::codec::Format;
 
 /// What has to be undone before a file is what PostgreSQL wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// Nothing.
     Plain,
-    /// Compression, by the name Barman gives it.
-    Compressed(&'static str),
+    /// Compression.
+    Compressed(Format),
+    /// Compression by a program of the user's.
+    Custom,
     /// Encryption by gpg; what is inside cannot be seen.
     Encrypted,
 }
 
-/// How files of each compression begin, as `file` and Barman know them.
-const COMPRESSIONS: [(&[u8], &str); 6] = [
-    (b"\x1f\x8b\x08", "gzip"),
-    (b"BZh", "bzip2"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-    (b"\xff\x06\x00\x00sNaPpY", "snappy"),
-];
-
 impl Encoding {
+    /// More than [`Encoding::detect`] looks at.
+    pub(crate) const HEAD_LEN: usize = 32;
+
     /// Tells by the first bytes of a file how it is wrapped.
     ///
     /// No segment, history file or backup label begins like any of these: a segment begins with the magic number of its
     /// version, `0xD...` in either byte order, and the others with text.
     #[must_use]
     pub fn detect(head: &[u8]) -> Self {
-        match COMPRESSIONS.iter().find(|(magic, _)| head.starts_with(magic)) {
-            Some((_, name)) => Self::Compressed(name),
+        match Format::detect(head) {
+            Some(format) => Self::Compressed(format),
             None if is_pgp_message(head) => Self::Encrypted,
             None => Self::Plain,
         }
-    }
-
-    /// Tells how a file is wrapped.
-    pub(crate) fn of_file(dir: &Dir, path: &RelativePath) -> Result<Self, barman_storage::Error> {
-        let unreadable = |source| barman_storage::Error::new(Operation::Read, layout::shown(dir, path), source);
-        Self::of_opened(&dir.open_file(path)?).map_err(unreadable)
-    }
-
-    /// Tells how a file is wrapped that was just opened.
-    pub(crate) fn of_opened(file: &File) -> io::Result<Self> {
-        let mut head = Vec::new();
-        file.take(HEAD_BYTES).read_to_end(&mut head)?;
-        Ok(Self::detect(&head))
     }
 
     /// Returns Barman's name of the compression.
     #[must_use]
     pub fn compression(self) -> Option<&'static str> {
         match self {
-            Self::Compressed(name) => Some(name),
+            Self::Compressed(format) => Some(format.name()),
+            Self::Custom => Some("custom"),
             Self::Plain | Self::Encrypted => None,
         }
     }
@@ -106,9 +81,9 @@ mod tests {
 
     #[test]
     fn each_compression_has_its_name() {
-        for (magic, name) in COMPRESSIONS {
-            assert_eq!(Encoding::detect(magic).compression(), Some(name));
-            assert_eq!(Encoding::detect(&magic[..magic.len() - 1]), Encoding::Plain);
+        for format in Format::ALL {
+            assert_eq!(Encoding::detect(format.magic()), Encoding::Compressed(format));
+            assert_eq!(Encoding::detect(format.magic()).compression(), Some(format.name()));
         }
     }
 

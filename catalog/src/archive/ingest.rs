@@ -4,14 +4,15 @@
 //!
 //! | stage | what happens |
 //! |---|---|
-//! | detect | its encoding is told by its first bytes |
+//! | detect | its encoding is told by its first bytes; what is compressed is decompressed in all that follows |
 //! | check | its header must be of this cluster and say what its name says (invariant 5); a history must read as one |
 //! | observe | its records are read, once, and judged together with those of its neighbours (invariant 5) |
+//! | wrap | it is compressed and encrypted as configured, on all cores and ahead of its turn, unless it arrived so |
 //! | publish | its bytes get their name in the archive, durably (invariant 2) |
 //! | record | its line is added to the index, durably; what is known of it is written into the ledger |
 //! | remove | it vanishes from where it arrived, which tells its sender that the archive has it (invariant 1) |
 //!
-//! From publish on, Barman's lock on the index is held. Compression belongs between observe and publish.
+//! From publish on, Barman's lock on the index is held.
 //!
 //! # When it is interrupted
 //! The order of the last three stages is what makes every moment safe (invariant 7). A file that is published and not
@@ -19,6 +20,7 @@
 //! that is recorded and not removed is found with its line, and only removed. A line that was cut short is completed or
 //! removed when the index is opened next.
 
+mod ahead;
 mod check;
 mod detect;
 mod event;
@@ -38,6 +40,7 @@ use crate::archive::source::{Batch, Candidate};
 use crate::catalog::DIRECTORY_MODE;
 use crate::{ArchivedFile, Catalog, Error, Facts, HookDecision, Verdict, WalSource, layout};
 
+use ahead::{Ahead, Prepared, Workshop};
 use check::Finding;
 pub use check::{Refusal, Unverified};
 use detect::Detected;
@@ -114,7 +117,7 @@ impl Catalog {
             return Ok(Some(records.system_id));
         }
         let candidate = Candidate { name, path: layout::archived(&name) };
-        let file = Detected::open(WalSource::Incoming, &self.wals_dir()?, &candidate)?;
+        let file = Detected::open(WalSource::Incoming, &self.wals_dir()?, &candidate, self.wal_storage())?;
         Ok(file.and_then(|file| SegmentHeader::parse(&file.head).ok()).map(|header| header.system_id))
     }
 
@@ -156,30 +159,44 @@ impl<'a> Run<'a> {
     }
 
     fn archive_all(&mut self, files: &[Candidate]) -> Result<(), Error> {
+        let workshop = Workshop {
+            wals: self.wals.clone(),
+            dir: self.dir.clone(),
+            source: self.source,
+            storage: self.catalog.wal_storage(),
+        };
+        workshop.ahead_of(files, self.options.cancel, |ahead| self.archive_each(files, ahead))
+    }
+
+    fn archive_each(&mut self, files: &[Candidate], ahead: &mut Ahead) -> Result<(), Error> {
         for (index, candidate) in files.iter().enumerate() {
             self.options.cancel.check()?;
+            let prepared = ahead.next();
             // Gone: another run, of ours or of Barman, was faster.
-            let Some(file) = Detected::open(self.source, &self.dir, candidate)? else { continue };
+            let Some(file) = Detected::open(self.source, &self.dir, candidate, self.catalog.wal_storage())? else {
+                continue;
+            };
             if self.before(&file) == HookDecision::Stop {
                 (self.events)(IngestEvent::Stopped(file.entry.name));
                 break;
             }
             (self.events)(IngestEvent::File { name: file.entry.name, number: index + 1, files: files.len() });
-            self.archive(file)?;
+            self.archive(file, prepared)?;
         }
         Ok(())
     }
 
-    fn archive(&mut self, mut file: Detected) -> Result<(), Error> {
+    fn archive(&mut self, mut file: Detected, prepared: Option<Prepared>) -> Result<(), Error> {
         let name = file.entry.name;
-        let finding = check::check(self.catalog, &mut file, self.system_id, self.options.now)?;
-        let observed = observe::observe(self.catalog, &mut self.neighbours, &mut file, &finding)?;
+        let known = (self.system_id, self.options.now);
+        let (finding, observed) = observe::look(self.catalog, &mut self.neighbours, &mut file, known)?;
         let Some(mut observation) = observed else { return self.leave(&file, &finding) };
         if let Finding::Sound(Some(header)) = &finding {
             self.system_id = self.system_id.or(Some(header.system_id));
         }
         let noted = (&mut self.ledger, &mut observation.facts);
-        match publish::publish(self.catalog, &self.wals, &self.dir, &mut file, noted, self.options.cancel)? {
+        match publish::publish(self.catalog, (&self.wals, prepared), &self.dir, &mut file, noted, self.options.cancel)?
+        {
             Outcome::Archived => {
                 self.summary.archived += 1;
                 (self.events)(IngestEvent::Archived(&file.entry));

@@ -1,14 +1,14 @@
 //! Finding WAL, wherever it is.
 
 use std::fs::File;
-use std::io::Seek as _;
+use std::io::{Read, Seek as _};
 use std::path::PathBuf;
 
 use barman_storage::{Dir, Operation, RelativePath};
 use wal_format::{SegmentName, SegmentSize, WalFileName};
 
 use crate::catalog::existing;
-use crate::{Catalog, Encoding, Error, WalSource, layout};
+use crate::{Catalog, Encoding, Error, WalSource, WalStorage, layout};
 
 /// Whether a segment will do that PostgreSQL has not finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub struct ArchivedSegment {
     dir: Dir,
     path: RelativePath,
     file: File,
+    storage: WalStorage,
 }
 
 impl ArchivedSegment {
@@ -53,6 +54,19 @@ impl ArchivedSegment {
     pub fn open(&self) -> Result<File, Error> {
         let rewound = self.file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
         Ok(rewound.map_err(|error| barman_storage::Error::new(Operation::Open, self.display_path(), error))?)
+    }
+
+    /// Returns what PostgreSQL wrote: the contents, decompressed and decrypted. They are whole only if reading ends without an
+    /// error.
+    ///
+    /// # Errors
+    /// The file is stored in a form that cannot be read, or a program that it takes cannot be started.
+    pub fn contents(&self) -> Result<Box<dyn Read + Send>, Error> {
+        let path = self.display_path();
+        if !self.storage.can_read(self.encoding) {
+            return Err(Error::Encoded { path, encoding: self.encoding });
+        }
+        self.storage.reader(self.encoding, self.open()?).map_err(|source| Error::Unwrap { path, source })
     }
 
     /// Returns the directory in which the file was found, and its path there, for whoever copies many.
@@ -132,10 +146,20 @@ impl Catalog {
             Err(error) if error.is_not_found() => return Ok(None),
             opened => opened?,
         };
-        let looked = Encoding::of_opened(&file).and_then(|encoding| Ok((encoding, file.metadata()?.len())));
+        let looked =
+            self.wal_storage().detect_opened(&file).and_then(|encoding| Ok((encoding, file.metadata()?.len())));
         let unreadable = |error| barman_storage::Error::new(Operation::Read, layout::shown(&dir, &path), error);
         let (encoding, size) = looked.map_err(unreadable)?;
-        Ok(Some(ArchivedSegment { name: *name, place, size, encoding, dir, path, file }))
+        Ok(Some(ArchivedSegment {
+            name: *name,
+            place,
+            size,
+            encoding,
+            dir,
+            path,
+            file,
+            storage: self.wal_storage().clone(),
+        }))
     }
 }
 

@@ -2,19 +2,19 @@
 
 use std::collections::HashMap;
 
-use barman_storage::{Dir, Kind, RelativePath, Stat};
+use barman_storage::{Dir, Kind, Operation, RelativePath, Stat};
 use wal_format::WalFileName;
 
 use crate::archive::{Encoding, for_each_archived};
-use crate::{Error, XlogEntry, XlogLine, layout};
+use crate::{Error, WalStorage, XlogEntry, XlogLine, layout};
 
 /// Returns an entry for every archived file, in the order of a rebuild by Barman.
 ///
 /// Barman leaves `.partial` files out and so loses the entries they had; here they have one.
-pub(super) fn entries(wals: &Dir) -> Result<Vec<XlogEntry>, Error> {
+pub(super) fn entries(wals: &Dir, storage: &WalStorage) -> Result<Vec<XlogEntry>, Error> {
     let mut entries = Vec::new();
     for_each_archived(wals, |file| {
-        entries.extend(describe(file.dir, file.path, file.name)?);
+        entries.extend(describe(file.dir, file.path, file.name, storage)?);
         Ok::<_, Error>(())
     })?;
     Ok(entries)
@@ -62,13 +62,20 @@ impl Rebuilt {
 }
 
 /// Returns an entry for one archived file, if it is there.
-pub(crate) fn entry(wals: &Dir, name: &WalFileName) -> Result<Option<XlogEntry>, Error> {
-    describe(wals, &layout::archived(name), *name)
+pub(crate) fn entry(wals: &Dir, name: &WalFileName, storage: &WalStorage) -> Result<Option<XlogEntry>, Error> {
+    describe(wals, &layout::archived(name), *name, storage)
 }
 
-fn describe(dir: &Dir, path: &RelativePath, name: WalFileName) -> Result<Option<XlogEntry>, Error> {
+fn describe(
+    dir: &Dir,
+    path: &RelativePath,
+    name: WalFileName,
+    storage: &WalStorage,
+) -> Result<Option<XlogEntry>, Error> {
     let Some(stat) = dir.stat(path)?.filter(|stat| stat.kind == Kind::File) else { return Ok(None) };
-    Ok(Some(described(name, &stat, Encoding::of_file(dir, path)?)))
+    let unreadable = |source| barman_storage::Error::new(Operation::Read, layout::shown(dir, path), source);
+    let encoding = storage.detect_opened(&dir.open_file(path)?).map_err(unreadable)?;
+    Ok(Some(described(name, &stat, encoding)))
 }
 
 /// The entry of a file that is stored like this.

@@ -46,7 +46,7 @@ impl Catalog {
 
 /// A new index that has not its name yet.
 struct Written<'a> {
-    file: Replacement<'a>,
+    file: Replacement,
     goes: &'a dyn Fn(&WalFileName) -> bool,
     removed: Vec<WalFileName>,
     /// Of the old index.
@@ -55,7 +55,7 @@ struct Written<'a> {
 
 impl<'a> Written<'a> {
     /// Writes what stays of `old`, and makes that durable.
-    fn begin(file: Replacement<'a>, old: &Snapshot, goes: &'a dyn Fn(&WalFileName) -> bool) -> Result<Self, Error> {
+    fn begin(file: Replacement, old: &Snapshot, goes: &'a dyn Fn(&WalFileName) -> bool) -> Result<Self, Error> {
         let mut written = Self { file, goes, removed: Vec::new(), checksum: 0 };
         let mut crc = Crc32c::new();
         let mut kept = Buffered::default();
@@ -92,12 +92,12 @@ impl<'a> Written<'a> {
 struct Buffered(Vec<u8>);
 
 impl Buffered {
-    fn add(&mut self, line: &[u8], file: &mut Replacement<'_>) -> Result<(), Error> {
+    fn add(&mut self, line: &[u8], file: &mut Replacement) -> Result<(), Error> {
         self.0.extend_from_slice(line);
         if self.0.len() >= super::BUFFER { self.flush(file) } else { Ok(()) }
     }
 
-    fn flush(&mut self, file: &mut Replacement<'_>) -> Result<(), Error> {
+    fn flush(&mut self, file: &mut Replacement) -> Result<(), Error> {
         file.file().write_all(&self.0)?;
         self.0.clear();
         Ok(())

@@ -1,11 +1,14 @@
 //! Barman 3.19.1 as the judge: it reads what we write, and we read what it writes.
 
+use barman_catalog::WalStorage;
 use barman_catalog::{
     BackupInfo, BackupTime, Catalog, CopyStats, Identity, LocalZone, Lock, ServerLayout, Status, Tablespace, WalSource,
 };
+use barman_storage::codec::Algorithm;
 use test_support::{Barman, BarmanHome};
 use wal_format::{Lsn, Timestamp};
 
+use crate::compression::storing;
 use crate::repository::{Repository, SYSTEM, backup, name, segment};
 
 const BACKUP: &str = "20260101T000000";
@@ -125,6 +128,78 @@ fn both_archive_into_one_archive() {
     assert_eq!(home.ours.archived(), [name(1), name(2), name(3)]);
     let stored = home.ours.catalog.find_archived(&name(1).parse().expect("a name")).expect("readable").expect("found");
     assert_eq!(stored.encoding.compression(), Some("gzip"));
+}
+
+/// Either archives with one way of compressing, and both read what either stored.
+fn take_turns(options: &[(&str, &str)], storage: WalStorage) {
+    let home = Home::new(options);
+    let name_of_it = storage.compression.expect("set").name();
+    let catalog = storing(&home.ours, storage);
+    let cancel = barman_storage::Cancel::new();
+    let ingest =
+        || catalog.ingest(WalSource::Incoming, &crate::repository::options(&cancel), &mut |_| {}).expect("a run");
+    for round in 0..2 {
+        home.deliver([1, 3]);
+        home.ours.write("incoming/00000002.history", "1\t0/900000\treason\n");
+        home.barman(&["archive-wal", "main"]);
+        home.deliver([2, 4]);
+        let summary = ingest();
+        // The second time everything is there already, whoever archived it.
+        assert_eq!(
+            (summary.archived, summary.already_archived),
+            if round == 0 { (2, 0) } else { (0, 2) },
+            "{name_of_it}"
+        );
+        home.deliver([1, 2, 3]);
+        home.barman(&["archive-wal", "main"]);
+        assert!(home.ours.names("incoming").is_empty() && home.ours.names("errors").is_empty(), "{name_of_it}");
+    }
+    let output = home.ours.path("fetched");
+    std::fs::create_dir(&output).expect("directory");
+    for number in 2..=3 {
+        let name = name(number);
+        home.barman(&["get-wal", "-o", output.to_str().expect("text"), "main", &name]);
+        assert!(std::fs::read(output.join(&name)).expect("fetched") == segment(&name, 7), "{name_of_it} {number}");
+        assert!(crate::compression::contents(&catalog, &name) == segment(&name, 7), "{name_of_it} {number}");
+    }
+    assert_eq!(crate::compression::contents(&catalog, "00000002.history"), b"1\t0/900000\treason\n");
+    let entries = catalog.xlog_db().and_then(|db| db.entries()).expect("entries");
+    assert!(entries.iter().all(|entry| entry.compression.as_deref() == Some(name_of_it)), "{entries:?}");
+    let sizes = |home: &Home| {
+        let entries = home.ours.catalog.xlog_db().and_then(|db| db.entries()).expect("entries");
+        entries.iter().map(|entry| (entry.name.to_string(), entry.size)).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let recorded = sizes(&home);
+    home.barman(&["rebuild-xlogdb", "main"]);
+    assert_eq!(sizes(&home), recorded, "{name_of_it}");
+}
+
+fn take_turns_with(algorithm: Algorithm) {
+    take_turns(&[("compression", algorithm.name()), ("compression_level", "low")], crate::compression::with(algorithm));
+}
+
+#[test]
+fn each_reads_what_the_other_compressed() {
+    for algorithm in [Algorithm::Gzip, Algorithm::Bzip2, Algorithm::Xz] {
+        take_turns_with(algorithm);
+    }
+    let filters = [
+        ("compression", "custom"),
+        ("custom_compression_filter", "gzip -c"),
+        ("custom_decompression_filter", "gzip -dc"),
+        ("custom_compression_magic", "0x1f8b08"),
+    ];
+    take_turns(&filters, crate::compression::custom_gzip());
+}
+
+#[test]
+#[ignore = "the reference Barman needs the packages zstandard, lz4, python-snappy, and the program pigz"]
+fn each_reads_what_the_other_compressed_with_packages_that_barman_does_not_bring() {
+    for algorithm in
+        [Algorithm::Zstd, Algorithm::Lz4, Algorithm::Snappy, Algorithm::Pigz, Algorithm::PyGzip, Algorithm::PyBzip2]
+    {
+        take_turns_with(algorithm);
+    }
 }
 
 #[test]

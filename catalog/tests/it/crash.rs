@@ -4,9 +4,12 @@
 use std::collections::BTreeSet;
 
 use barman_catalog::{Status, WalSource};
+use barman_storage::Cancel;
+use barman_storage::codec::Algorithm;
 use barman_storage::testing::{Crash, Loss, Recorder, Recording, Survivors};
 
-use crate::repository::{Repository, id, name, segment};
+use crate::compression::{contents, storing, with};
+use crate::repository::{Repository, id, name, options, segment};
 
 const ONE: &str = "wals/0000000100000000/000000010000000000000001";
 const HISTORY: &str = "00000002.history";
@@ -45,6 +48,26 @@ fn ingest(repository: &Repository) {
 fn deliver(repository: &Repository) {
     repository.write(&format!("incoming/{}", name(1)), segment(&name(1), 7));
     repository.write(&format!("incoming/{HISTORY}"), "1\t0/3000000\treason\n");
+}
+
+#[test]
+fn archiving_compressed_loses_nothing_and_runs_again() {
+    let zstd = |repository: &Repository| storing(repository, with(Algorithm::Zstd));
+    let run = |repository: &Repository| {
+        let cancel = Cancel::new();
+        zstd(repository).ingest(WalSource::Incoming, &options(&cancel), &mut |_| {}).expect("a run");
+    };
+    after_each_crash(deliver, run, |left, crash, returned| {
+        let has = |path: &str| left.path(path).exists();
+        let whole = || contents(&zstd(left), &name(1)) == segment(&name(1), 7);
+        assert!(has(&format!("incoming/{}", name(1))) || whole(), "{crash:?}");
+        assert!(!has(ONE) || whole(), "torn: {crash:?}");
+        assert!(!returned || left.names("incoming").is_empty(), "{crash:?}");
+        run(left);
+        assert_eq!(left.recorded(), [&name(1), HISTORY], "{crash:?}");
+        assert!(whole() && left.names("incoming").is_empty(), "{crash:?}");
+        assert!(left.names("wals/0000000100000000").iter().all(|name| !name.ends_with(".tmp")), "{crash:?}");
+    });
 }
 
 #[test]

@@ -138,15 +138,15 @@ fn every_kind_of_file_has_facts() {
     let label = "000000010000000000000001.00000028.backup";
     repository.write(&format!("incoming/{label}"), "START WAL LOCATION: 0/100028\n");
     repository.write("incoming/00000002.history", "1\t0/3000000\treason\n");
-    let compressed = b"\x1f\x8b\x08\x00 compressed elsewhere";
-    repository.write(&format!("incoming/{}", name(1)), compressed);
+    let encrypted = b"\x85\x01\x0c\x03 encrypted elsewhere";
+    repository.write(&format!("incoming/{}", name(1)), encrypted);
     repository.ingest(WalSource::Incoming).expect("a run");
     let history = facts(&repository, "00000002.history");
     assert_eq!((history.verdict, history.raw), (Verdict::Verified, Some(history.stored)));
     assert_eq!(facts(&repository, label).verdict, Verdict::Verified);
     let unread = facts(&repository, &name(1));
     assert!(matches!(unread.verdict, Verdict::Unverified(_)) && unread.raw.is_none());
-    assert_eq!(unread.stored.bytes, compressed.len() as u64);
+    assert_eq!(unread.stored.bytes, encrypted.len() as u64);
 }
 
 #[test]

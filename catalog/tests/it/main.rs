@@ -4,6 +4,7 @@
 mod backups;
 mod barman;
 mod check_backup;
+mod compression;
 mod concurrency;
 mod crash;
 mod delete;

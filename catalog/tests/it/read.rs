@@ -72,7 +72,7 @@ fn how_a_file_is_stored_is_told() {
     let repository = Repository::new();
     repository.write(&format!("wals/0000000100000000/{}", name(1)), b"\x28\xb5\x2f\xfd");
     let found = repository.catalog.find_archived(&name(1).parse().expect("a name")).expect("readable");
-    assert_eq!(found.expect("found").encoding, Encoding::Compressed("zstd"));
+    assert_eq!(found.expect("found").encoding, Encoding::Compressed(barman_storage::codec::Format::Zstd));
 }
 
 #[test]

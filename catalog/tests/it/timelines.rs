@@ -44,8 +44,10 @@ fn a_history_that_cannot_be_read_is_an_error() {
     let repository = Repository::new();
     let history = || repository.catalog.timeline_history(TimelineId::new(2).expect("not 0"));
     assert_eq!(history().expect("readable"), None);
-    repository.write("wals/00000002.history", b"\x1f\x8b\x08");
+    repository.write("wals/00000002.history", b"\x85\x01\x0c\x03");
     assert!(matches!(history(), Err(Error::Encoded { .. })));
+    repository.write("wals/00000002.history", b"\x1f\x8b\x08");
+    assert!(matches!(history(), Err(Error::Storage(_))));
     repository.write("wals/00000002.history", "nonsense");
     assert!(matches!(history(), Err(Error::History { .. })));
 }

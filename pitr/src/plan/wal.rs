@@ -22,8 +22,21 @@ pub struct PlannedWal {
     pub is_archived: bool,
     /// The archived files, by the directory that holds them.
     pub archived: Vec<(Dir, Vec<PlannedWalFile>)>,
+    /// Archived files that are compressed or encrypted.
+    pub wrapped: Vec<PlannedWrappedWal>,
     /// Files that wait to be archived.
     pub waiting: Vec<PlannedWaitingWal>,
+}
+
+/// A WAL file to decompress and decrypt.
+#[derive(Clone, Debug)]
+pub struct PlannedWrappedWal {
+    /// What it is called in the archive.
+    pub archived: WalFileName,
+    /// Its name where it goes.
+    pub name: WalFileName,
+    /// How many bytes it takes there: of a segment it has to be so many, of anything else that is a guess.
+    pub size: u64,
 }
 
 /// A WAL file to copy.
@@ -50,14 +63,16 @@ pub struct PlannedWaitingWal {
 }
 
 impl PlannedWal {
-    /// Returns all files.
-    pub fn files(&self) -> impl Iterator<Item = &PlannedWalFile> {
+    /// Returns the names of all files where they go, and their lengths in bytes.
+    pub fn files(&self) -> impl Iterator<Item = (WalFileName, u64)> {
         let waiting = self.waiting.iter().map(|waiting| &waiting.file);
-        self.archived.iter().flat_map(|(_, files)| files).chain(waiting)
+        let as_stored =
+            self.archived.iter().flat_map(|(_, files)| files).chain(waiting).map(|file| (file.name, file.size));
+        as_stored.chain(self.wrapped.iter().map(|file| (file.name, file.size)))
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.files().map(|file| file.size).sum()
+        self.files().map(|(_, bytes)| bytes).sum()
     }
 }
 
@@ -81,7 +96,8 @@ pub(super) fn plan(
     let range = WalRange { path: &chosen.path, size, first: chosen.extent.first_segment, last };
     let mut names = archived_names(catalog, |name| range.wants(name, request.partial))?;
     names.extend(histories.waiting(chosen.extent.timeline, chosen.path.last())?);
-    let mut search = Search { catalog, size, archived: Vec::new(), waiting: Vec::new(), warnings: Vec::new() };
+    let mut search =
+        Search { catalog, size, archived: Vec::new(), wrapped: Vec::new(), waiting: Vec::new(), warnings: Vec::new() };
     let mut selected = Vec::new();
     for wal in range.select(&names, request.partial) {
         match catalog.find_wal(&wal.archived, Partial::Exclude)? {
@@ -97,8 +113,8 @@ pub(super) fn plan(
     let missing = range.missing(&selected, None).into_iter().map(PlanWarning::MissingWal);
     let warnings = std::mem::take(&mut search.warnings).into_iter().chain(missing).collect();
     let (destination, is_archived) = (request.destination.to_owned(), !request.is_pitr);
-    let Search { archived, waiting, .. } = search;
-    Ok((PlannedWal { destination, is_archived, archived, waiting }, warnings))
+    let Search { archived, wrapped, waiting, .. } = search;
+    Ok((PlannedWal { destination, is_archived, archived, wrapped, waiting }, warnings))
 }
 
 /// Without the WAL up to its end a backup never becomes consistent, and a target LSN has to be in the WAL, too.
@@ -126,6 +142,7 @@ struct Search<'a> {
     catalog: &'a Catalog,
     size: SegmentSize,
     archived: Vec<(Dir, Vec<PlannedWalFile>)>,
+    wrapped: Vec<PlannedWrappedWal>,
     waiting: Vec<PlannedWaitingWal>,
     warnings: Vec<PlanWarning>,
 }
@@ -133,14 +150,20 @@ struct Search<'a> {
 impl Search<'_> {
     /// Takes a file, unless PostgreSQL would refuse it for its length: then it is as good as missing.
     fn take(&mut self, wal: SelectedWal, stored: ArchivedSegment) -> Result<Option<SelectedWal>, PlanError> {
-        check_encoding(&stored)?;
+        check_encoding(self.catalog, &stored)?;
+        let (is_plain, is_segment) = (stored.encoding == Encoding::Plain, matches!(wal.name, WalFileName::Segment(_)));
         let (found, expected) = (stored.size, self.size.bytes());
-        if matches!(wal.name, WalFileName::Segment(_)) && found != expected {
+        if is_plain && is_segment && found != expected {
             self.warnings.push(PlanWarning::WrongSize { name: wal.archived, expected, found });
             return Ok(None);
         }
+        let size = if is_segment { expected } else { found };
+        if !is_plain && stored.place == Place::Archive {
+            self.wrapped.push(PlannedWrappedWal { archived: stored.name, name: wal.name, size });
+            return Ok(Some(wal));
+        }
         let (dir, path) = stored.location();
-        let file = PlannedWalFile { from: path.clone(), name: wal.name, size: stored.size };
+        let file = PlannedWalFile { from: path.clone(), name: wal.name, size };
         if stored.place != Place::Archive {
             self.waiting.push(PlannedWaitingWal { file, stored });
             return Ok(Some(wal));
@@ -183,9 +206,9 @@ pub(super) fn archived_names(
     Ok(names)
 }
 
-fn check_encoding(stored: &ArchivedSegment) -> Result<(), PlanError> {
+fn check_encoding(catalog: &Catalog, stored: &ArchivedSegment) -> Result<(), PlanError> {
     match stored.encoding {
-        Encoding::Plain => Ok(()),
+        encoding if catalog.wal_storage().can_read(encoding) => Ok(()),
         encoding => Err(unreadable_form(stored.name, encoding)),
     }
 }

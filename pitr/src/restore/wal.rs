@@ -1,12 +1,15 @@
 //! Putting WAL where the new server looks for it.
 
 use std::io::Read as _;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use barman_catalog::{ArchivedSegment, Encoding, Partial};
 use barman_storage::{CopyError, CopyItem, Dir, Operation, RelativePath};
+use wal_format::WalFileName;
 
 use super::{DIRECTORY_MODE, FILE_MODE, Restore, RestoreError, RestoreEvent, create_empty, plain_name};
-use crate::plan::{PlannedWaitingWal, PlannedWal, PlannedWalFile};
+use crate::plan::{PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal};
 
 /// How much of a file is read at a time.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -40,18 +43,60 @@ impl Restore<'_> {
             let items: Vec<_> = files.iter().map(item).collect();
             self.copy(source, to, &items, &|_| None)?;
         }
+        self.unwrap_all(&wal.wrapped, to)?;
         wal.waiting.iter().try_for_each(|waiting| self.copy_waiting(waiting, to))
+    }
+
+    /// Decompresses and decrypts files, several at a time.
+    fn unwrap_all(&self, files: &[PlannedWrappedWal], to: &Dir) -> Result<(), RestoreError> {
+        let (next, failure) = (AtomicUsize::new(0), OnceLock::new());
+        let work = || {
+            while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| failure.get().is_none()) {
+                if let Err(error) = self.unwrap(file, to) {
+                    // Of several failures the first one counts.
+                    let _ = failure.set(error);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.options.jobs.get().min(files.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        failure.into_inner().map_or(Ok(()), Err)
+    }
+
+    fn unwrap(&self, file: &PlannedWrappedWal, to: &Dir) -> Result<(), RestoreError> {
+        let name = file.archived;
+        let stored = self.catalog.find_archived(&name)?.ok_or_else(|| {
+            let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
+            barman_storage::Error::new(Operation::Open, name.to_string(), gone)
+        })?;
+        let expected = matches!(file.name, WalFileName::Segment(_)).then_some(file.size);
+        self.write_contents(&stored, file.name, expected, to)
     }
 
     /// Copies a file from wherever it is by now; of an incomplete segment there may be more, or all.
     fn copy_waiting(&self, waiting: &PlannedWaitingWal, to: &Dir) -> Result<(), RestoreError> {
-        let is_usable = |found: &ArchivedSegment| found.encoding == Encoding::Plain && found.size == waiting.file.size;
+        let is_usable = |found: &ArchivedSegment| found.encoding != Encoding::Plain || found.size == waiting.file.size;
         let moved = self.catalog.find_wal(&waiting.file.name, Partial::Include)?.filter(is_usable);
         let stored = moved.as_ref().unwrap_or(&waiting.stored);
+        self.write_contents(stored, waiting.file.name, Some(waiting.file.size), to)
+    }
+
+    /// Writes what a stored file holds, which has to be `expected` bytes where that is known.
+    fn write_contents(
+        &self,
+        stored: &ArchivedSegment,
+        name: WalFileName,
+        expected: Option<u64>,
+        to: &Dir,
+    ) -> Result<(), RestoreError> {
         let unreadable = |error| barman_storage::Error::new(Operation::Read, stored.display_path(), error);
-        let mut source = stored.open()?;
-        let modified = source.metadata().and_then(|metadata| metadata.modified()).map_err(unreadable)?;
-        let mut copy = to.create_file(&plain_name(waiting.file.name), FILE_MODE)?;
+        let modified = stored.open()?.metadata().and_then(|metadata| metadata.modified()).map_err(unreadable)?;
+        let mut source = stored.contents()?;
+        let mut copy = to.create_file(&plain_name(name), FILE_MODE)?;
         let (mut buffer, mut copied) = (vec![0; BUFFER_BYTES], 0);
         loop {
             self.options.cancel.check()?;
@@ -61,18 +106,17 @@ impl Restore<'_> {
             copied += bytes.len() as u64;
             (self.events)(RestoreEvent::Copied { bytes: bytes.len() as u64 });
         }
-        if copied != waiting.file.size {
-            let (path, expected) = (stored.display_path(), waiting.file.size);
-            return Err(CopyError::WrongSize { path, expected, found: copied }.into());
+        if let Some(expected) = expected.filter(|expected| *expected != copied) {
+            return Err(CopyError::WrongSize { path: stored.display_path(), expected, found: copied }.into());
         }
         Ok(copy.set_modified(modified)?)
     }
 
     /// Without these the new server would archive its WAL once more, over that of the original.
     fn mark_as_archived(&self, wal: &PlannedWal, archive_status: &Dir) -> Result<(), RestoreError> {
-        for file in wal.files() {
+        for (name, _) in wal.files() {
             self.options.cancel.check()?;
-            archive_status.create_file(&plain_name(format_args!("{}.done", file.name)), FILE_MODE)?;
+            archive_status.create_file(&plain_name(format_args!("{name}.done")), FILE_MODE)?;
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ fn number(of: u32) -> Option<TimelineChoice> {
 fn segments(fixture: &Fixture, target: RecoveryTarget) -> Vec<(u32, u32)> {
     let plan = fixture.plan(&RestoreRequest { target, ..fixture.request() }).expect("a plan");
     let wal = plan.wal.expect("WAL");
-    let numbers = wal.files().filter_map(|file| match file.name {
+    let numbers = wal.files().filter_map(|(name, _)| match name {
         wal_format::WalFileName::Segment(name) => Some((name.timeline.get(), name.segment)),
         _ => None,
     });
@@ -77,7 +77,7 @@ fn history_files_are_always_copied() {
     for target in [RecoveryTarget::default(), along(None, Some(StopPoint::Immediate)), along(number(2), None)] {
         let plan = fixture.plan(&RestoreRequest { target, ..fixture.request() }).expect("a plan");
         let histories =
-            plan.wal.as_ref().expect("WAL").files().filter(|file| file.name.to_string().ends_with(".history"));
+            plan.wal.as_ref().expect("WAL").files().filter(|(name, _)| name.to_string().ends_with(".history"));
         assert_eq!(histories.count(), 2);
     }
 }
@@ -94,7 +94,7 @@ fn history_files_that_wait_to_be_archived_count() {
         let request = RestoreRequest { target: along(choice, None), ..fixture.request() };
         let plan = fixture.plan(&request).expect("a plan");
         assert_eq!(plan.timeline(), timeline(2));
-        assert!(plan.wal.expect("WAL").files().any(|file| file.name.to_string() == "00000002.history"));
+        assert!(plan.wal.expect("WAL").files().any(|(name, _)| name.to_string() == "00000002.history"));
     }
 }
 
@@ -183,7 +183,7 @@ fn incomplete_segments_are_copied_when_they_are_asked_for() {
         let wal = WalSupply::Copy { staging: None, partial };
         let target = along(number(3), None);
         let plan = fixture.plan(&RestoreRequest { target, wal, ..fixture.request() }).expect("a plan");
-        plan.wal.expect("WAL").files().map(|file| file.name.to_string()).collect::<Vec<_>>()
+        plan.wal.expect("WAL").files().map(|(name, _)| name.to_string()).collect::<Vec<_>>()
     };
     let newest = "00000003000000000000000D".to_owned();
     assert!(!names(false).contains(&newest));

@@ -1,7 +1,7 @@
 //! Checks of what the catalog holds: age, size and number of the backups, age and size of the WAL.
 
 use super::CheckReport;
-use crate::{Error, Server, human, one_line};
+use crate::{Error, Server, human, one_line, wal_storage};
 use barman_catalog::{BackupInfo, BackupType, Status, WalStats};
 use std::time::Duration;
 use wal_format::Timestamp;
@@ -17,7 +17,10 @@ pub(super) fn check(server: &Server, now: Timestamp, report: &mut CheckReport) {
             minimum_size(server, info, report);
             wal_maximum_age(server, wal, now, report);
             report.push("wal size", true, human::size_of(wal.map_or(0, |wal| wal.wal_until_next_size)));
-            report.pass("compression settings");
+            match wal_storage::of(server.config()) {
+                Ok(_) => report.pass("compression settings"),
+                Err(reason) => report.push("compression settings", false, reason),
+            }
             failed_backups(&backups, report);
             redundancy(server, &backups, report);
         }

@@ -68,6 +68,7 @@ impl Turns {
     /// whoever finds a segment in the archive takes it that those before it are there as well.
     fn archive_up_to(&self, file: WalFileName) -> Result<(), Error> {
         self.server.refuse_unsupported(Command::ArchiveWal)?;
+        self.server.refuse_storage_fault()?;
         let _lock = self.server.wait_for_archive_lock(&self.end)?;
         let options = IngestOptions {
             batch_size: None,

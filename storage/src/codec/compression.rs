@@ -32,6 +32,23 @@ impl Compression {
     }
 }
 
+impl Compression {
+    /// Returns about how much memory it takes to compress contents of `length` bytes: for whoever does several at a time.
+    #[must_use]
+    pub fn memory(self, length: u64) -> u64 {
+        const MIB: u64 = 1 << 20;
+        let level = self.level_number();
+        match self.algorithm.format() {
+            Format::Gzip => 12 * MIB,
+            Format::Bzip2 => 9 * MIB,
+            // Match finders take eleven times their dictionary.
+            Format::Xz => 11 * length.min(if level < 4 { 4 * MIB } else { 64 * MIB }) + 4 * MIB,
+            Format::Zstd => length.min(if level < 10 { 8 * MIB } else { 128 * MIB }) * 5 + 4 * MIB,
+            Format::Lz4 | Format::Snappy => MIB,
+        }
+    }
+}
+
 /// What compresses. Several of Barman's names may stand for one format; the name is what its index has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names say it all")]

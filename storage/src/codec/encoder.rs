@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use liblzma::stream::{Check, Filters, LzmaOptions, Stream};
+
 use super::compression::refused;
 use super::gzip::GzipWriter;
 use super::{Algorithm, Compression, Format};
@@ -36,11 +38,7 @@ impl Compression {
         let inner = match format {
             Format::Gzip => Inner::Gzip(GzipWriter::new(target, level, self.threads())?),
             Format::Bzip2 => Inner::Bzip2(bzip2::write::BzEncoder::new(target, bzip2::Compression::new(unsigned))),
-            Format::Xz => {
-                let check = liblzma::stream::Check::Crc64;
-                let stream = liblzma::stream::Stream::new_easy_encoder(unsigned, check).map_err(refused)?;
-                Inner::Xz(liblzma::write::XzEncoder::new_stream(target, stream))
-            }
+            Format::Xz => Inner::Xz(liblzma::write::XzEncoder::new_stream(target, xz_stream(unsigned, length)?)),
             Format::Zstd => Inner::Zstd(zstd_encoder(target, level, length)?),
             Format::Lz4 => Inner::Lz4(lz4_encoder(target, unsigned, length)?),
             Format::Snappy => Inner::Snappy(Box::new(snap::write::FrameEncoder::new(target))),
@@ -51,6 +49,17 @@ impl Compression {
     fn threads(self) -> usize {
         if self.algorithm == Algorithm::Pigz { rayon::current_num_threads() } else { 1 }
     }
+}
+
+/// A dictionary as long as the contents is as good as any longer one, and takes a tenth of the memory of the longest.
+fn xz_stream(level: u32, length: Option<u64>) -> io::Result<Stream> {
+    const LEAST: u32 = 1 << 16;
+    const DEFAULT: [u32; 10] = [18, 20, 21, 22, 22, 23, 23, 24, 25, 26];
+    let preset = DEFAULT.get(level as usize).map_or(1 << 23, |bits| 1 << bits);
+    let needed = length.and_then(|length| u32::try_from(length).ok()).unwrap_or(preset);
+    let mut options = LzmaOptions::new_preset(level).map_err(refused)?;
+    options.dict_size(needed.clamp(LEAST, preset));
+    Stream::new_stream_encoder(Filters::new().lzma2(&options), Check::Crc64).map_err(refused)
 }
 
 fn zstd_encoder<W: Write>(

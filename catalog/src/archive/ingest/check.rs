@@ -63,6 +63,14 @@ pub enum Refusal {
         #[source]
         source: SegmentHeaderError,
     },
+    /// It is compressed, and what it holds cannot be had: it was cut short on its way, or damaged.
+    #[error("{name} cannot be decompressed: {reason}")]
+    Broken {
+        /// Its name.
+        name: WalFileName,
+        /// What is wrong.
+        reason: String,
+    },
     /// It is called a timeline history, and does not read as one.
     #[error("{name} is no timeline history")]
     History {
@@ -106,7 +114,7 @@ const LONGEST_HISTORY: u64 = 1 << 20;
 fn how(stored: Encoding) -> &'static str {
     match stored {
         Encoding::Plain => "",
-        Encoding::Compressed(_) => " or compressed",
+        Encoding::Compressed(_) | Encoding::Custom => " or compressed",
         Encoding::Encrypted => " or encrypted",
     }
 }
@@ -146,18 +154,24 @@ pub(super) fn check(
     system: Option<SystemId>,
     now: Timestamp,
 ) -> Result<Finding, Error> {
-    let plain = file.encoding == Encoding::Plain;
+    let readable = file.is_readable();
     let (name, whole) = match file.entry.name {
         WalFileName::Segment(name) => (name, true),
         WalFileName::Partial(name) => (name, false),
-        WalFileName::History(timeline) if plain => return check_history(file, timeline, now),
+        WalFileName::History(timeline) if readable => return check_history(file, timeline, now),
         WalFileName::BackupLabel { .. } | WalFileName::History(_) => return Ok(Finding::Sound(None)),
     };
-    if !plain {
+    if !readable {
         return Ok(Finding::Unverified(Unverified::Encoded(file.encoding)));
     }
+    if file.encoding != Encoding::Plain && file.head.len() < SegmentHeader::LEN {
+        // Says why.
+        file.read(|_| Ok(()))?;
+    }
     let check = |header: &SegmentHeader, size: SegmentSize| match whole {
-        true => check_whole(name, header, size, &file.stat, system, now),
+        // How long it is that is compressed shows when it is read.
+        true if file.encoding == Encoding::Plain => check_whole(name, header, size, &file.stat, system, now),
+        true => check_header(name, header, size, system),
         false => check_header(name, header, size, system),
     };
     Ok(match SegmentHeader::parse(&file.head) {
@@ -201,16 +215,19 @@ fn unverified_if_sound(finding: Finding, error: SegmentHeaderError) -> Finding {
 
 /// A history that cannot be read would keep the true one out of the archive, as its duplicate.
 fn check_history(file: &mut Detected, timeline: TimelineId, now: Timestamp) -> Result<Finding, Error> {
-    let (name, found) = (file.entry.name, file.stat.size);
+    let name = file.entry.name;
+    let (mut text, mut found) = (Vec::new(), 0);
+    file.read(|bytes| {
+        found += bytes.len() as u64;
+        if found <= LONGEST_HISTORY {
+            text.extend_from_slice(bytes);
+        }
+        Ok(())
+    })?;
     if !(1..=LONGEST_HISTORY).contains(&found) {
         let refused = Finding::Refused(Refusal::HistoryLength { name, found });
         return Ok(if is_growing(&file.stat, 1, now) { Finding::Unfinished } else { refused });
     }
-    let mut text = Vec::new();
-    file.read(|bytes| {
-        text.extend_from_slice(bytes);
-        Ok(())
-    })?;
     let nobody = || SyntaxError { offset: text.len(), expected: "an ancestor", found: "the end".to_owned() };
     let parsed = TimelineHistory::parse(timeline, &text);
     Ok(match parsed.and_then(|history| history.entries.first().cloned().ok_or_else(nobody)) {
@@ -258,6 +275,25 @@ fn unreadable(name: SegmentName, error: SegmentHeaderError) -> Finding {
             Finding::Refused(Refusal::Length { name, expected: length(needed), found: length(found) })
         }
         error => Finding::Unverified(Unverified::Header(error)),
+    }
+}
+
+/// What to do with a file that cannot be decompressed: a plain `cp` may still be at it.
+pub(super) fn broken(file: &Detected, reason: &std::io::Error, now: Timestamp) -> Finding {
+    if is_growing(&file.stat, u64::MAX, now) {
+        return Finding::Unfinished;
+    }
+    let causes = std::iter::successors(Some(reason as &dyn std::error::Error), |error| error.source());
+    let reason = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    Finding::Refused(Refusal::Broken { name: file.entry.name, reason })
+}
+
+/// What is wrong with a segment that turned out to be this long when it was decompressed.
+pub(super) fn wrong_length(name: WalFileName, header: &SegmentHeader, found: u64) -> Option<Refusal> {
+    let expected = header.segment_size.bytes();
+    match name {
+        WalFileName::Segment(name) if found != expected => Some(Refusal::Length { name, expected, found }),
+        _ => None,
     }
 }
 

@@ -1,14 +1,17 @@
 //! First stage: what kind of file it is.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read, Seek as _, SeekFrom};
 
-use barman_storage::{Dir, Operation, RelativePath, Stat};
+use barman_storage::{Cancel, Dir, Operation, OutFile, RelativePath, Stat};
 use wal_format::SegmentHeader;
 
 use crate::archive::source::Candidate;
 use crate::xlog_db::described;
-use crate::{Encoding, Error, WalSource, XlogEntry, layout};
+use crate::{Content, Encoding, Error, WalSource, WalStorage, XlogEntry, layout};
+
+/// How much is read at a time.
+const BUFFER: usize = 256 * 1024;
 
 /// A file with its first bytes. It stays open, so that what was checked is what is archived.
 #[derive(Debug)]
@@ -19,15 +22,21 @@ pub(super) struct Detected {
     pub(super) encoding: Encoding,
     /// The line that it is going to have in the index.
     pub(super) entry: XlogEntry,
-    /// As many bytes as a segment's header has, if there are so many.
+    /// As many bytes as a segment's header has, if there are so many: decompressed, if that can be done.
     pub(super) head: Vec<u8>,
     file: File,
     dir: Dir,
+    storage: WalStorage,
 }
 
 impl Detected {
-    /// Opens a file; `None` if it is gone.
-    pub(super) fn open(source: WalSource, dir: &Dir, candidate: &Candidate) -> Result<Option<Self>, Error> {
+    /// Opens a file; `None` if it is gone. One that is compressed and broken has a head that is too short.
+    pub(super) fn open(
+        source: WalSource,
+        dir: &Dir,
+        candidate: &Candidate,
+        storage: &WalStorage,
+    ) -> Result<Option<Self>, Error> {
         let path = candidate.path.clone();
         let Some(stat) = dir.stat(&path)? else { return Ok(None) };
         let mut file = match dir.open_file(&path) {
@@ -41,15 +50,48 @@ impl Detected {
         let encoding = match source {
             // The receiver writes what PostgreSQL sends, and nothing else.
             WalSource::Streaming => Encoding::Plain,
-            WalSource::Incoming => Encoding::detect(&head),
+            WalSource::Incoming => storage.detect(&head),
         };
         let entry = described(candidate.name, &stat, encoding);
-        Ok(Some(Self { path, stat, encoding, entry, head, file, dir: dir.clone() }))
+        let (dir, storage) = (dir.clone(), storage.clone());
+        let mut found = Self { path, stat, encoding, entry, head, file, dir, storage };
+        if encoding != Encoding::Plain && found.is_readable() {
+            found.head = found.unwrapped_head();
+        }
+        Ok(Some(found))
     }
 
-    /// Shows the whole file to `take`, a buffer at a time. It must have as many bytes as it had when it was opened.
-    pub(super) fn read(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
-        const BUFFER: usize = 256 * 1024;
+    /// What is left out of a broken stream is missed by whoever reads the head, or all.
+    fn unwrapped_head(&mut self) -> Vec<u8> {
+        let mut head = Vec::new();
+        let read = self.reader().map(|reader| reader.take(SegmentHeader::LEN as u64).read_to_end(&mut head));
+        tracing::trace!(?read, "the beginning of {}", self.entry.name);
+        head
+    }
+
+    /// Whether what PostgreSQL wrote can be seen. What is encrypted is not tried: its key need not be at hand.
+    pub(super) fn is_readable(&self) -> bool {
+        self.encoding != Encoding::Encrypted && self.storage.can_read(self.encoding)
+    }
+
+    /// Shows what PostgreSQL wrote to `take`, a buffer at a time: the whole file, decompressed.
+    pub(super) fn read(&mut self, take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+        if self.encoding == Encoding::Plain {
+            return self.read_stored(take);
+        }
+        let reader = self.reader()?;
+        show(reader, take, |error| self.broken(error))
+    }
+
+    /// What PostgreSQL wrote, from its beginning.
+    pub(super) fn reader(&self) -> Result<Box<dyn Read + Send>, Error> {
+        let rewound = self.file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
+        let file = rewound.map_err(|error| self.unreadable(error))?;
+        self.storage.reader(self.encoding, file).map_err(|error| self.broken(error))
+    }
+
+    /// Shows the whole file as it is to `take`, a buffer at a time. It must have as many bytes as it had when it was opened.
+    pub(super) fn read_stored(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         self.file.seek(SeekFrom::Start(0)).map_err(|error| self.unreadable(error))?;
         let mut buffer = vec![0; BUFFER];
         let mut left = self.stat.size;
@@ -63,12 +105,62 @@ impl Detected {
         Ok(())
     }
 
+    /// Writes into `copy` what is to be stored of it, with its mode and time.
+    pub(super) fn store(
+        &mut self,
+        copy: &mut OutFile,
+        storage: &WalStorage,
+        cancel: &Cancel,
+    ) -> Result<Content, Error> {
+        let (stat, encoding) = (self.stat, self.encoding);
+        let content = storage.store(encoding, stat.size, copy, |take| {
+            self.read_stored(|bytes| {
+                cancel.check()?;
+                take(bytes)
+            })
+        })?;
+        copy.set_mode(stat.mode)?;
+        copy.set_modified(stat.modified())?;
+        Ok(content)
+    }
+
+    /// Writes down in the entry what became of it.
+    pub(super) fn describe_as_stored(&mut self, size: u64, storage: &WalStorage) {
+        let (compression, encryption) = storage.stored_as(self.encoding);
+        self.entry.size = size;
+        self.entry.compression = compression.map(str::to_owned);
+        self.entry.encryption = encryption.map(str::to_owned);
+    }
+
     /// Tells whether the name still stands for the file that was opened, and nobody has written to it since.
     pub(super) fn is_unchanged(&self) -> Result<bool, Error> {
         Ok(self.dir.stat(&self.path)? == Some(self.stat))
     }
 
+    fn broken(&self, source: io::Error) -> Error {
+        if source.raw_os_error().is_some() {
+            return self.unreadable(source);
+        }
+        Error::Unwrap { path: layout::shown(&self.dir, &self.path), source }
+    }
+
     fn unreadable(&self, error: std::io::Error) -> Error {
         barman_storage::Error::new(Operation::Read, layout::shown(&self.dir, &self.path), error).into()
+    }
+}
+
+fn show(
+    mut reader: impl Read,
+    mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+    failed: impl Fn(io::Error) -> Error,
+) -> Result<(), Error> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => take(buffer.get(..length).unwrap_or_default())?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::archive::ledger::Ledger;
 use crate::archive::source::Candidate;
 use crate::{Catalog, Content, Encoding, Error, Facts, RecordFacts, Unread, Unverified, Verdict, WalSource, layout};
 
-use super::check::{Finding, Refusal, check};
+use super::check::{Finding, Refusal, broken, check, wrong_length};
 use super::detect::Detected;
 
 /// What is known of a file before it is archived.
@@ -110,20 +110,53 @@ pub(super) fn observe_archived(
     const BUFFER: usize = 256 * 1024;
     let Some(found) = catalog.find_archived(&WalFileName::Segment(name))? else { return Ok(None) };
     let Ok(start) = name.start(size) else { return Ok(None) };
-    if found.encoding != Encoding::Plain || found.size != size.bytes() {
+    if found.encoding == Encoding::Plain && found.size != size.bytes() {
         return Ok(None);
     }
-    let unreadable = |error| Error::from(barman_storage::Error::new(Operation::Read, found.display_path(), error));
-    let mut file = found.open()?;
+    let mut file = match found.contents() {
+        // Encrypted, or by a program that is not known: nobody can say what is in it.
+        Err(Error::Encoded { .. }) => return Ok(None),
+        contents => contents?,
+    };
     let mut observer = Observer::new(name, (start, size), Source::Complete, before);
     let mut buffer = vec![0; BUFFER];
     loop {
-        match file.read(&mut buffer).map_err(unreadable)? {
-            0 => break,
-            length => observer.take(buffer.get(..length).unwrap_or_default()),
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => observer.take(buffer.get(..length).unwrap_or_default()),
+            Err(error) if error.raw_os_error().is_some() => {
+                return Err(barman_storage::Error::new(Operation::Read, found.display_path(), error).into());
+            }
+            // Broken where it lies: what is behind it can only be judged by itself.
+            Err(_) => return Ok(None),
         }
     }
-    Ok(Some(observer.finish()))
+    let observed = observer.finish();
+    Ok(Some(observed).filter(|observed| observed.raw.bytes == size.bytes()))
+}
+
+/// Checks a file and reads its records.
+pub(super) fn look(
+    catalog: &Catalog,
+    neighbours: &mut Neighbours,
+    file: &mut Detected,
+    (system, now): (Option<SystemId>, Timestamp),
+) -> Result<(Finding, Option<Observation>), Error> {
+    let looked = check(catalog, file, system, now).and_then(|finding| {
+        let observation = observe(catalog, neighbours, file, &finding)?;
+        Ok((finding, observation))
+    });
+    let (finding, observation) = match looked {
+        Err(Error::Unwrap { source, .. }) => return Ok((broken(file, &source, now), None)),
+        looked => looked?,
+    };
+    let raw = observation.as_ref().and_then(|observation| observation.facts.raw);
+    if let (Finding::Sound(Some(header)), Some(raw)) = (&finding, raw)
+        && let Some(refusal) = wrong_length(file.entry.name, header, raw.bytes)
+    {
+        return Ok((Finding::Refused(refusal), None));
+    }
+    Ok((finding, observation))
 }
 
 /// Reads a file's records, where it has any that can be read. What the check could not make out is refused or archived
@@ -205,13 +238,25 @@ fn unread(file: &mut Detected, finding: &Finding) -> Result<Observation, Error> 
         Finding::Unverified(Unverified::Header(_)) => Verdict::Unverified(Unread::Version),
         _ => Verdict::Verified,
     };
-    let raw = if file.encoding == Encoding::Plain { Some(content(file)?) } else { None };
+    let raw = if file.is_readable() { Some(content(file)?) } else { None };
     Ok(Observation { facts: facts(file, raw, verdict, None), border: None })
 }
 
+/// What PostgreSQL wrote.
 fn content(file: &mut Detected) -> Result<Content, Error> {
-    let mut crc = Crc32c::new();
+    let (mut crc, mut length) = (Crc32c::new(), 0);
     file.read(|bytes| {
+        crc.update(bytes);
+        length += bytes.len() as u64;
+        Ok(())
+    })?;
+    Ok(Content { bytes: length, crc32c: crc.finish() })
+}
+
+/// The file as it is.
+fn stored_content(file: &mut Detected) -> Result<Content, Error> {
+    let mut crc = Crc32c::new();
+    file.read_stored(|bytes| {
         crc.update(bytes);
         Ok(())
     })?;
@@ -271,11 +316,10 @@ pub(crate) fn observe_stored(
     (system, now): (Option<SystemId>, Timestamp),
 ) -> Result<Option<Facts>, Error> {
     let candidate = Candidate { name, path: layout::archived(&name) };
-    let Some(mut file) = Detected::open(WalSource::Incoming, &catalog.wals_dir()?, &candidate)? else {
-        return Ok(None);
-    };
-    let finding = check(catalog, &mut file, system, now)?;
-    let observation = match (observe(catalog, neighbours, &mut file, &finding)?, &finding) {
+    let opened = Detected::open(WalSource::Incoming, &catalog.wals_dir()?, &candidate, catalog.wal_storage())?;
+    let Some(mut file) = opened else { return Ok(None) };
+    let (finding, observation) = look(catalog, neighbours, &mut file, (system, now))?;
+    let observation = match (observation, &finding) {
         (Some(observation), _) => observation,
         (None, Finding::Refused(refusal)) => misplaced(catalog, &mut file, refusal)?,
         // Shorter than it should be, and written a moment ago: Barman is about to rename it.
@@ -283,7 +327,7 @@ pub(crate) fn observe_stored(
     };
     let stored = match observation.facts.raw.filter(|_| file.encoding == Encoding::Plain) {
         Some(raw) => raw,
-        None => content(&mut file)?,
+        None => stored_content(&mut file)?,
     };
     let facts = Facts { stored, ..observation.facts.clone() };
     neighbours.archived(observation);
@@ -301,9 +345,10 @@ pub(crate) fn judge_arrival(
     // It is complete: at the end of time nothing is growing any more.
     let now = Timestamp::from_pg_micros(i64::MAX);
     let candidate = Candidate { name, path: path.clone() };
-    let Some(mut file) = Detected::open(WalSource::Incoming, dir, &candidate)? else { return Ok(Ok(None)) };
-    let finding = check(catalog, &mut file, system, now)?;
-    match (observe(catalog, neighbours, &mut file, &finding)?, finding) {
+    let opened = Detected::open(WalSource::Incoming, dir, &candidate, catalog.wal_storage())?;
+    let Some(mut file) = opened else { return Ok(Ok(None)) };
+    let (finding, observation) = look(catalog, neighbours, &mut file, (system, now))?;
+    match (observation, finding) {
         (Some(observation), _) => {
             let facts = observation.facts.clone();
             neighbours.archived(observation);
@@ -322,6 +367,6 @@ fn misplaced(catalog: &Catalog, file: &mut Detected, refusal: &Refusal) -> Resul
         WalFileName::BackupLabel { .. } | WalFileName::History(_) => Lsn::MAX,
     };
     let what = refusal.explain();
-    let raw = Some(content(file)?);
+    let raw = content(file).ok();
     Ok(Observation { facts: facts(file, raw, Verdict::Damaged { at, what }, None), border: None })
 }

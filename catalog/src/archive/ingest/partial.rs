@@ -4,13 +4,12 @@
 //! lies behind the last record: zeros, or the rest of an older segment. Up to there they are the same, and the longer one
 //! has all that the shorter one has.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 
 use barman_storage::{Cancel, Dir, Operation};
 use wal_format::{SegmentHeader, WalFileName};
 
-use crate::{Catalog, Encoding, Error, Facts, XlogDb, layout};
+use crate::{Catalog, Content, Error, Facts, WalStorage, XlogDb, layout};
 
 use super::detect::Detected;
 use super::observe::{Neighbours, judge_arrival};
@@ -22,25 +21,24 @@ pub(super) fn settle(
     (wals, source): (&Dir, &Dir),
     db: &mut XlogDb,
     file: &mut Detected,
-    facts: &Facts,
+    facts: &mut Facts,
     cancel: &Cancel,
 ) -> Result<Outcome, Error> {
     let name = file.entry.name;
     let path = layout::archived(&name);
-    let encoding = Encoding::of_file(wals, &path)?;
+    let Some(archived) = catalog.find_archived(&name)? else { return Ok(Outcome::Changed) };
     let stored = judge_arrival(catalog, &mut Neighbours::default(), (wals, &path), name, None)?;
-    let (Ok(Some(stored)), Encoding::Plain, Encoding::Plain) = (stored, file.encoding, encoding) else {
-        return Ok(Outcome::Differs(encoding));
+    let (Ok(Some(stored)), true, Ok(contents)) = (stored, file.is_readable(), archived.contents()) else {
+        return Ok(Outcome::Differs(archived.encoding));
     };
     let (ours, theirs) = (written(facts, file), written(&stored, file));
     let unreadable = |error| barman_storage::Error::new(Operation::Read, layout::shown(wals, &path), error);
-    let same = begin_alike(source.open_file(&file.path)?, wals.open_file(&path)?, ours.min(theirs));
-    if !same.map_err(unreadable)? {
-        return Ok(Outcome::Differs(encoding));
+    if !begin_alike(file.reader()?, contents, ours.min(theirs)).map_err(unreadable)? {
+        return Ok(Outcome::Differs(archived.encoding));
     }
     let longer = ours > theirs;
     if longer {
-        replace(wals, db, file, cancel)?;
+        facts.stored = replace(wals, db, file, catalog.wal_storage(), cancel)?;
     }
     if file.is_unchanged()? {
         source.remove_file(&file.path)?;
@@ -58,32 +56,37 @@ fn written(facts: &Facts, file: &Detected) -> u64 {
 }
 
 /// Puts the longer one in place of the shorter one. Its line changes with it.
-fn replace(wals: &Dir, db: &mut XlogDb, file: &mut Detected, cancel: &Cancel) -> Result<(), Error> {
-    let (stat, entry) = (file.stat, file.entry.clone());
-    wals.replace_with(&layout::archived(&entry.name), stat.mode, |copy| {
-        file.read(|bytes| {
-            cancel.check()?;
-            Ok(copy.write_all(bytes)?)
-        })?;
-        copy.set_mode(stat.mode)?;
-        copy.set_modified(stat.modified())?;
+fn replace(
+    wals: &Dir,
+    db: &mut XlogDb,
+    file: &mut Detected,
+    storage: &WalStorage,
+    cancel: &Cancel,
+) -> Result<Content, Error> {
+    let mut content = None;
+    let (path, mode) = (layout::archived(&file.entry.name), file.stat.mode);
+    wals.replace_with(&path, mode, |copy| {
+        content = Some(file.store(copy, storage, cancel)?);
         Ok::<_, Error>(())
     })?;
-    let name = entry.name.to_string();
+    let content = content.unwrap_or(Content { bytes: 0, crc32c: 0 });
+    file.describe_as_stored(content.bytes, storage);
+    let name = file.entry.name.to_string();
     db.retain(|line| line.name != name)?;
-    db.append(&entry)
+    db.append(&file.entry)?;
+    Ok(content)
 }
 
 /// Compares the first bytes of two files.
-fn begin_alike(mut one: File, mut other: File, length: u64) -> io::Result<bool> {
+fn begin_alike(mut one: impl Read, mut other: impl Read, length: u64) -> io::Result<bool> {
     const BUFFER: u64 = 128 * 1024;
     let (mut ours, mut theirs, mut left) = (Vec::new(), Vec::new(), length);
     while left > 0 {
         let wanted = left.min(BUFFER);
-        for (file, bytes) in [(&mut one, &mut ours), (&mut other, &mut theirs)] {
-            bytes.clear();
-            file.take(wanted).read_to_end(bytes)?;
-        }
+        ours.clear();
+        theirs.clear();
+        one.by_ref().take(wanted).read_to_end(&mut ours)?;
+        other.by_ref().take(wanted).read_to_end(&mut theirs)?;
         if ours != theirs || ours.len() as u64 != wanted {
             return Ok(false);
         }

@@ -1,13 +1,15 @@
 //! Last stages: publish, record, remove.
 
+use std::io::Read as _;
+
 use barman_storage::{Cancel, Dir, PublishError, Published};
-use wal_format::{Crc32c, WalFileName};
+use wal_format::WalFileName;
 
 use crate::archive::ledger::Ledger;
-use crate::catalog::DIRECTORY_MODE;
 use crate::xlog_db::entry_of;
-use crate::{Catalog, Content, Encoding, Error, Facts, XlogDb, layout};
+use crate::{ArchivedSegment, Catalog, Encoding, Error, Facts, XlogDb, layout};
 
+use super::ahead::Prepared;
 use super::detect::Detected;
 use super::partial;
 
@@ -29,7 +31,7 @@ pub(super) enum Outcome {
 /// done.
 pub(super) fn publish(
     catalog: &Catalog,
-    wals: &Dir,
+    (wals, prepared): (&Dir, Option<Prepared>),
     source: &Dir,
     file: &mut Detected,
     (ledger, facts): (&mut Ledger, &mut Facts),
@@ -41,12 +43,11 @@ pub(super) fn publish(
         return Ok(Outcome::Changed);
     }
     if wals.stat(&path)?.is_some() {
-        record_stored(wals, &mut db, file)?;
-        return match (settle(wals, source, file)?, file.entry.name) {
+        record_stored(catalog, wals, &mut db, file)?;
+        return match (settle(catalog, wals, source, file)?, file.entry.name) {
             (Outcome::Differs(_), WalFileName::Partial(_)) => {
                 let outcome = partial::settle(catalog, (wals, source), &mut db, file, facts, cancel)?;
                 if matches!(outcome, Outcome::Archived) {
-                    facts.stored = facts.raw.unwrap_or(facts.stored);
                     note(&db, ledger, facts);
                 }
                 Ok(outcome)
@@ -54,25 +55,16 @@ pub(super) fn publish(
             (outcome, _) => Ok(outcome),
         };
     }
-    if let Some(directory) = layout::hash_directory(&file.entry.name) {
-        wals.create_subdir(&directory, DIRECTORY_MODE)?;
-    }
-    let stat = file.stat;
-    let mut crc = Crc32c::new();
+    let stored = match prepared.filter(|prepared| prepared.is_of(file)) {
+        Some(prepared) => prepared,
+        None => Prepared::of(file, wals, catalog.wal_storage(), cancel)?,
+    };
     // Invariants 1 and 2: durable under its name before anything says that it is archived.
-    wals.publish_new(&path, stat.mode, |copy| {
-        file.read(|bytes| {
-            cancel.check()?;
-            crc.update(bytes);
-            Ok(copy.write_all(bytes)?)
-        })?;
-        copy.set_mode(stat.mode)?;
-        copy.set_modified(stat.modified())?;
-        Ok::<_, Error>(())
-    })?;
+    let content = stored.publish()?;
     // Invariant 3: the record follows the data.
+    file.describe_as_stored(content.bytes, catalog.wal_storage());
     db.append(&file.entry)?;
-    facts.stored = Content { bytes: stat.size, crc32c: crc.finish() };
+    facts.stored = content;
     note(&db, ledger, facts);
     // And the delivered file goes last: up to here, running again does it all again. What has replaced it meanwhile is not
     // what was archived, and is the next run's to judge.
@@ -91,28 +83,73 @@ pub(super) fn note(db: &XlogDb, ledger: &mut Ledger, facts: &Facts) {
 }
 
 /// Adds the line of a file that an interrupted run, of ours or of Barman, archived without recording it.
-fn record_stored(wals: &Dir, db: &mut XlogDb, file: &Detected) -> Result<(), Error> {
+fn record_stored(catalog: &Catalog, wals: &Dir, db: &mut XlogDb, file: &Detected) -> Result<(), Error> {
     let name = file.entry.name;
     if db.contains(&name)? {
         return Ok(());
     }
-    let Some(entry) = entry_of(wals, &name)? else { return Ok(()) };
-    // Invariant 1: that run may have been interrupted before its syncs.
-    wals.edit_file(&layout::archived(&name))?.sync()?;
-    match layout::hash_directory(&name) {
-        Some(directory) => wals.subdir(&directory)?.sync()?,
-        None => wals.sync()?,
-    }
+    let Some(entry) = entry_of(wals, &name, catalog.wal_storage())? else { return Ok(()) };
+    make_durable(wals, &name)?;
     db.append(&entry)
 }
 
+/// Invariant 1: whoever archived it may have been interrupted before its syncs.
+fn make_durable(wals: &Dir, name: &WalFileName) -> Result<(), Error> {
+    wals.edit_file(&layout::archived(name))?.sync()?;
+    match layout::hash_directory(name) {
+        Some(directory) => wals.subdir(&directory)?.sync()?,
+        None => wals.sync()?,
+    }
+    Ok(())
+}
+
 /// Removes a file whose contents are archived already, or says that they differ.
-fn settle(wals: &Dir, source: &Dir, file: &Detected) -> Result<Outcome, Error> {
+fn settle(catalog: &Catalog, wals: &Dir, source: &Dir, file: &mut Detected) -> Result<Outcome, Error> {
     let name = &file.entry.name;
+    let Some(stored) = catalog.find_archived(name)? else { return Ok(Outcome::Changed) };
+    if stored.encoding != file.encoding || file.encoding == Encoding::Encrypted {
+        return settle_wrapped(wals, source, file, &stored);
+    }
     match source.rename_new(&file.path, wals, &layout::archived(name)) {
         Ok(Published::AlreadyThere(())) => Ok(Outcome::AlreadyArchived),
         Ok(Published::Created(())) => Ok(Outcome::Archived),
-        Err(PublishError::Conflict { .. }) => Ok(Outcome::Differs(Encoding::of_file(wals, &layout::archived(name))?)),
+        // The same contents, compressed by another program or at another level.
+        Err(PublishError::Conflict { .. }) if stored.encoding != Encoding::Plain => {
+            settle_wrapped(wals, source, file, &stored)
+        }
+        Err(PublishError::Conflict { .. }) => Ok(Outcome::Differs(stored.encoding)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Does the same where bytes say nothing: what counts is what both hold.
+fn settle_wrapped(wals: &Dir, source: &Dir, file: &mut Detected, stored: &ArchivedSegment) -> Result<Outcome, Error> {
+    if !holds_the_same(file, stored)? {
+        return Ok(Outcome::Differs(stored.encoding));
+    }
+    make_durable(wals, &file.entry.name)?;
+    if file.is_unchanged()? {
+        source.remove_file(&file.path)?;
+        source.sync()?;
+    }
+    Ok(Outcome::AlreadyArchived)
+}
+
+/// Compares what two files hold. What cannot be read, such as what is encrypted, is different from everything.
+fn holds_the_same(file: &mut Detected, stored: &ArchivedSegment) -> Result<bool, Error> {
+    if !file.is_readable() {
+        return Ok(false);
+    }
+    let mut theirs = match stored.contents() {
+        Err(Error::Encoded { .. } | Error::Unwrap { .. }) => return Ok(false),
+        contents => contents?,
+    };
+    let (mut piece, mut is_same) = (Vec::new(), true);
+    file.read(|bytes| {
+        piece.resize(bytes.len(), 0);
+        is_same = is_same && theirs.read_exact(&mut piece).is_ok() && piece == bytes;
+        Ok(())
+    })?;
+    // Without the end of what is stored nothing of it counts.
+    Ok(is_same && matches!(theirs.read(&mut [0]), Ok(0)))
 }
