@@ -62,6 +62,5 @@ pub use base_backup::{
     ArchiveName, BaseBackupError, BaseBackupEvent, BaseBackupOptions, BaseBackupResult, EntryError, ManifestError, run,
 };
 pub use receiver::{
-    ReceiveError, Received, ReceiverEvent, ReceiverOptions, Reconnect, StartReason, Synchronous, names_standby,
-    receive, segment_size,
+    ReceiveError, Received, ReceiverEvent, ReceiverOptions, Reconnect, StartReason, Synchronous, names_standby, receive,
 };

@@ -89,7 +89,7 @@ impl Server {
             system_id: server.system_id,
             timeline: server.timeline,
             position: server.position,
-            segment_size: barman_backup::segment_size(&mut client).await?,
+            segment_size: client.wal_segment_size().await?,
         };
         for (name, moved_to) in self.catalog().quarantine_strays(&progress, (receive.clock)())? {
             (receive.events)(&ReceiveWalEvent::Quarantined { name, moved_to: moved_to.to_string() });

@@ -43,12 +43,6 @@ pub enum ReceiveError {
     /// The archive does not tell what it has.
     #[error(transparent)]
     Archive(#[from] barman_catalog::Error),
-    /// The server's segment size makes no sense.
-    #[error("expected a WAL segment size between 1MB and 1GB, found {found:?}")]
-    SegmentSize {
-        /// What the server said.
-        found: String,
-    },
     /// A file in the streaming directory or in the archive is of a cluster with another segment size.
     #[error(transparent)]
     SegmentName(#[from] ImpossibleSegmentName),

@@ -33,7 +33,6 @@ use wal_format::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 pub use error::ReceiveError;
 pub use event::{ReceiverEvent, StartReason};
 pub use options::{ReceiverOptions, Reconnect, Synchronous};
-pub use start::segment_size;
 pub use synchronous::names_standby;
 
 use crate::cancelled::cancelled;
@@ -144,7 +143,7 @@ impl Context<'_> {
         let mut client = Client::connect(config, Mode::PhysicalReplication).await?;
         let server = client.identify_system().await?;
         self.refuse_foreign(server)?;
-        let size = start::segment_size(&mut client).await?;
+        let size = client.wal_segment_size().await?;
         let waiting = synchronous::waiting(&mut client, &self.options.synchronous).await?;
         let Start { point, gap_from, kept } =
             start::find(&mut client, self.streaming, self.options, server, size).await?;

@@ -195,26 +195,6 @@ async fn slot_position(
     found.map(Some).ok_or_else(|| ReceiveError::SlotMissing { slot: slot.clone(), from })
 }
 
-/// Asks the server how long its segments are.
-///
-/// # Errors
-/// The connection fails, or the answer is no segment size.
-pub async fn segment_size(client: &mut Client) -> Result<SegmentSize, ReceiveError> {
-    let shown = client.show("wal_segment_size").await?;
-    parse_segment_size(&shown).ok_or(ReceiveError::SegmentSize { found: shown })
-}
-
-/// Servers say `16MB` or `1GB`.
-fn parse_segment_size(shown: &str) -> Option<SegmentSize> {
-    let (number, unit) = shown.split_at(shown.find(|c: char| !c.is_ascii_digit())?);
-    let unit: u64 = match unit {
-        "MB" => 1 << 20,
-        "GB" => 1 << 30,
-        _ => return None,
-    };
-    SegmentSize::new(number.parse::<u64>().ok()?.checked_mul(unit)?)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -364,17 +344,6 @@ mod tests {
             };
             let furthest = held.iter().map(reached).max().unwrap();
             prop_assert_eq!(position, furthest);
-        }
-    }
-
-    #[test]
-    fn segment_sizes_are_read_as_servers_show_them() {
-        let bytes = |shown| parse_segment_size(shown).map(SegmentSize::bytes);
-        assert_eq!(bytes("16MB"), Some(16 << 20));
-        assert_eq!(bytes("1MB"), Some(1 << 20));
-        assert_eq!(bytes("1GB"), Some(1 << 30));
-        for wrong in ["", "16", "MB", "3MB", "2GB", "16 MB", "16kB", "99999999999999999GB"] {
-            assert_eq!(bytes(wrong), None, "{wrong}");
         }
     }
 }
