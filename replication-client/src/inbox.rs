@@ -20,13 +20,17 @@ const LONGEST_DATA: usize = 16 << 20;
 const LONGEST_WORDS: usize = 1 << 20;
 /// The longest message of any other kind, and of every kind until the server is authenticated. It is libpq's limit.
 const LONGEST_OTHER: usize = 30_000;
-/// How many bytes a read asks for. Frames of WAL are a little longer than 128 KiB, so this holds one or two.
-const READ_AHEAD: usize = 256 << 10;
+/// How many bytes a read may ask for behind the message that it completes.
+const READ_AHEAD: usize = 128 << 10;
+/// For how much of a message there is a buffer before that much of it has come.
+const LONGEST_ROOM: usize = 256 << 10;
 /// How many notices are kept until somebody takes them; the oldest go first.
 const MOST_NOTICES: usize = 32;
 /// How many different settings the server may report. PostgreSQL 18 reports 15.
 const MOST_PARAMETERS: usize = 256;
 
+/// The type of a message and its length.
+const HEADER: usize = 5;
 const COPY_BOTH_RESPONSE: u8 = b'W';
 const NEGOTIATE_PROTOCOL_VERSION: u8 = b'v';
 
@@ -36,6 +40,8 @@ const NEGOTIATE_PROTOCOL_VERSION: u8 = b'v';
 #[derive(Default)]
 pub(crate) struct Inbox {
     buffer: BytesMut,
+    /// How long the message at the front is or, where its header has not come yet, how long the last one was.
+    length: usize,
     authenticated: bool,
     parameters: BTreeMap<String, String>,
     notices: VecDeque<Notice>,
@@ -44,9 +50,18 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// Returns the buffer to append received bytes to, with room for a good read.
+    ///
+    /// What a message lacks when its buffer is full is copied with it into the next, so buffers end where messages do,
+    /// as long as these are of one length: a stream that catches up sends 128 KiB of WAL in each, a base backup 32 KiB.
+    /// One of the former fills a buffer; of shorter ones there are as many as read ahead.
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
-        if self.buffer.capacity() - self.buffer.len() < READ_AHEAD / 16 {
-            self.buffer.reserve(READ_AHEAD);
+        let length = self.length.max(HEADER);
+        let missing = length.saturating_sub(self.buffer.len()).clamp(1, LONGEST_ROOM);
+        if self.buffer.capacity() - self.buffer.len() < missing {
+            let room = self.buffer.len() + missing + READ_AHEAD / length * length;
+            // Not `reserve`, which may find more room than that.
+            let received = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(room));
+            self.buffer.extend_from_slice(&received);
         }
         &mut self.buffer
     }
@@ -116,12 +131,8 @@ impl Inbox {
             ProtocolError::TooLong { tag: header.tag().into(), length, limit }
         })?;
         // The length does not count the tag.
-        let length = length + 1;
-        if self.buffer.len() < length {
-            self.buffer.reserve((length - self.buffer.len()).min(READ_AHEAD));
-            return Ok(None);
-        }
-        Ok(Some(Frame { tag: header.tag(), length }))
+        self.length = length + 1;
+        Ok((self.buffer.len() >= self.length).then_some(Frame { tag: header.tag(), length: self.length }))
     }
 
     fn tag(&self) -> u8 {

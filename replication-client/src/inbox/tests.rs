@@ -83,7 +83,7 @@ fn a_long_frame_is_refused_before_anything_is_allocated_for_it() {
             let polled = wire.inbox.poll();
             let refused = matches!(&polled, Err(ProtocolError::TooLong { limit: found, .. }) if *found == limit);
             assert_eq!(refused, is_refused, "{} {length}", char::from(tag));
-            assert!(wire.inbox.buffer.capacity() <= 2 * READ_AHEAD);
+            assert!(wire.inbox.buffer().capacity() <= LONGEST_ROOM + READ_AHEAD);
         }
     }
 }
@@ -102,6 +102,45 @@ fn lengths_below_the_lengths_own_are_malformed() {
         let error = error(&mut Wire::default(), &header);
         assert!(matches!(error, ProtocolError::Malformed { tag: 'd', .. }), "{length}: {error}");
     }
+}
+
+/// How many of `bytes` are copied again when the inbox takes another buffer, where every read fills the one at hand and
+/// the last messages are kept; and the most room that there ever was.
+fn copied(bytes: &[u8], keep: usize) -> (usize, usize) {
+    let (mut inbox, mut kept) = (Inbox { authenticated: true, ..Inbox::default() }, VecDeque::new());
+    let (mut rest, mut copied, mut room) = (bytes, 0, 0);
+    while !rest.is_empty() {
+        let before = (inbox.buffer.as_ptr(), inbox.buffer.len());
+        let buffer = inbox.buffer();
+        copied += if buffer.as_ptr() == before.0 { 0 } else { before.1 };
+        room = room.max(buffer.capacity());
+        let (read, later) = rest.split_at(rest.len().min(buffer.capacity() - buffer.len()));
+        buffer.extend_from_slice(read);
+        rest = later;
+        kept.extend(std::iter::from_fn(|| inbox.poll().unwrap()));
+        kept.drain(..kept.len().saturating_sub(keep));
+    }
+    (copied, room)
+}
+
+#[test]
+fn messages_of_one_length_are_not_copied_again() {
+    for (length, most_room) in [(128 << 10, 129 << 10), (32 << 10, 161 << 10), (8 << 10, 137 << 10)] {
+        let first = BackendBytes::new().copy_both();
+        let bytes = (0..40).fold(first, |bytes, _| bytes.copy_data(&vec![0; length + 25]));
+        for keep in [0, 1, 100] {
+            let (copied, room) = copied(bytes.bytes(), keep);
+            // Until there is one of them, nobody knows how long they are.
+            assert!(copied <= READ_AHEAD && room <= most_room, "{length} {keep}: {copied} {room}");
+        }
+    }
+}
+
+#[test]
+fn short_messages_take_a_small_buffer() {
+    let bytes = (0..100_000).fold(BackendBytes::new(), |bytes, _| bytes.keepalive(1, false));
+    let (copied, room) = copied(bytes.bytes(), 0);
+    assert!(copied <= 1000 && room <= READ_AHEAD + 100, "{copied} {room}");
 }
 
 #[test]
