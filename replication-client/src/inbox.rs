@@ -83,7 +83,7 @@ impl Inbox {
                     self.buffer.advance(frame.length);
                     return Ok(Some(BackendMessage::CopyBoth));
                 }
-                NEGOTIATE_PROTOCOL_VERSION => return Err(negotiation(&self.buffer)),
+                NEGOTIATE_PROTOCOL_VERSION => return Err(negotiation(self.buffer.get(HEADER..frame.length))),
                 tag => {
                     let message = Message::parse(&mut self.buffer).map_err(malformed(tag))?;
                     if let Some(message) = message.map(|message| self.sort(message)).transpose()?.flatten() {
@@ -189,10 +189,23 @@ struct Frame {
     length: usize,
 }
 
-/// We ask for version 3.0 and no option, which every server since 7.4 speaks. So a server that negotiates offers less.
-fn negotiation(frame: &[u8]) -> ProtocolError {
-    let minor = frame.get(5..9).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
-    ProtocolError::Version { minor: minor.unwrap_or_default() & 0xFFFF }
+/// We ask for version 3.0 and no option, which every server since 7.4 speaks: whatever a server wants to change about
+/// that is an error, as it is for libpq (`pqGetNegotiateProtocolVersion3`).
+fn negotiation(body: Option<&[u8]>) -> ProtocolError {
+    offer(body.unwrap_or_default())
+        .unwrap_or_else(|| malformed(NEGOTIATE_PROTOCOL_VERSION)(io::ErrorKind::InvalidData.into()))
+}
+
+/// Reads the version that a server offers, and the first of the options that it does not know.
+fn offer(body: &[u8]) -> Option<ProtocolError> {
+    let (version, rest) = body.split_first_chunk()?;
+    let (count, names) = rest.split_first_chunk()?;
+    if u32::from_be_bytes(*count) == 0 {
+        // Servers send the whole version, the documentation speaks of its minor part.
+        return names.is_empty().then_some(ProtocolError::Version { minor: u32::from_be_bytes(*version) & 0xFFFF });
+    }
+    let name = names.split_inclusive(|&byte| byte == 0).next()?.strip_suffix(b"\0")?;
+    Some(ProtocolError::UnknownOption { name: String::from_utf8_lossy(name).into_owned() })
 }
 
 fn malformed(tag: u8) -> impl Fn(io::Error) -> ProtocolError {

@@ -35,11 +35,17 @@ pub enum ProtocolError {
         /// What was waited for.
         during: &'static str,
     },
-    /// The server cannot speak version 3.0 of the protocol, or refuses an option of it.
-    #[error("the server does not speak protocol version 3.0 (it offers 3.{minor})")]
+    /// The server wants another version of the protocol than 3.0, which all speak.
+    #[error("the server answers protocol version 3.0 with version 3.{minor}")]
     Version {
         /// The newest minor version it offers.
         minor: u32,
+    },
+    /// The server refuses an option of the protocol, although none was asked for.
+    #[error("the server does not know protocol option {name:?}, which it was not asked for")]
+    UnknownOption {
+        /// The name of the option.
+        name: String,
     },
     /// A result that lacks a row or a column.
     #[error("the result has no value for {field}")]

@@ -144,10 +144,22 @@ fn short_messages_take_a_small_buffer() {
 }
 
 #[test]
-fn a_server_that_negotiates_the_version_is_named() {
-    let body = [&2_u32.to_be_bytes()[..], &0_u32.to_be_bytes()].concat();
-    let error = error(&mut Wire::default(), BackendBytes::new().message(b'v', &body).bytes());
-    assert!(matches!(error, ProtocolError::Version { minor: 2 }), "{error}");
+fn a_server_that_negotiates_the_version_is_told_apart_from_one_that_refuses_an_option() {
+    let refusal = |version: u32, count: u32, names: &[u8]| {
+        let body = [&version.to_be_bytes()[..], &count.to_be_bytes(), names].concat();
+        error(&mut Wire::default(), BackendBytes::new().message(b'v', &body).bytes())
+    };
+    // The whole version, as servers send it, and its minor part, as it is documented.
+    for version in [0x3_0002, 2] {
+        let error = refusal(version, 0, b"");
+        assert!(matches!(error, ProtocolError::Version { minor: 2 }), "{error}");
+    }
+    let error = refusal(0x3_0000, 2, b"_pq_.one\0_pq_.two\0");
+    assert!(matches!(&error, ProtocolError::UnknownOption { name } if name == "_pq_.one"), "{error}");
+    for (count, names) in [(0, &b"_pq_.one\0"[..]), (1, b""), (1, b"_pq_.cut")] {
+        let error = refusal(0x3_0000, count, names);
+        assert!(matches!(error, ProtocolError::Malformed { tag: 'v', .. }), "{count} {names:?}: {error}");
+    }
 }
 
 #[test]

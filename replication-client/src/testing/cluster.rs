@@ -24,6 +24,9 @@ pub struct Cluster {
     pub answers: BTreeMap<String, ResultSet>,
     /// WAL before this position has been removed.
     pub removed_before: Option<Lsn>,
+    /// What the server wants to change about the protocol (NegotiateProtocolVersion), before it lets anybody in: the
+    /// minor version, and the options that it does not know.
+    pub negotiation: Option<(u32, Vec<String>)>,
     /// What `BASE_BACKUP` sends. Without one it fails.
     pub backup: Option<ScriptedBackup>,
     segment_size: SegmentSize,
@@ -66,6 +69,7 @@ impl Cluster {
             settings: BTreeMap::new(),
             answers: BTreeMap::new(),
             removed_before: None,
+            negotiation: None,
             backup: None,
             segment_size: SegmentSize::DEFAULT,
             start,

@@ -56,8 +56,12 @@ impl Session {
                 _ => break,
             }
         }
-        let version = self.shared.state().cluster.version.clone();
-        let welcome = BackendBytes::new().authentication(0, &[]).parameter("server_version", &version);
+        let (version, negotiation) = {
+            let cluster = &self.shared.state().cluster;
+            (cluster.version.clone(), cluster.negotiation.clone())
+        };
+        let welcome = negotiation.map_or_else(BackendBytes::new, |(minor, unknown)| negotiate(minor, &unknown));
+        let welcome = welcome.authentication(0, &[]).parameter("server_version", &version);
         let welcome = welcome.parameter("client_encoding", "UTF8").message(b'K', &[0, 0, 0, 1, 0, 0, 0, 2]);
         self.line.send(&welcome.ready()).await?;
         Ok(true)
@@ -84,4 +88,14 @@ impl Session {
     pub(super) async fn refuse(&mut self, sqlstate: &str, message: &str) -> io::Result<()> {
         self.line.send(&BackendBytes::new().error(sqlstate, message).ready()).await
     }
+}
+
+fn negotiate(minor: u32, unknown: &[String]) -> BackendBytes {
+    let numbers = [3 << 16 | minor, u32::try_from(unknown.len()).unwrap()];
+    let mut body = numbers.map(u32::to_be_bytes).concat();
+    for name in unknown {
+        body.extend_from_slice(name.as_bytes());
+        body.push(0);
+    }
+    BackendBytes::new().message(b'v', &body)
 }

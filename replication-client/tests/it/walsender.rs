@@ -67,6 +67,26 @@ async fn failure(behaviour: Behaviour) -> (u64, Error) {
     (length, end.unwrap_err())
 }
 
+/// What becomes of a connection to a server that wants to change the protocol.
+async fn negotiated(minor: u32, unknown: &[&str]) -> ErrorKind {
+    let server = server(&[]).await;
+    let unknown = unknown.iter().map(|&name| name.to_owned()).collect();
+    server.update(|cluster| cluster.negotiation = Some((minor, unknown)));
+    Client::connect(&config(&server.conninfo()), Mode::Sql).await.unwrap_err().into_kind()
+}
+
+#[tokio::test]
+async fn a_server_that_wants_to_change_the_protocol_is_refused() {
+    let lower = negotiated(0, &[]).await;
+    assert!(matches!(lower, ErrorKind::Protocol(ProtocolError::Version { minor: 0 })), "{lower:?}");
+    let option = negotiated(0, &["_pq_.report_parameters"]).await;
+    let is_named = |name: &str| name == "_pq_.report_parameters";
+    assert!(
+        matches!(&option, ErrorKind::Protocol(ProtocolError::UnknownOption { name }) if is_named(name)),
+        "{option:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_good_server_sends_all_and_then_waits() {
     let server = server(&wal(300_000)).await;
