@@ -9,30 +9,49 @@ use wal_format::{Lsn, SystemId, TimelineId, Timestamp};
 use super::backend_bytes::feed;
 use crate::backend_message::BackendMessage;
 use crate::base_backup::{self, BackupEvent, BaseBackupOptions, ServerCompression};
+use crate::config::Config;
+use crate::environment::Environment;
+use crate::password::Password;
 use crate::protocol_error::ProtocolError;
 use crate::query::Response;
+use crate::startup::{Credentials, Progress, Startup};
 use crate::wal_stream::{self, StartReplication, StreamEvent};
 use crate::wire::Wire;
 
 /// No message has this length, so that borders of all kinds are cut.
 const PIECE: usize = 7;
 
-/// All that a server says in a session: what makes it ready, then the answers to queries.
+/// All that a server says in a session: what lets a client with a password in, then the answers to queries.
 pub fn backend_messages(bytes: &[u8]) {
     same_in_pieces(bytes, |pieces| {
-        let (mut wire, mut is_ready, mut response) = (Wire::default(), false, Response::default());
-        feed(&mut wire, bytes, pieces, |wire| -> Result<_, ()> {
+        let mut wire = Wire::default();
+        let (mut startup, mut is_ready, mut response) = (begin(&mut wire), false, Response::default());
+        let (names, error) = feed(&mut wire, bytes, pieces, |wire| -> Result<_, ()> {
             let Some(message) = wire.inbox.poll().map_err(drop)? else { return Ok(None) };
             let name = message.name();
-            match message {
-                BackendMessage::Authentication(_) => wire.inbox.trust(),
-                BackendMessage::ReadyForQuery if !is_ready => is_ready = true,
-                message if is_ready => take_answer(&mut response, message).map_err(drop)?,
-                _ => {}
+            if is_ready {
+                take_answer(&mut response, message).map_err(drop)?;
+                return Ok(Some(name));
+            }
+            match startup.handle(message, &mut wire.outgoing).map_err(drop)? {
+                Progress::Authenticating => {}
+                Progress::Authenticated => wire.inbox.trust(),
+                Progress::Ready => is_ready = true,
             }
             Ok(Some(name))
-        })
+        });
+        // SCRAM's answers differ from one time to the next, but not in length.
+        (names, error, wire.outgoing.len())
     });
+}
+
+/// A client that lets itself in by any method.
+fn begin(wire: &mut Wire) -> Startup {
+    let user = "fuzz".to_owned();
+    let environment = Environment::default().with_user(&*user);
+    let policy = Config::from_conninfo("", &environment).unwrap().authentication().clone();
+    let credentials = Credentials { user, password: Some(Password::new("secret")), problem: None };
+    Startup::begin(credentials, policy, None, [("user", "fuzz")], &mut wire.outgoing).unwrap()
 }
 
 fn take_answer(response: &mut Response, message: BackendMessage) -> Result<(), ProtocolError> {
