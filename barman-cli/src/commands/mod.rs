@@ -13,6 +13,7 @@ mod put_wal;
 mod rebuild_ledger;
 mod rebuild_xlogdb;
 mod receive_wal;
+mod recovery_window;
 mod restore;
 mod retention;
 mod show_backup;
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     RebuildXlogdb(rebuild_xlogdb::Arguments),
     /// Receive WAL through streaming replication
     ReceiveWal(receive_wal::Arguments),
+    /// Say to which points the server can be recovered, and what stands in the way of more
+    RecoveryWindow(recovery_window::Arguments),
     /// Restore a backup, up to a recovery target
     #[command(alias = "recover")]
     Restore(Box<restore::Arguments>),
@@ -96,6 +99,7 @@ impl Command {
             Self::RebuildLedger(arguments) => rebuild_ledger::run(context, arguments),
             Self::RebuildXlogdb(arguments) => rebuild_xlogdb::run(context, arguments),
             Self::ReceiveWal(arguments) => receive_wal::run(context, arguments),
+            Self::RecoveryWindow(arguments) => recovery_window::run(context, arguments),
             Self::Restore(arguments) => restore::run(context, arguments),
             Self::Retention(arguments) => retention::run(context, arguments),
             Self::ShowBackup(arguments) => show_backup::run(context, arguments),

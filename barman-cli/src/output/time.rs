@@ -24,6 +24,11 @@ pub(crate) fn local(instant: wal_format::Timestamp) -> String {
     timestamp(instant).to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S%.6f").to_string()
 }
 
+/// `2026-11-20 18:37:26.572524+00:00`: local time and how far it is from UTC.
+pub(crate) fn local_with_offset(instant: wal_format::Timestamp) -> String {
+    timestamp(instant).to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S%.6f%:z").to_string()
+}
+
 fn zoned(time: BackupTime) -> Zoned {
     let offset = Offset::from_seconds(time.offset_seconds()).unwrap_or(Offset::UTC);
     timestamp(time.instant()).to_zoned(TimeZone::fixed(offset))

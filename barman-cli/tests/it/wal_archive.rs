@@ -140,3 +140,32 @@ fn a_new_cluster_under_an_old_name_is_refused_with_the_way_out() {
     let archived = scene.run(&["archive-wal", "main"]);
     assert_eq!(archived.code, Some(0), "{archived:?}");
 }
+
+#[test]
+fn the_window_ends_where_a_segment_is_missing() {
+    let scene = Scene::streaming();
+    scene.succeed(&["backup", "--wait", "main"]);
+    for _ in 0..3 {
+        scene.archive_everything();
+    }
+    let before = scene.succeed(&["recovery-window", "main"]);
+    assert!(before.starts_with("Server main can be recovered to any point\n  of timeline 1\n    from "), "{before}");
+    assert!(!before.contains("Missing") && !before.contains("never verified"), "{before}");
+    assert!(!scene.run(&["check", "main"]).stdout.contains("WAL gaps"));
+
+    let directory = scene.home.path().join("main/wals/0000000100000000");
+    let mut segments: Vec<_> =
+        std::fs::read_dir(&directory).expect("there").map(|file| file.expect("file").path()).collect();
+    segments.sort();
+    let lost = segments[segments.len() - 2].clone();
+    std::fs::remove_file(&lost).expect("removed");
+    scene.succeed(&["rebuild-xlogdb", "main"]);
+    let name = lost.file_name().and_then(|name| name.to_str()).expect("a name");
+    let window = scene.succeed(&["recovery-window", "main"]);
+    assert!(window.contains(&format!("Missing: segment {name}, since 20")), "{window}");
+    assert!(window.contains("nothing behind it can be recovered on timeline 1"), "{window}");
+    let json = scene.succeed(&["-f", "json", "recovery-window", "main"]);
+    assert!(json.contains(&format!(r#""first_segment": "{name}""#)), "{json}");
+    let check = scene.run(&["check", "main"]);
+    assert!(check.stdout.contains("WAL gaps: FAILED (1 segments are missing"), "{check:?}");
+}

@@ -143,3 +143,22 @@ fn summary(found: ErrorFiles) -> String {
     let counts = counts.into_iter().filter(|(_, count)| *count > 0);
     counts.map(|(what, count)| format!("{what}: {count}")).collect::<Vec<_>>().join(", ")
 }
+
+/// Whether the WAL behind the backups is all there and can be believed. Silent while it is.
+pub(super) fn recoverable(server: &Server, report: &mut CheckReport) {
+    let window = match server.recovery_window() {
+        Ok(window) => window,
+        Err(error) => return report.fail("WAL gaps", one_line(&error)),
+    };
+    if let Some(gap) = window.gaps.first() {
+        let (first, last) = (gap.missing.first, gap.missing.last);
+        let segments: u64 = window.gaps.iter().map(|gap| gap.missing.segments).sum();
+        report
+            .fail("WAL gaps", format!("{segments} segments are missing, first {first} to {last}: see recovery-window"));
+    }
+    if let Some(damage) = window.damage.first() {
+        let (name, at) = (damage.name, damage.at);
+        report
+            .fail("WAL damage", format!("{name} cannot be replayed from {at} on: take a backup, see recovery-window"));
+    }
+}

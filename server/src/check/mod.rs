@@ -50,7 +50,7 @@ impl CheckReport {
     /// Returns the failed checks that stand in the way of a backup: the rest is what a backup itself mends, or what
     /// can wait until it is done.
     pub fn backup_obstacles(&self) -> impl Iterator<Item = &CheckResult> {
-        const TOLERATED: [&str; 12] = [
+        const TOLERATED: [&str; 14] = [
             // Those that concern a backup refuse it by name.
             configuration::UNBUILT,
             "minimum redundancy requirements",
@@ -64,6 +64,9 @@ impl CheckReport {
             "streaming WALs directory",
             "wal maximum age",
             "PostgreSQL server is standby",
+            // Nothing but a backup helps against these.
+            "WAL gaps",
+            "WAL damage",
         ];
         self.failed().filter(|result| !TOLERATED.contains(&result.name.as_str()))
     }
@@ -123,6 +126,7 @@ impl Server {
             report.push("systemid coherence", true, "no system Id available");
         }
         archive::errors(self, report);
+        archive::recoverable(self, report);
     }
 
     fn check_catalog(&self, now: Timestamp, report: &mut CheckReport) {
