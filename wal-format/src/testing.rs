@@ -254,3 +254,48 @@ impl WalBuilder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Item, RecordReader, Source};
+
+    /// Fills a segment with records of up to a megabyte, and reads it in pieces.
+    fn fill_and_read(megabytes: u64) {
+        let size = SegmentSize::new(megabytes << 20).unwrap();
+        let mut wal = WalBuilder::new(WalBuilder::layout(size, 8192));
+        let large = alloc::vec![7; 1 << 20];
+        let mut expected = 0;
+        while wal.room() > (1 << 20) + 8192 {
+            wal.record(ResourceManager::HEAP, 0, &large);
+            expected += 1;
+        }
+        while wal.room() > 40_000 {
+            wal.message(20_000);
+            expected += 1;
+        }
+        wal.message(wal.room());
+        assert_eq!(wal.bytes().len() as u64, size.bytes());
+        let mut reader = RecordReader::new(wal.start(), TimelineId::FIRST, size, Source::Complete);
+        let mut seen = 0;
+        for mut piece in wal.bytes().chunks(100_003) {
+            while let Some(item) = reader.next(&mut piece).unwrap() {
+                let Item::Record(record) = item else { panic!("{megabytes} MB: {item:?}") };
+                assert!(record.end <= wal.end());
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, expected + 1, "{megabytes} MB");
+    }
+
+    #[test]
+    fn filled_segments_are_read_to_their_end() {
+        [1, 2, 4, 8, 16, 32, 64].into_iter().for_each(fill_and_read);
+    }
+
+    #[test]
+    #[ignore = "takes gigabytes of memory: scripts/matrix runs it"]
+    fn the_largest_segments_are_read_to_their_end() {
+        [128, 256, 512, 1024].into_iter().for_each(fill_and_read);
+    }
+}
