@@ -1,9 +1,9 @@
 //! Reading stored WAL again: disks forget, and nobody notices before the restore.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::Read as _;
 
-use barman_storage::{Cancel, Operation};
+use barman_storage::{Cancel, Operation, RelativePath};
 use wal_format::{Crc32c, SystemId, Timestamp, WalFileName};
 
 use crate::archive::ingest::{Neighbours, observe_stored};
@@ -97,15 +97,13 @@ impl Catalog {
             done: Verification::default(),
             found,
         };
-        let mut directories: Vec<_> = names.iter().map(layout::ledger_of).collect();
-        directories.dedup();
-        let mut seen = BTreeSet::new();
-        for directory in directories {
-            if seen.insert(directory.clone()) {
-                let known = run.ledger.directory(&directory)?;
-                for name in names.iter().filter(|name| layout::ledger_of(name) == directory) {
-                    run.verify(*name, known.get(name), due)?;
-                }
+        // One journal at a time is in memory.
+        let mut directories: BTreeMap<RelativePath, Vec<WalFileName>> = BTreeMap::new();
+        names.into_iter().for_each(|name| directories.entry(layout::ledger_of(&name)).or_default().push(name));
+        for (directory, names) in directories {
+            let known = run.ledger.directory(&directory)?;
+            for name in names {
+                run.verify(name, known.get(&name), due)?;
             }
         }
         Ok(run.done)

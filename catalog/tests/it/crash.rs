@@ -9,6 +9,7 @@ use barman_storage::codec::Algorithm;
 use barman_storage::testing::{Crash, Loss, Recorder, Recording, Survivors};
 
 use crate::compression::{contents, storing, with};
+use crate::put_wal::{put, stream};
 use crate::repository::{Repository, id, name, options, segment};
 
 const ONE: &str = "wals/0000000100000000/000000010000000000000001";
@@ -262,4 +263,68 @@ fn no_order_of_a_deletion_can_be_left_out() {
         (!record || data) && (!data || record || mark)
     };
     assert_eq!(recording.find_crash(8, is_safe), None);
+}
+
+#[test]
+fn what_a_sender_believes_to_be_stored_is_stored() {
+    let bytes = segment(&name(1), 7);
+    let sent = stream(&[(&name(1), &bytes)]);
+    let send = |repository: &Repository| drop(put(repository, &sent).expect("taken"));
+    let path = format!("incoming/{}", name(1));
+    let recording = after_each_crash(
+        |_| {},
+        send,
+        |left, crash, returned| {
+            let has = left.path(&path).exists();
+            assert!(has || !returned, "{crash:?}");
+            assert!(!has || left.read(&path) == bytes, "torn: {crash:?}");
+            send(left);
+            assert_eq!(left.read(&path), bytes, "{crash:?}");
+            ingest(left);
+            assert_eq!((left.recorded(), left.read(ONE)), (vec![name(1)], bytes.clone()), "{crash:?}");
+        },
+    );
+    let is_safe = |position: usize, left: &Survivors| {
+        let stored = left.file(format!("main/{path}")).is_some_and(|stored| stored == bytes);
+        stored || position < recording.len()
+    };
+    assert_eq!(recording.find_crash(8, is_safe), None);
+    let syncs = recording.syncs();
+    assert!(recording.without_sync(*syncs.last().expect("a sync")).find_crash(8, is_safe).is_some(), "its name");
+    let file = syncs[syncs.len() - 2];
+    assert!(recording.without_sync(file).find_crash(8, is_safe).is_some(), "its contents");
+}
+
+#[test]
+fn a_ledger_that_was_being_rebuilt_is_rebuilt_again() {
+    let prepare = |repository: &Repository| {
+        deliver(repository);
+        ingest(repository);
+        // Not what the ledger should say of it, so that the rebuild has something to do.
+        repository.write("ledger/0000000100000000", "not a journal at all, and longer than its header");
+    };
+    let rebuild = |repository: &Repository| {
+        let cancel = Cancel::new();
+        repository.catalog.rebuild_ledger(options(&cancel).now, &cancel, &mut |_| {}).expect("rebuilt");
+    };
+    let known = |repository: &Repository| repository.catalog.facts(&name(1).parse().expect("a name"));
+    after_each_crash(prepare, rebuild, |left, crash, returned| {
+        assert!(!returned || known(left).expect("readable").is_some(), "{crash:?}");
+        assert_eq!(left.recorded(), [&name(1), HISTORY], "{crash:?}");
+        rebuild(left);
+        let facts = known(left).expect("readable").expect("known");
+        assert_eq!(facts.stored.bytes, segment(&name(1), 7).len() as u64, "{crash:?}");
+    });
+}
+
+/// Whatever a power failure leaves of the ledger, the next runs of the archiver find out what is missing.
+#[test]
+fn a_ledger_that_lost_its_end_is_completed() {
+    after_each_crash(deliver, ingest, |left, crash, _| {
+        ingest(left);
+        for file in [name(1), HISTORY.to_owned()] {
+            let facts = left.catalog.facts(&file.parse().expect("a name")).expect("readable");
+            assert!(facts.is_some(), "{file} {crash:?}");
+        }
+    });
 }

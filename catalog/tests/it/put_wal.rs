@@ -20,7 +20,7 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) {
 }
 
 /// A stream of these files and their checksums, as `barman-wal-archive` writes it.
-fn stream(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn stream(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut sums = String::new();
     for (name, bytes) in files {
@@ -31,7 +31,7 @@ fn stream(files: &[(&str, &[u8])]) -> Vec<u8> {
     tar.into_inner().expect("tar")
 }
 
-fn put(repository: &Repository, stream: &[u8]) -> Result<Vec<PutWalNote>, PutWalError> {
+pub(crate) fn put(repository: &Repository, stream: &[u8]) -> Result<Vec<PutWalNote>, PutWalError> {
     let mut notes = Vec::new();
     let now = options(&Cancel::new()).now;
     repository.catalog.put_wal(&mut &*stream, now, &mut |note| notes.push(note)).map(|()| notes)
