@@ -5,6 +5,7 @@
 
 mod compression;
 mod crash;
+mod deleting;
 mod errors;
 mod file_archival;
 mod memory;

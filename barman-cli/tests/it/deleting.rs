@@ -1,0 +1,313 @@
+//! `delete`, `retention`, and what `cron` deletes: on two equal homes Barman and we say the same and leave the same.
+
+use crate::scene::ours;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use test_support::{Barman, BarmanHome, Finished};
+
+/// A backup of the tests: id, first segment, and fields of its record that differ from the usual.
+type Backup<'a> = (&'a str, u32, &'a [(&'a str, &'a str)]);
+
+const ONE: &str = "20260101T000000";
+const TWO: &str = "20260102T000000";
+const THREE: &str = "20260103T000000";
+
+const THREE_BACKUPS: [Backup<'_>; 3] = [(ONE, 2, &[]), (TWO, 4, &[]), (THREE, 6, &[])];
+
+/// A chain of incremental backups, and a full one after it.
+const CHAIN: [Backup<'_>; 4] = [
+    (ONE, 2, &[("children_backup_ids", "20260102T000000,20260103T000000")]),
+    (TWO, 4, &[("parent_backup_id", ONE)]),
+    (THREE, 6, &[("parent_backup_id", ONE)]),
+    ("20260104T000000", 8, &[]),
+];
+
+/// A home with the server `main`: these backups, and WAL from segment 1 to 9.
+fn home(options: &[(&str, &str)], backups: &[Backup<'_>]) -> BarmanHome {
+    let home = BarmanHome::new();
+    let nowhere = "host=127.0.0.1 port=1 user=nobody dbname=postgres";
+    let common =
+        [("conninfo", nowhere), ("streaming_conninfo", nowhere), ("backup_method", "postgres"), ("archiver", "on")];
+    home.server("main", &[&common[..], options].concat());
+    let server = home.path().join("main");
+    for (id, begin, fields) in backups {
+        let info = record(*begin, fields);
+        write(&server.join(format!("meta/{id}-backup.info")), &info);
+        write(&server.join(format!("base/{id}/data/PG_VERSION")), "17\n");
+    }
+    let mut index = String::new();
+    for number in 1..=9 {
+        let name = segment(number);
+        write(&server.join(format!("wals/0000000100000000/{name}")), "wal");
+        writeln!(index, "{name}\t3\t1795193057.0\tNone\tNone").expect("a String");
+    }
+    write(&server.join("wals/main-xlog.db"), &index);
+    for directory in ["incoming", "streaming", "errors"] {
+        std::fs::create_dir_all(server.join(directory)).expect("directory");
+    }
+    home
+}
+
+fn segment(number: u32) -> String {
+    format!("0000000100000000{number:08X}")
+}
+
+fn record(begin: u32, fields: &[(&str, &str)]) -> String {
+    let (begin_wal, end_wal) = (segment(begin), segment(begin + 1));
+    let day = format!("2026-01-0{} 00:00", begin / 2);
+    let (begin_time, end_time) = (format!("{day}:00+00:00"), format!("{day}:10+00:00"));
+    let usual = [
+        ("server_name", "main"),
+        ("status", "DONE"),
+        ("mode", "postgres"),
+        ("version", "170002"),
+        ("systemid", "1"),
+        ("timeline", "1"),
+        ("size", "3"),
+        ("deduplicated_size", "3"),
+        ("cluster_size", "3"),
+        ("begin_wal", &begin_wal),
+        ("end_wal", &end_wal),
+        ("begin_time", &begin_time),
+        ("end_time", &end_time),
+        ("begin_xlog", "0/1000028"),
+        ("end_xlog", "0/1000100"),
+        ("begin_offset", "40"),
+        ("end_offset", "256"),
+        ("pgdata", "/srv/pgdata"),
+        ("summarize_wal", "on"),
+        ("parent_backup_id", "None"),
+        ("children_backup_ids", "None"),
+    ];
+    let mut values: BTreeMap<&str, &str> = usual.into_iter().collect();
+    values.extend(fields.iter().copied());
+    values.iter().map(|(key, value)| format!("{key}={value}\n")).collect()
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().expect("below a home")).expect("directory");
+    std::fs::write(path, text).expect("write");
+}
+
+/// The names of all files of the server.
+fn files(home: &BarmanHome) -> Vec<String> {
+    let (mut found, mut pending) = (Vec::new(), vec![home.path().join("main")]);
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            pending.extend(std::fs::read_dir(&path).expect("list").map(|entry| entry.expect("entry").path()));
+        } else {
+            found.push(path.strip_prefix(home.path()).expect("below").display().to_string());
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What was said, without the time of day; of Barman's dump of an object, the server alone; without our hints.
+fn shown(finished: &Finished) -> (Option<i32>, String, String) {
+    let line = |line: &str| match (line.split_once(" (start time"), line.split_once("Cannot delete backup (")) {
+        (Some((start, _)), _) => format!("{start}\n"),
+        (_, Some((start, object))) => format!("{start}Cannot delete backup ({}\n", &object[..4]),
+        _ => format!("{line}\n"),
+    };
+    let lines = |text: &str| text.lines().filter(|line| !line.starts_with("HINT: ")).map(line).collect();
+    (finished.code, lines(&finished.stdout), lines(&finished.stderr))
+}
+
+/// Runs a command of Barman's and the same of ours, each on a home of its own.
+#[track_caller]
+fn check_same(options: &[(&str, &str)], backups: &[Backup<'_>], prepare: impl Fn(&BarmanHome), command: &[&str]) {
+    let [theirs, ours_home] = [home(options, backups), home(options, backups)];
+    prepare(&theirs);
+    prepare(&ours_home);
+    let expected = Barman::reference().run(&theirs, command);
+    let found = ours().run(&ours_home, command);
+    assert_eq!(shown(&found), shown(&expected), "{command:?}");
+    assert_eq!(files(&ours_home), files(&theirs), "{command:?}");
+    let index = |home: &BarmanHome| std::fs::read(home.path().join("main/wals/main-xlog.db")).expect("the index");
+    assert_eq!(index(&ours_home), index(&theirs), "{command:?}");
+}
+
+fn nothing(_: &BarmanHome) {}
+
+#[test]
+fn every_way_to_name_a_backup_deletes_what_barman_deletes() {
+    for word in ["oldest", "first", "latest", "last", "latest-full", TWO] {
+        check_same(&[], &THREE_BACKUPS, nothing, &["delete", "main", word]);
+    }
+    let failed = [(ONE, 2, &[("status", "FAILED")][..]), (TWO, 4, &[]), (THREE, 6, &[("status", "FAILED")])];
+    check_same(&[], &failed, nothing, &["delete", "main", "last-failed"]);
+    let named = [(ONE, 2, &[("backup_name", "weekly")][..]), (TWO, 4, &[])];
+    check_same(&[], &named, nothing, &["delete", "main", "weekly"]);
+    check_same(&[], &THREE_BACKUPS[..1], nothing, &["delete", "main", "latest"]);
+}
+
+#[test]
+fn what_cannot_be_deleted_is_refused_in_barmans_words() {
+    let keep = |target: &'static str| {
+        move |home: &BarmanHome| write(&home.path().join(format!("main/meta/{ONE}-keep")), target)
+    };
+    check_same(&[], &THREE_BACKUPS, keep("full"), &["delete", "main", "oldest"]);
+    check_same(&[], &THREE_BACKUPS, keep("standalone"), &["delete", "main", "oldest"]);
+    check_same(&[], &THREE_BACKUPS, keep("standalone"), &["delete", "main", TWO]);
+    check_same(&[("minimum_redundancy", "3")], &THREE_BACKUPS, nothing, &["delete", "main", "oldest"]);
+    check_same(&[("minimum_redundancy", "2")], &THREE_BACKUPS, nothing, &["delete", "main", "oldest"]);
+    check_same(&[], &THREE_BACKUPS, nothing, &["delete", "main", "20250101T000000"]);
+    check_same(&[], &THREE_BACKUPS, nothing, &["delete", "all", "oldest"]);
+    check_same(&[], &THREE_BACKUPS, nothing, &["delete", "other", "oldest"]);
+}
+
+#[test]
+fn incremental_backups_go_with_their_root() {
+    check_same(&[], &CHAIN, nothing, &["delete", "main", ONE]);
+    check_same(&[], &CHAIN, nothing, &["delete", "main", TWO]);
+    check_same(&[("minimum_redundancy", "2")], &CHAIN, nothing, &["delete", "main", TWO]);
+    check_same(&[("minimum_redundancy", "2")], &CHAIN, nothing, &["delete", "main", ONE]);
+}
+
+#[test]
+fn json_is_barmans() {
+    let [theirs, ours_home] = [home(&[], &THREE_BACKUPS), home(&[], &THREE_BACKUPS)];
+    let command = ["-f", "json", "delete", "main", "oldest"];
+    let messages = |text: &str| {
+        let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        let messages = value["_INFO"].as_array().expect("messages").clone();
+        let text = |message: &serde_json::Value| message.as_str().expect("text").to_owned();
+        messages
+            .iter()
+            .map(|message| text(message).split(" (start").next().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let expected = messages(&Barman::reference().succeed(&theirs, &command));
+    assert_eq!(messages(&ours().succeed(&ours_home, &command)), expected);
+}
+
+#[test]
+fn cron_enforces_the_policy_as_barman_does() {
+    for (policy, minimum, backups) in [
+        ("REDUNDANCY 1", "0", &THREE_BACKUPS[..]),
+        ("REDUNDANCY 1", "2", &THREE_BACKUPS),
+        ("REDUNDANCY 1", "0", &CHAIN),
+        ("REDUNDANCY 2", "0", &CHAIN),
+    ] {
+        check_same(&[("retention_policy", policy), ("minimum_redundancy", minimum)], backups, nothing, &["cron"]);
+    }
+}
+
+/// A lease of ours is respected by Barman, whichever way it deletes; when its holder is gone, so is the lease.
+#[test]
+fn a_backup_in_use_is_not_deleted_by_us_and_not_by_barman() {
+    for barman in [Barman::reference(), ours()] {
+        let home = home(&[("retention_policy", "REDUNDANCY 1")], &THREE_BACKUPS);
+        let lock = home.path().join(format!(".main-{ONE}.lock"));
+        // As a restore of ours holds it; killed with all its children when dropped.
+        let mut holder = std::process::Command::new("flock");
+        let mut holder =
+            holder.args(["--shared", "--no-fork"]).arg(&lock).args(["sleep", "600"]).spawn().expect("flock");
+        while std::process::Command::new("flock")
+            .args(["--nonblock"])
+            .arg(&lock)
+            .arg("true")
+            .status()
+            .expect("flock")
+            .success()
+        {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let deleted = barman.run(&home, &["delete", "main", ONE]);
+        assert_eq!(deleted.code, Some(1), "{deleted:?}");
+        assert!(
+            deleted.stderr.contains(&format!("Another process is holding the lock for backup {ONE}")),
+            "{deleted:?}"
+        );
+        let cron = barman.run(&home, &["cron"]);
+        assert!(cron.stderr.contains(&format!("Another action is in progress for the backup {ONE}")), "{cron:?}");
+        let left = files(&home);
+        assert!(left.contains(&format!("main/meta/{ONE}-backup.info")), "{left:?}");
+        assert!(!left.contains(&format!("main/meta/{TWO}-backup.info")), "{left:?}");
+        assert!(left.contains(&format!("main/wals/0000000100000000/{}", segment(2))), "its WAL too: {left:?}");
+        holder.kill().expect("kill");
+        holder.wait().expect("wait");
+        barman.run(&home, &["cron"]);
+        assert!(!files(&home).contains(&format!("main/meta/{ONE}-backup.info")));
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_would_go_and_removes_nothing() {
+    let home = home(&[], &THREE_BACKUPS);
+    let before = files(&home);
+    let said = ours().succeed(&home, &["delete", "--dry-run", "main", "oldest"]);
+    assert_eq!(
+        said,
+        format!(
+            "Would delete backup {ONE} for server main (3 B)\nWould delete associated WAL segments (9 B):\n\t{}\n\t{}\n\t{}\n",
+            segment(1),
+            segment(2),
+            segment(3)
+        )
+    );
+    assert_eq!(files(&home), before);
+    let json = ours().succeed(&home, &["-f", "json", "delete", "main", "oldest", "--dry-run"]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["main"]["would_delete"][0]["wal"], serde_json::json!([segment(1), segment(2), segment(3)]));
+    assert_eq!(files(&home), before);
+}
+
+#[test]
+fn a_policy_can_be_tried_before_it_is_configured() {
+    let home = home(&[], &THREE_BACKUPS);
+    let before = files(&home);
+    let said =
+        ours().succeed(&home, &["retention", "main", "--policy", "redundancy 2", "--at", "2026-01-04 12:00:00+00:00"]);
+    for part in [
+        "Server main: REDUNDANCY 2 (at ",
+        &format!("  {ONE} OBSOLETE        2 newer backups are kept\n"),
+        &format!("  {THREE} VALID           number 1 of the newest 2\n"),
+        &format!("  {} .. {} (3 files, 9 B) goes with backup {ONE}\n", segment(1), segment(3)),
+        &format!(
+            "  {} .. {} (2 files, 6 B) stays: backup {TWO} cannot be restored without it\n",
+            segment(4),
+            segment(5)
+        ),
+        "Frees 12 B, keeps 24 B\n",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    assert_eq!(files(&home), before);
+    let json = ours().succeed(&home, &["-f", "json", "retention", "main", "--policy", "REDUNDANCY 2"]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let main = &json["main"];
+    assert_eq!(
+        main["backups"][2]["reason"],
+        serde_json::json!({ "rule": "beyond_redundancy", "position": 3, "redundancy": 2 })
+    );
+    assert_eq!((&main["wal"][0]["deleted"], &main["freed_bytes"]), (&true.into(), &12.into()));
+    let none = ours().run(&home, &["retention", "main"]);
+    assert!(none.code == Some(1) && none.stderr.contains("no valid retention policy"), "{none:?}");
+    let wrong = ours().run(&home, &["retention", "main", "--policy", "KEEP 7 HOURLY IN UTC"]);
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("wrong from character 8"), "{wrong:?}");
+}
+
+#[test]
+fn rules_of_the_option_file_go_before_the_configured_policy() {
+    let home = home(&[("retention_policy", "REDUNDANCY 1")], &THREE_BACKUPS);
+    let file = home.config_file().with_extension("retention");
+    write(&file, "[main]\nretention = KEEP 7 DAILY IN Europe/Rome WAL FOR 1 DAYS\n");
+    let list = ours().succeed(&home, &["list-backups", "main"]);
+    assert!(!list.contains("OBSOLETE"), "{list}");
+    let said = ours().succeed(&home, &["retention", "main"]);
+    assert!(said.contains("KEEP 7 DAILY IN Europe/Rome WAL FOR 1 DAYS"), "{said}");
+    assert!(said.contains("without the WAL behind it"), "{said}");
+    // Barman does not look at the file.
+    assert!(Barman::reference().succeed(&home, &["list-backups", "main"]).contains("OBSOLETE"));
+}
+
+#[test]
+fn a_redundancy_of_0_is_refused() {
+    let home = home(&[("retention_policy", "REDUNDANCY 0")], &THREE_BACKUPS);
+    let cron = ours().run(&home, &["cron"]);
+    assert!(cron.code == Some(1) && cron.stderr.contains("a redundancy of 0 keeps no backup at all"), "{cron:?}");
+    assert!(files(&home).contains(&format!("main/meta/{ONE}-backup.info")));
+}
