@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use crate::recovery::give_home_to_servers;
 use crate::scene::Scene;
 use test_support::Postgres;
 
@@ -49,14 +50,20 @@ fn a_compressed_archive_is_restored_fetched_and_recovered_from() {
     fetch(&scene, &["-o", output.to_str().expect("text")], &wal);
     assert!(std::fs::read(output.join(&wal)).expect("fetched") == plain);
 
-    for options in [&["--target-name", "here"][..], &["--target-name", "here", "--get-wal"]] {
-        let destination = scene.restore("latest", options);
-        let mut restored = Postgres::builder().start_existing(&destination);
-        restored.wait_until_paused();
-        assert_eq!(restored.psql("select count(*) from t"), "6000", "{options:?}");
-    }
     let destination = scene.restore("latest", &[]);
     assert_eq!(Postgres::builder().start_existing(&destination).psql("select count(*) from t"), "6001");
+
+    let target = ["--target-name", "here", "--target-action", "promote"];
+    let copied = scene.restore("latest", &target);
+    let mut restored = Postgres::builder().start_existing(&copied);
+    restored.wait_until_recovered();
+    assert_eq!(restored.psql("select count(*) from t"), "6000");
+
+    let fetch = give_home_to_servers(&scene);
+    let fetched = scene.restore("latest", &[&target[..], &["--get-wal"]].concat());
+    let mut restored = Postgres::builder().setting("restore_command", &fetch).start_existing(&fetched);
+    restored.wait_until_recovered();
+    assert_eq!(restored.psql("select count(*) from t"), "6000");
 }
 
 #[test]

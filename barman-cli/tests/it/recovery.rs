@@ -123,7 +123,7 @@ fn a_standby_and_a_server_with_get_wal_fetch_from_the_archive() {
 }
 
 /// Lets the servers' user run `barman get-wal`, and returns the command that does.
-fn give_home_to_servers(scene: &Scene) -> String {
+pub(crate) fn give_home_to_servers(scene: &Scene) -> String {
     let user = OsUser::of_servers();
     scene.succeed(&["receive-wal", "--stop", "main"]);
     let config = std::fs::read_to_string(scene.home.config_file()).expect("the home has a configuration");
