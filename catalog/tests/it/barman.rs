@@ -193,7 +193,6 @@ fn each_reads_what_the_other_compressed() {
 }
 
 #[test]
-#[ignore = "the reference Barman needs the packages zstandard, lz4, python-snappy, and the program pigz"]
 fn each_reads_what_the_other_compressed_with_packages_that_barman_does_not_bring() {
     for algorithm in
         [Algorithm::Zstd, Algorithm::Lz4, Algorithm::Snappy, Algorithm::Pigz, Algorithm::PyGzip, Algorithm::PyBzip2]
