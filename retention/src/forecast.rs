@@ -15,10 +15,10 @@ pub struct Forecast {
     pub rates: Option<Rates>,
     /// Bytes that backups and WAL take now.
     pub held_bytes: u64,
-    /// Bytes that they will take at most, once the policy removes as much as comes. `None` if that does not happen within
-    /// [`HORIZON_DAYS`].
+    /// Bytes that they will take at most, once the policy removes as much as comes. `None` if that does not happen as far as
+    /// is looked: [`HORIZON_DAYS`], and no more than [`HORIZON_BACKUPS`].
     pub steady_bytes: Option<u64>,
-    /// When the disk will be full; `None` if not within [`HORIZON_DAYS`].
+    /// When the disk will be full; `None` if not as far as is looked.
     pub full_at: Option<Timestamp>,
 }
 
@@ -36,14 +36,14 @@ pub struct Rates {
 /// How far into the future is looked: ten years.
 pub const HORIZON_DAYS: u32 = 3653;
 
+/// How many backups to come are followed: a daily one is for all of [`HORIZON_DAYS`], an hourly one for half a year.
+pub const HORIZON_BACKUPS: u32 = 4000;
+
 /// From how many of the newest full backups rates are taken.
 const RECENT_BACKUPS: usize = 10;
 
 /// From the WAL of how many days the rate is taken.
 const RECENT_WAL_DAYS: f64 = 14.0;
-
-/// More future backups than this are not followed one by one: several are then taken for one.
-const STEPS: f64 = 1500.0;
 
 const DAY_MICROS: f64 = 86_400e6;
 
@@ -103,11 +103,10 @@ impl Future {
             (Candidate { id, state, keep, root: None }, backup.size as f64)
         };
         let backups: Vec<_> = (0..).zip(&past).map(candidate).collect();
-        let steps_per_backup = (f64::from(HORIZON_DAYS) * rates.backups_per_day / STEPS).max(1.0);
-        Self { rates: *rates, interval: steps_per_backup / rates.backups_per_day, next: backups.len() as u64, backups }
+        Self { rates: *rates, interval: 1.0 / rates.backups_per_day, next: backups.len() as u64, backups }
     }
 
-    /// Lets time pass until as much goes as comes, or to the end of the horizon.
+    /// Lets time pass to the end of the horizon.
     fn run<Id>(
         &mut self,
         request: &Request<'_, Id>,
@@ -116,7 +115,7 @@ impl Future {
     ) -> Result<(), UnknownZone> {
         let limit = forecast.held_bytes.saturating_add(free_bytes) as f64;
         let mut peaks: Vec<f64> = Vec::new();
-        let steps = (f64::from(HORIZON_DAYS) / self.interval) as u64;
+        let steps = (f64::from(HORIZON_DAYS) / self.interval).min(f64::from(HORIZON_BACKUPS)) as u64;
         for step in 1..=steps {
             let now = after(request.now, step as f64 * self.interval);
             let bytes = self.step(request, now)?;
