@@ -122,11 +122,12 @@ fn forecast_lines(report: &Report<'_>, forecast: &Forecast) -> Vec<String> {
     lines.push(format!("  {} are held now", human::size_of(forecast.held_bytes)));
     lines.push(match forecast.steady_bytes {
         Some(steady) => format!("  at most {} will be held in the long run", human::size_of(steady)),
-        None => "  what is held goes on growing for years".to_owned(),
+        None => "  what is held goes on growing as far ahead as was looked".to_owned(),
     });
     lines.push(match forecast.full_at {
         Some(full) => format!("  THE DISK WILL BE FULL on {}", time(report, full)),
-        None => "  the disk is large enough".to_owned(),
+        None if forecast.steady_bytes.is_some() => "  the disk is large enough".to_owned(),
+        None => "  the disk will not be full as far ahead as was looked".to_owned(),
     });
     lines
 }
