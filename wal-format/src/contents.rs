@@ -146,7 +146,9 @@ impl<'a> Parts<'a> {
     fn add_block(&mut self, image_flags: ImageFlags) -> Result<(), nom::Err<crate::syntax::Mismatch<'a>>> {
         let in_order = |header: &BlockHeader| {
             let ascending = self.last_id.is_none_or(|last| header.id > last) && header.id <= LAST_BLOCK_ID;
-            ascending && (header.relation.is_some() || self.has_relation) && self.origin.is_none()
+            // All blocks come first: they are found again by how long their headers are.
+            let first = self.origin.is_none() && self.top_level_xid.is_none();
+            ascending && (header.relation.is_some() || self.has_relation) && first
         };
         let name = "a block's header, with an id above the one before and at most 32";
         let parser = |input| BlockHeader::parse(input, image_flags);
@@ -406,6 +408,15 @@ mod tests {
         let others = [49, 57, 60, 65].map(|end_of_header| end_of_header + 8);
         for len in (RecordHeader::LEN + 1..body.len()).filter(|len| !others.contains(len)) {
             assert!(record(&body[..len], PgMajor::V15).contents().is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_block_behind_what_follows_all_blocks_is_refused() {
+        let body = body(0x01 | 0x02);
+        for early in [&[ORIGIN, 9, 0][..], &[TOP_LEVEL_XID, 1, 2, 3, 4]] {
+            let (header, rest) = body.split_at(RecordHeader::LEN);
+            assert!(record(&[header, early, rest].concat(), PgMajor::V15).contents().is_err(), "{early:?}");
         }
     }
 
