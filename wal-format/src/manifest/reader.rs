@@ -203,8 +203,12 @@ impl Document {
     fn finish(&self, rest: &[u8]) -> Result<(), ManifestError> {
         let expected = |expected| SyntaxError::new(rest, rest.len(), expected).further_on(self.offset);
         match self.place {
-            Place::End if rest.trim_ascii().is_empty() => Ok(()),
-            Place::End => Err(self.unexpected(rest, "the end")),
+            Place::End if !rest.trim_ascii().is_empty() => Err(self.unexpected(rest, "the end")),
+            // As in PostgreSQL: without its line end, the last line may have been cut short.
+            Place::End if !rest.ends_with(b"\n") => {
+                Err(self.content(rest, SyntaxError::new(rest, rest.len(), "a line end")))
+            }
+            Place::End => Ok(()),
             Place::Beginning | Place::Version => Err(ManifestError::Beginning(expected(outline::VERSION))),
             _ => Err(ManifestError::NoChecksum(expected("\"Manifest-Checksum\""))),
         }
