@@ -9,6 +9,7 @@ mod error;
 mod exit_code;
 mod failure;
 mod logging;
+mod moment;
 mod os_user;
 mod output;
 mod progress;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use barman_retention::{Backup, Freed, Occasion, Remaining};
 use barman_storage::{Cancel, LockFile};
-use wal_format::WalFileName;
+use wal_format::{Timestamp, WalFileName};
 
 use crate::archive::{HookDecision, Hooks};
 use crate::catalog::existing;
@@ -23,6 +23,8 @@ pub use tree::deletion_order;
 /// How backups are deleted.
 #[derive(Clone, Copy)]
 pub struct DeleteOptions<'a> {
+    /// The present: what is kept until a moment behind it stays.
+    pub now: Timestamp,
     /// Scripts to run around each deletion.
     pub hooks: &'a dyn Hooks,
     /// Looked at before each backup and each batch of WAL. What is begun is finished by the next run.
@@ -66,14 +68,18 @@ pub struct PlannedDeletion {
 const ROUND: usize = 100;
 
 impl Catalog {
-    /// Says what deleting these backups in this order would remove, and removes nothing.
+    /// Says what deleting these backups in this order now would remove, and removes nothing.
     ///
     /// # Errors
     /// The catalog cannot be read.
-    pub fn plan_deletion(&self, wanted: &[(BackupId, Occasion)]) -> Result<Vec<PlannedDeletion>, Error> {
+    pub fn plan_deletion(
+        &self,
+        wanted: &[(BackupId, Occasion)],
+        now: Timestamp,
+    ) -> Result<Vec<PlannedDeletion>, Error> {
         let records = self.backups()?;
         let backups = self.retention_backups(&records)?;
-        let mut remaining = Remaining::new(&backups);
+        let mut remaining = Remaining::new(&backups, now);
         let mut freed = Freed::default();
         for (id, occasion) in wanted {
             remaining.delete(id, *occasion).into_iter().for_each(|removal| freed.add(id, removal));
@@ -111,7 +117,7 @@ impl Catalog {
             let locked = self.lock_for_deletion(round, events)?;
             let records = self.backups()?;
             let backups = self.retention_backups(&records)?;
-            let mut begun = Round::new(self, &backups);
+            let mut begun = Round::new(self, &backups, options.now);
             // What is begun is carried out even if beginning another one fails.
             let began = locked.into_iter().try_for_each(|locked| begun.begin(locked, options, events));
             begun.carry_out(options, events)?;
@@ -147,7 +153,7 @@ impl Catalog {
         records.extend(interrupted.iter().map(|(deleting, _)| deleting.info.clone()));
         records.sort_by_key(|info| info.backup_id);
         let backups = self.retention_backups(&records)?;
-        let mut round = Round::new(self, &backups);
+        let mut round = Round::new(self, &backups, options.now);
         round.looks_for_unrecorded = true;
         for (deleting, occasion) in interrupted {
             // Barman's own mark says nothing of the WAL.
@@ -285,8 +291,8 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    fn new(catalog: &'a Catalog, backups: &'a [Backup<BackupId>]) -> Self {
-        let remaining = Remaining::new(backups);
+    fn new(catalog: &'a Catalog, backups: &'a [Backup<BackupId>], now: Timestamp) -> Self {
+        let remaining = Remaining::new(backups, now);
         Self { catalog, remaining, freed: Freed::default(), begun: Vec::new(), looks_for_unrecorded: false }
     }
 
@@ -300,7 +306,7 @@ impl<'a> Round<'a> {
         options.cancel.check()?;
         let Locked { id, occasion, lock } = locked;
         let Some(info) = self.catalog.find_backup(&id)? else { return Ok(()) };
-        if self.catalog.keep(&id)?.is_some() && self.catalog.keep_until(&id)?.is_none() {
+        if self.catalog.keep(&id)?.is_some_and(|keep| keep.holds(options.now)) {
             events(DeleteEvent::Kept(id));
             return Ok(());
         }

@@ -144,8 +144,8 @@ pub enum Error {
         source: wal_format::SyntaxError,
     },
 
-    /// A keep annotation other than `full` and `standalone`.
-    #[error("keep annotation {} says {found:?}, expected full or standalone", path.display())]
+    /// A keep annotation that is neither `full` nor `standalone`, nor one of these until a moment.
+    #[error("keep annotation {} says {found:?}, expected full or standalone, or one of them until a time", path.display())]
     Keep {
         /// The file.
         path: PathBuf,
@@ -161,15 +161,6 @@ pub enum Error {
         /// What is wrong with it.
         #[source]
         source: JournalError,
-    },
-
-    /// An annotation that says until when a backup is kept and is no time.
-    #[error("annotation {} says {found:?}, expected a time such as 2027-01-01 00:00:00+00:00", path.display())]
-    KeepUntil {
-        /// The file.
-        path: PathBuf,
-        /// The beginning of what it says.
-        found: String,
     },
 
     /// A backup is in use.

@@ -1,67 +1,125 @@
 //! Backups that no retention policy removes.
+//!
+//! The annotation is Barman's, `meta/<id>-keep`, with its word `full` or `standalone`. Ours may go on behind the word:
+//! `standalone until 2033-01-01 00:00:00+01:00`. Barman takes whatever is not `standalone` for `full`, and shows it; so it
+//! keeps such a backup until somebody releases it, and never deletes what we keep. One file for both, so that neither
+//! program can leave one half behind.
 
-use crate::catalog::{existing, read_text};
-use wal_format::Timestamp;
+use barman_retention::{Keep, Target};
+use barman_storage::Dir;
 
-use crate::{BackupId, BackupTime, Catalog, Error, layout};
+use crate::catalog::{FILE_MODE, existing, read_text};
+use crate::{BackupId, BackupTime, Catalog, Error, LocalZone, LockError, layout};
 
-/// For what a backup is kept beyond the retention policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Keep {
-    /// For recovery to any later moment: all WAL from its start on is kept as well.
-    Full,
-    /// For itself: only the WAL between its start and its end is kept as well.
-    Standalone,
-}
-
-impl Keep {
-    /// Returns the word in the annotation and in Barman's output.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Standalone => "standalone",
-        }
-    }
-}
+/// Between the target and the time in an annotation.
+const UNTIL: &str = " until ";
 
 impl Catalog {
-    /// Returns whether and for what backup `id` is kept. Annotations are looked for where Barman puts them, and where it
-    /// put them before 3.13.3.
+    /// Returns how backup `id` is kept, if it is. Annotations are looked for where Barman puts them, and where it put them
+    /// before 3.13.3: that one counts, as it does for Barman, which moves it over the other.
     ///
     /// # Errors
     /// The annotation cannot be read, or says something else. Taking that for "not kept" could cost a backup.
     pub fn keep(&self, id: &BackupId) -> Result<Option<Keep>, Error> {
         let places = [
-            (self.layout().meta_directory(), layout::keep(id)),
             (self.layout().basebackups_directory.clone(), layout::old_keep(id)),
+            (self.layout().meta_directory(), layout::keep(id)),
         ];
         for (directory, path) in places {
             let Some(dir) = existing(&directory)? else { continue };
             if let Some(text) = read_text(&dir, &path)? {
                 let invalid =
-                    || Error::Keep { path: layout::shown(&dir, &path), found: text.chars().take(40).collect() };
-                return parse(text.trim()).map(Some).ok_or_else(invalid);
+                    || Error::Keep { path: layout::shown(&dir, &path), found: text.chars().take(60).collect() };
+                return parse(text.trim(), self.zone()).map(Some).ok_or_else(invalid);
             }
         }
         Ok(None)
     }
 
-    /// Returns until when a backup is kept that is kept in full; `None` if for ever. The annotation is one of ours: for
-    /// Barman the backup is kept until somebody releases it.
+    /// Keeps a backup from now on, as `keep` says and no other way. When this returns, that is durable.
+    ///
+    /// While it is written the backup is leased, so that nobody is deleting it.
     ///
     /// # Errors
-    /// The annotation cannot be read, or is no time.
-    pub fn keep_until(&self, id: &BackupId) -> Result<Option<Timestamp>, Error> {
-        let Some(meta) = existing(&self.layout().meta_directory())? else { return Ok(None) };
-        let path = layout::keep_until(id);
-        let Some(text) = read_text(&meta, &path)? else { return Ok(None) };
-        let invalid =
-            |_| Error::KeepUntil { path: layout::shown(&meta, &path), found: text.chars().take(40).collect() };
-        BackupTime::parse(text.trim(), self.zone()).map(|until| Some(until.instant())).map_err(invalid)
+    /// The backup is being deleted or changed, or is gone, or the annotation cannot be written.
+    pub fn set_keep(&self, id: &BackupId, keep: Keep) -> Result<(), Error> {
+        let _lease = self.lease(id).map_err(|error| match error {
+            LockError::Busy { .. } => Error::InUse { server: self.layout().server.clone(), id: *id },
+            LockError::Catalog(error) => error,
+        })?;
+        self.backup(id)?;
+        let meta = self.meta_dir()?;
+        // The old one would count. Removed first it could leave the backup without any.
+        if let Some((old, text)) = self.old_annotation(id)? {
+            meta.replace(&layout::keep(id), FILE_MODE, text.as_bytes())?;
+            remove_old(&old, id)?;
+        }
+        Ok(meta.replace(&layout::keep(id), FILE_MODE, text_of(keep, self.zone()).as_bytes())?)
+    }
+
+    /// Leaves a backup to the retention policy again; nothing happens if nobody keeps it.
+    ///
+    /// # Errors
+    /// An annotation cannot be removed.
+    pub fn release_keep(&self, id: &BackupId) -> Result<(), Error> {
+        if let Some((old, _)) = self.old_annotation(id)? {
+            remove_old(&old, id)?;
+        }
+        let Some(meta) = existing(&self.layout().meta_directory())? else { return Ok(()) };
+        meta.remove_file(&layout::keep(id))?;
+        Ok(meta.sync()?)
+    }
+
+    /// The annotation where Barman put it before 3.13.3, and the directory below which that is.
+    fn old_annotation(&self, id: &BackupId) -> Result<Option<(Dir, String)>, Error> {
+        let Some(backups) = existing(&self.layout().basebackups_directory)? else { return Ok(None) };
+        Ok(read_text(&backups, &layout::old_keep(id))?.map(|text| (backups, text)))
     }
 }
 
-fn parse(text: &str) -> Option<Keep> {
-    [Keep::Full, Keep::Standalone].into_iter().find(|keep| keep.as_str() == text)
+fn remove_old(backups: &Dir, id: &BackupId) -> Result<(), Error> {
+    backups.remove_file(&layout::old_keep(id))?;
+    Ok(backups.subdir(&layout::old_annotations(id))?.sync()?)
+}
+
+fn text_of(keep: Keep, zone: &LocalZone) -> String {
+    let until = keep.until.map(|until| format!("{UNTIL}{}", BackupTime::in_zone(until, zone)));
+    format!("{}{}", keep.target.as_str(), until.unwrap_or_default())
+}
+
+fn parse(text: &str, zone: &LocalZone) -> Option<Keep> {
+    let (word, until) = text.split_once(UNTIL).map_or((text, None), |(word, until)| (word, Some(until)));
+    let target = [Target::Full, Target::Standalone].into_iter().find(|target| target.as_str() == word)?;
+    let until = until.map(|until| BackupTime::parse(until, zone)).transpose().ok()?;
+    Some(Keep { target, until: until.map(BackupTime::instant) })
+}
+
+#[cfg(test)]
+mod tests {
+    use barman_retention::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn an_annotation_says_for_what_and_until_when() {
+        let new_year = Timestamp::from_unix_micros(1_798_761_600_000_000);
+        for (text, keep) in [
+            ("full", Keep::FULL),
+            ("standalone", Keep::STANDALONE),
+            ("full until 2027-01-01 00:00:00+00:00", Keep::FULL.until(new_year)),
+            ("standalone until 2027-01-01 00:00:00+00:00", Keep::STANDALONE.until(new_year)),
+        ] {
+            assert_eq!(parse(text, &LocalZone::UTC), Some(keep), "{text}");
+            assert_eq!(text_of(keep, &LocalZone::UTC), text);
+        }
+    }
+
+    #[test]
+    fn what_an_annotation_cannot_say_is_refused() {
+        for text in
+            ["", "for ever", "full until", "full until tomorrow", "full  until 2027-01-01 00:00:00+00:00", "Full"]
+        {
+            assert_eq!(parse(text, &LocalZone::UTC), None, "{text}");
+        }
+    }
 }

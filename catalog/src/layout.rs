@@ -147,11 +147,6 @@ pub(crate) fn keep(id: &BackupId) -> RelativePath {
     own(format!("{id}-keep"))
 }
 
-/// The annotation of ours that says until when a backup is kept, below `meta/`.
-pub(crate) fn keep_until(id: &BackupId) -> RelativePath {
-    own(format!("{id}-keep_until"))
-}
-
 /// The annotation of a backup that is being deleted, below `meta/`.
 pub(crate) fn delete_marker(id: &BackupId) -> RelativePath {
     own(format!("{id}{DELETE_MARKER_SUFFIX}"))
@@ -165,6 +160,11 @@ pub(crate) fn backup_of_delete_marker(name: &str) -> Option<BackupId> {
 /// The annotation that keeps a backup where it was before Barman 3.13.3, below `basebackups_directory`.
 pub(crate) fn old_keep(id: &BackupId) -> RelativePath {
     own(format!("{id}/annotations/keep"))
+}
+
+/// The directory of that annotation.
+pub(crate) fn old_annotations(id: &BackupId) -> RelativePath {
+    own(format!("{id}/annotations"))
 }
 
 /// All of a backup but its record, below `basebackups_directory`.

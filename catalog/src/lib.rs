@@ -87,7 +87,6 @@ pub use delete::{DeleteEvent, DeleteOptions, PlannedDeletion, deletion_order};
 pub use error::Error;
 pub use identity::Identity;
 pub use journal::JournalError;
-pub use keep::Keep;
 pub use layout::ServerLayout;
 pub use local_zone::{BackupTime, BackupTimeError, LocalZone, Moments};
 pub use locks::{Lock, LockError};

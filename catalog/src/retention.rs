@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use barman_retention::{ArchivedWal, Backup, Candidate, Stage, State};
 use wal_format::{TimelineHistory, TimelineId, Timestamp};
 
-use crate::{BackupId, BackupInfo, Catalog, Error, Keep, Status};
+use crate::{BackupId, BackupInfo, Catalog, Error, Status};
 
 impl Catalog {
     /// Returns what retention asks of each of `backups`, in their order; they are all the backups of the server, ascending
@@ -20,7 +20,7 @@ impl Catalog {
 
     fn retention_backup(&self, info: &BackupInfo, root: Option<BackupId>) -> Result<Backup<BackupId>, Error> {
         let id = info.backup_id;
-        let candidate = Candidate { id, state: state(info), keep: self.retention_keep(&id)?, root };
+        let candidate = Candidate { id, state: state(info), keep: self.keep(&id)?, root };
         let marked = self.is_marked_for_deletion(&id)?;
         Ok(Backup {
             candidate,
@@ -32,14 +32,6 @@ impl Catalog {
             size: info.deduplicated_size.or(info.size).unwrap_or(0),
             marked,
         })
-    }
-
-    fn retention_keep(&self, id: &BackupId) -> Result<Option<barman_retention::Keep>, Error> {
-        let until = self.keep_until(id)?.map(barman_retention::Keep::Until);
-        Ok(self.keep(id)?.map(|keep| match keep {
-            Keep::Standalone => barman_retention::Keep::Standalone,
-            Keep::Full => until.unwrap_or(barman_retention::Keep::Full),
-        }))
     }
 
     /// Returns every archived file that the index names, in its order.

@@ -27,24 +27,59 @@ pub enum State {
     Other,
 }
 
-/// How a kept backup is kept (`barman keep`).
+/// A user's order to keep a backup (`barman keep`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
+pub struct Keep {
+    /// With which WAL.
+    pub target: Target,
+    /// Before which moment: from then on it is as if nobody kept the backup. `None` for as long as nobody releases it.
+    pub until: Option<Timestamp>,
+}
+
+/// The WAL with which a backup is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
     /// With all later WAL: any later point can be recovered.
     Full,
     /// With the WAL between its begin and its end only.
     Standalone,
-    /// With all later WAL, before this moment; from then on, as if nobody kept it.
-    Until(Timestamp),
 }
 
 impl Keep {
-    /// Whether it still holds at `now`.
-    pub(crate) fn holds(self, now: Timestamp) -> bool {
+    /// With all later WAL, until somebody releases it.
+    pub const FULL: Self = Self { target: Target::Full, until: None };
+
+    /// For itself, until somebody releases it.
+    pub const STANDALONE: Self = Self { target: Target::Standalone, until: None };
+
+    /// The same before a moment only.
+    #[must_use]
+    pub const fn until(self, until: Timestamp) -> Self {
+        Self { until: Some(until), ..self }
+    }
+
+    /// Tells whether it still holds at a moment.
+    #[must_use]
+    pub fn holds(self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+impl Target {
+    /// Returns the word for it on the command line, in Barman's annotation and in its output.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Full | Self::Standalone => true,
-            Self::Until(until) => now < until,
+            Self::Full => "full",
+            Self::Standalone => "standalone",
         }
+    }
+}
+
+impl<Id> Candidate<Id> {
+    /// With which WAL somebody keeps it at a moment, if anybody does.
+    pub(crate) fn kept(&self, now: Timestamp) -> Option<Target> {
+        self.keep.filter(|keep| keep.holds(now)).map(|keep| keep.target)
     }
 }
 

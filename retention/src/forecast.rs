@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use wal_format::Timestamp;
 
-use crate::candidate::{Candidate, Keep, State};
+use crate::candidate::{Candidate, State, Target};
 use crate::plan::Request;
 use crate::verdict::{Status, UnknownZone, verdicts_by};
 
@@ -149,7 +149,7 @@ impl Future {
 
     /// The WAL since the oldest backup behind which any is kept.
     fn wal_bytes<Id>(&self, request: &Request<'_, Id>, now: Timestamp) -> f64 {
-        let followed = self.backups.iter().filter(|(candidate, _)| candidate.keep != Some(Keep::Standalone));
+        let followed = self.backups.iter().filter(|(candidate, _)| candidate.kept(now) != Some(Target::Standalone));
         let oldest = followed.filter_map(|(candidate, _)| end_of(candidate)).min().unwrap_or(now);
         let window = request.rules.wal.map(|window| window.start(now));
         let since = window.map_or(oldest, |start| after(start, -self.interval).max(oldest));

@@ -40,7 +40,7 @@ mod wal;
 mod window;
 
 pub use calendar::{Period, Zones};
-pub use candidate::{Backup, Candidate, Keep, Stage, State};
+pub use candidate::{Backup, Candidate, Keep, Stage, State, Target};
 pub use forecast::{Forecast, HORIZON_BACKUPS, HORIZON_DAYS, Rates, forecast};
 pub use plan::{CLOCK_SKEW_SECONDS, LONGEST_SILENCE_SECONDS, Plan, Request, Stop, WalRange, WalRule, old_wal, plan};
 pub use policy::{ParsePolicyError, Policy, Unit, Window};

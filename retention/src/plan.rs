@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wal_format::{SegmentSize, TimelineId, TimelineTree, Timestamp, WalFileName};
 
 use crate::calendar::{Zones, months_before};
-use crate::candidate::{Backup, Keep, Stage, State};
+use crate::candidate::{Backup, Stage, State, Target};
 use crate::policy::{Policy, Window};
 use crate::removal::{Freed, Occasion, Remaining, Removal};
 use crate::rules::{KeepRule, Rules};
@@ -149,7 +149,7 @@ pub const LONGEST_SILENCE_SECONDS: i64 = 31 * 86_400;
 /// The rules name a zone that is unknown.
 pub fn plan<Id: Ord + Clone>(request: &Request<'_, Id>) -> Result<Plan<Id>, UnknownZone> {
     let verdicts = judge(request)?;
-    let mut remaining = Remaining::new(request.backups);
+    let mut remaining = Remaining::new(request.backups, request.now);
     let mut freed = Freed::default();
     let mut deletions = Vec::new();
     // Oldest first, as Barman's cron.
@@ -232,7 +232,7 @@ impl<Id> Verdict<Id> {
 impl<Id> Backup<Id> {
     /// Whether somebody began to delete it, and nobody keeps it.
     fn is_to_be_finished(&self, now: Timestamp) -> bool {
-        self.marked && !self.candidate.keep.is_some_and(|keep| keep.holds(now))
+        self.marked && self.candidate.kept(now).is_none()
     }
 
     fn is_complete_full(&self) -> bool {
@@ -297,9 +297,8 @@ fn cut_wal<Id: Ord + Clone>(
 impl<Id> Backup<Id> {
     /// Whether a user, or the backup's state, asks for all WAL from it on.
     fn holds_later_wal(&self, now: Timestamp) -> bool {
-        match self.candidate.keep {
-            Some(Keep::Standalone) => false,
-            Some(keep) => keep.holds(now),
+        match self.candidate.kept(now) {
+            Some(target) => target == Target::Full,
             None => self.stage != Stage::Done,
         }
     }

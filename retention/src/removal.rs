@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use wal_format::{SegmentName, TimelineId, WalFileName};
+use wal_format::{SegmentName, TimelineId, Timestamp, WalFileName};
 
-use crate::candidate::{Backup, Keep, Stage};
+use crate::candidate::{Backup, Stage, Target};
 use crate::wal::{Place, Places};
 
 /// Why a backup is deleted. It decides about WAL behind backups that are kept for themselves alone.
@@ -33,6 +33,8 @@ pub struct Remaining<'a, Id> {
     timelines: BTreeMap<TimelineId, usize>,
     /// Everything before this index is gone.
     gone_before: usize,
+    /// When they are deleted.
+    now: Timestamp,
 }
 
 /// What becomes of WAL when one backup goes.
@@ -61,16 +63,16 @@ impl Removal {
 }
 
 impl<'a, Id: Ord> Remaining<'a, Id> {
-    /// All backups of a server, whatever their order and state.
+    /// All backups of a server, whatever their order and state, at a moment: it decides which keeps still hold.
     #[must_use]
-    pub fn new(backups: &'a [Backup<Id>]) -> Self {
+    pub fn new(backups: &'a [Backup<Id>], now: Timestamp) -> Self {
         let mut backups: Vec<_> = backups.iter().collect();
         backups.sort_by(|a, b| a.candidate.id.cmp(&b.candidate.id));
         let mut timelines = BTreeMap::new();
         for timeline in backups.iter().filter_map(|backup| backup.needed_timeline()) {
             *timelines.entry(timeline).or_default() += 1;
         }
-        Self { present: vec![true; backups.len()], backups, timelines, gone_before: 0 }
+        Self { present: vec![true; backups.len()], backups, timelines, gone_before: 0, now }
     }
 
     /// Deletes a backup; returns what WAL goes with it, or `None` if an older backup needs all there is, or the backup is
@@ -109,7 +111,7 @@ impl<'a, Id: Ord> Remaining<'a, Id> {
         let older = self.backups.get(self.gone_before..index)?.iter().zip(self.present.get(self.gone_before..index)?);
         let mut ranges = Vec::new();
         for (backup, _) in older.rev().filter(|(backup, present)| **present && is_available(backup, stage)) {
-            if occasion == Occasion::Command || backup.candidate.keep != Some(Keep::Standalone) {
+            if occasion == Occasion::Command || backup.candidate.kept(self.now) != Some(Target::Standalone) {
                 return None;
             }
             ranges.push(Place::of_segment(backup.begin_wal?)..Place::after(backup.end_wal?));

@@ -6,7 +6,7 @@ use std::fmt;
 use wal_format::Timestamp;
 
 use crate::calendar::{Period, Zones, day, months_before};
-use crate::candidate::{Candidate, Keep, State};
+use crate::candidate::{Candidate, Keep, State, Target};
 use crate::policy::Policy;
 use crate::rules::{KeepRule, Rules};
 
@@ -228,10 +228,10 @@ fn strongest<Id>(weighed: Vec<(Status, Reason<Id>)>) -> Ruling<Id> {
 /// The ruling on a backup that is kept by hand. The WAL that incremental backups on top of a standalone one need is
 /// protected only as far as the policy itself reaches.
 fn kept<Id>(keep: Keep, is_beyond: bool) -> Ruling<Id> {
-    let (status, descendants) = match keep {
-        Keep::Full | Keep::Until(_) => (Status::KeepFull, Status::Valid),
-        Keep::Standalone if is_beyond => (Status::KeepStandalone, Status::Obsolete),
-        Keep::Standalone => (Status::KeepStandalone, Status::Valid),
+    let (status, descendants) = match keep.target {
+        Target::Full => (Status::KeepFull, Status::Valid),
+        Target::Standalone if is_beyond => (Status::KeepStandalone, Status::Obsolete),
+        Target::Standalone => (Status::KeepStandalone, Status::Valid),
     };
     Ruling { status, reason: Reason::Kept(keep), descendants }
 }

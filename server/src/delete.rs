@@ -7,10 +7,12 @@ use barman_catalog::{
 use barman_config::Command;
 use barman_retention::Occasion;
 use barman_storage::{Cancel, LockFile};
+use wal_format::Timestamp;
 
 /// A deletion that nothing speaks against. While it is there, no backup is taken, and no other is deleted by command.
 #[derive(Debug)]
 pub struct Deletion {
+    now: Timestamp,
     /// The backup, and before it those that build on it.
     order: Vec<BackupId>,
     _lock: LockFile,
@@ -29,20 +31,20 @@ impl Deletion {
 }
 
 impl Server {
-    /// Finds out whether a backup may be deleted, together with those that build on it.
+    /// Finds out whether a backup may be deleted now, together with those that build on it.
     ///
     /// # Errors
     /// A user keeps it, minimum redundancy needs it, or a backup is being taken or deleted.
-    pub fn prepare_deletion(&self, id: &BackupId) -> Result<Deletion, Error> {
+    pub fn prepare_deletion(&self, id: &BackupId, now: Timestamp) -> Result<Deletion, Error> {
         self.refuse_unsupported(Command::Delete)?;
         let lock = self.lock("backup", Lock::Backup)?;
         let backups = self.catalog().backups()?;
         let info = self.catalog().backup(id)?;
-        if self.catalog().keep(id)?.is_some() {
+        if self.catalog().keep(id)?.is_some_and(|keep| keep.holds(now)) {
             return Err(Error::Kept { server: self.name().to_owned(), id: *id });
         }
         self.refuse_too_few(&info, &backups)?;
-        Ok(Deletion { order: deletion_order(&backups, id), _lock: lock })
+        Ok(Deletion { now, order: deletion_order(&backups, id), _lock: lock })
     }
 
     fn refuse_too_few(&self, info: &BackupInfo, backups: &[BackupInfo]) -> Result<(), Error> {
@@ -61,7 +63,7 @@ impl Server {
     /// # Errors
     /// The catalog cannot be read.
     pub fn plan_deletion(&self, deletion: &Deletion) -> Result<Vec<PlannedDeletion>, Error> {
-        Ok(self.catalog().plan_deletion(&deletion.wanted())?)
+        Ok(self.catalog().plan_deletion(&deletion.wanted(), deletion.now)?)
     }
 
     /// Deletes a backup with its WAL, and those that build on it before it. First, what interrupted deletions have left is
@@ -75,7 +77,7 @@ impl Server {
         cancel: &Cancel,
         events: &mut dyn FnMut(DeleteEvent<'_>),
     ) -> Result<(), Error> {
-        let options = DeleteOptions { hooks: &NoHooks, cancel };
+        let options = DeleteOptions { now: deletion.now, hooks: &NoHooks, cancel };
         self.catalog().finish_deletions(&options, events)?;
         Ok(self.catalog().delete_backups(&deletion.wanted(), &options, events)?)
     }

@@ -1,6 +1,6 @@
 //! What can go wrong between a command and the crates that carry it out.
 
-use barman_catalog::BackupId;
+use barman_catalog::{BackupId, Status};
 use std::path::PathBuf;
 use wal_format::WalFileName;
 
@@ -166,6 +166,26 @@ pub enum Error {
     Kept {
         /// The server.
         server: String,
+        /// The backup.
+        id: BackupId,
+    },
+    /// Only complete backups can be kept.
+    #[error("backup {id} cannot be kept: its status is {status}, expected DONE")]
+    KeepUnfinished {
+        /// The backup.
+        id: BackupId,
+        /// How far it has come.
+        status: Status,
+    },
+    /// Only full backups can be kept: incremental ones stay with what they build on.
+    #[error("backup {id} cannot be kept: it is incremental")]
+    KeepIncremental {
+        /// The backup.
+        id: BackupId,
+    },
+    /// A backup that is kept until a moment that has passed would not be kept.
+    #[error("backup {id} cannot be kept until a moment that has passed")]
+    KeepUntilPast {
         /// The backup.
         id: BackupId,
     },

@@ -34,6 +34,7 @@ mod delete;
 mod error;
 mod get_wal;
 pub mod human;
+mod keep;
 mod listing;
 mod postgres;
 mod receive_wal;

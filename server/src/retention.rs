@@ -112,7 +112,7 @@ impl Server {
         cancel: &Cancel,
         events: &mut dyn FnMut(DeleteEvent<'_>),
     ) -> Result<(), Error> {
-        let options = DeleteOptions { hooks: &NoHooks, cancel };
+        let options = DeleteOptions { now, hooks: &NoHooks, cancel };
         self.catalog().finish_deletions(&options, events)?;
         let everything = Rules::from(Policy::Redundancy(u32::MAX));
         let rules = self.retention_rules().unwrap_or(Cow::Owned(everything));

@@ -45,7 +45,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
 }
 
 fn prepare(context: &Context, server: &Server, id: &BackupId) -> Result<Deletion, CommandError> {
-    server.prepare_deletion(id).map_err(|error| refused(context, server, id, error))
+    server.prepare_deletion(id, context.now()).map_err(|error| refused(context, server, id, error))
 }
 
 /// Says why a backup is not deleted, as Barman does: first the reason, then that it is not.
@@ -57,7 +57,7 @@ fn refused(context: &Context, server: &Server, id: &BackupId, error: Error) -> C
                 "Skipping delete of backup {id} for server {name} as it has a current keep request. If you really want \
                  to delete this backup please remove the keep and try again."
             ),
-            format!("`barman keep --release {name} {id}` of Barman 3.19 removes the keep"),
+            format!("`barman keep --release {name} {id}` removes the keep"),
         ),
         Error::MinimumRedundancy { minimum, current, .. } => (
             format!(

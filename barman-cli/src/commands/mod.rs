@@ -7,6 +7,7 @@ mod check_backup;
 mod cron;
 mod delete;
 mod get_wal;
+mod keep;
 mod list_backups;
 mod list_servers;
 mod put_wal;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Delete(delete::Arguments),
     /// Print a WAL file, decompressed
     GetWal(get_wal::Arguments),
+    /// Keep a backup whatever the retention policy says
+    Keep(keep::Arguments),
     /// List the backups of a server
     #[command(alias = "list-backup")]
     ListBackups(list_backups::Arguments),
@@ -93,6 +96,7 @@ impl Command {
             Self::Cron(arguments) => cron::run(context, arguments),
             Self::Delete(arguments) => delete::run(context, arguments),
             Self::GetWal(arguments) => get_wal::run(context, arguments),
+            Self::Keep(arguments) => keep::run(context, arguments),
             Self::ListBackups(arguments) => list_backups::run(context, arguments),
             Self::ListServers(arguments) => list_servers::run(context, arguments),
             Self::PutWal(arguments) => put_wal::run(context, arguments),

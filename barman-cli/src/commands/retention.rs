@@ -5,7 +5,8 @@ mod text;
 
 use crate::context::{Context, Disabled};
 use crate::error::CommandError;
-use barman_catalog::{BackupId, BackupTime, Moments};
+use crate::moment::moment;
+use barman_catalog::BackupId;
 use barman_retention::{Forecast, ParsePolicyError, Plan, Rules};
 use barman_server::{Inventory, Server};
 use wal_format::Timestamp;
@@ -60,21 +61,4 @@ fn rules(server: &Server, asked: Option<&str>) -> Result<Rules, CommandError> {
         CommandError::new(format!("Server '{}' has no valid retention policy", server.name()))
             .hinted("set retention_policy, or try one: --policy \"RECOVERY WINDOW OF 7 DAYS\"")
     })
-}
-
-/// Reads a time; without zone it is the host's, as in backup ids.
-fn moment(context: &Context, text: &str) -> Result<Timestamp, CommandError> {
-    let parsed = BackupTime::parse(text, &context.zone);
-    let parsed = parsed.map_err(|error| CommandError::new(error.to_string()))?;
-    let civil = parsed.instant().unix_micros() + i64::from(parsed.offset_seconds()) * 1_000_000;
-    let has_zone = BackupTime::parse(text, &barman_catalog::LocalZone::UTC).is_ok_and(|utc| utc == parsed);
-    match context.zone.moments(civil) {
-        Moments::Twice(first, second) if !has_zone => {
-            Err(CommandError::new(format!("{text} is ambiguous: it was {first} and {second}")).hinted("add the offset"))
-        }
-        Moments::Never if !has_zone => {
-            Err(CommandError::new(format!("{text} does not exist: clocks were put forward")).hinted("add the offset"))
-        }
-        _ => Ok(parsed.instant()),
-    }
 }

@@ -5,7 +5,7 @@ use crate::exit_code;
 use std::ffi::OsString;
 
 /// Every subcommand of Barman 3.19 that this program does not have yet.
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 23] = [
     "check-wal-archive",
     "cloud-wal-archive",
     "cloud-wal-restore",
@@ -15,7 +15,6 @@ const COMMANDS: [&str; 24] = [
     "export-backup",
     "generate-manifest",
     "import-backup",
-    "keep",
     "list-files",
     "list-process",
     "list-processes",

@@ -8,6 +8,8 @@ mod crash;
 mod deleting;
 mod errors;
 mod file_archival;
+mod keeping;
+mod made_home;
 mod memory;
 mod output;
 mod receiver_incidents;

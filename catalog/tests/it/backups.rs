@@ -3,9 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 
 use barman_catalog::{
-    BackupInfo, Catalog, Error, Identity, Keep, LocalZone, ResolveError, ServerLayout, Status, next_backup,
-    previous_backup,
+    BackupInfo, Catalog, Error, Identity, LocalZone, ResolveError, ServerLayout, Status, next_backup, previous_backup,
 };
+use barman_retention::Keep;
 use wal_format::{SystemId, Timestamp};
 
 use crate::repository::{Repository, SYSTEM, backup, id};
@@ -154,10 +154,13 @@ fn keep_annotations_are_found_in_both_places() {
     repository.write("meta/20240101T000000-keep", "full");
     repository.write("base/20240102T000000/annotations/keep", "standalone");
     repository.write("meta/20240103T000000-keep", "for ever");
-    assert_eq!(keep("01").expect("readable"), Some(Keep::Full));
-    assert_eq!(keep("02").expect("readable"), Some(Keep::Standalone));
+    repository.write("base/20240105T000000/annotations/keep", "full");
+    repository.write("meta/20240105T000000-keep", "standalone");
+    assert_eq!(keep("01").expect("readable"), Some(Keep::FULL));
+    assert_eq!(keep("02").expect("readable"), Some(Keep::STANDALONE));
     assert!(matches!(keep("03"), Err(Error::Keep { .. })));
     assert_eq!(keep("04").expect("readable"), None);
+    assert_eq!(keep("05").expect("readable"), Some(Keep::FULL), "Barman moves the old one over the new one");
 }
 
 #[test]

@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use barman_catalog::{BackupId, DeleteEvent, DeleteOptions, Error, HookDecision, Hooks, NoHooks, Status};
-use barman_retention::Occasion;
+use barman_retention::{Occasion, Timestamp};
 use barman_storage::Cancel;
 
 use crate::repository::{Repository, id, name};
 
+/// Later than all backups.
+const NOON: Timestamp = Timestamp::from_unix_micros(1_795_176_000_000_000);
 const ONE: &str = "20260101T000000";
 const TWO: &str = "20260102T000000";
 const THREE: &str = "20260103T000000";
@@ -34,14 +36,14 @@ pub(crate) fn delete(repository: &Repository, wanted: &[(&str, Occasion)]) -> Re
 fn delete_with(repository: &Repository, wanted: &[(&str, Occasion)], hooks: &dyn Hooks) -> Result<Vec<String>, Error> {
     let wanted: Vec<(BackupId, Occasion)> = wanted.iter().map(|(text, occasion)| (id(text), *occasion)).collect();
     let (cancel, mut said) = (Cancel::new(), Vec::new());
-    let options = DeleteOptions { hooks, cancel: &cancel };
+    let options = DeleteOptions { now: NOON, hooks, cancel: &cancel };
     repository.catalog.delete_backups(&wanted, &options, &mut |event| said.push(shown(&event)))?;
     Ok(said)
 }
 
 pub(crate) fn finish(repository: &Repository) {
     let cancel = Cancel::new();
-    let options = DeleteOptions { hooks: &NoHooks, cancel: &cancel };
+    let options = DeleteOptions { now: NOON, hooks: &NoHooks, cancel: &cancel };
     repository.catalog.finish_deletions(&options, &mut |_| {}).expect("finished");
 }
 
@@ -246,7 +248,7 @@ fn what_is_archived_again_while_it_is_removed_stays() {
     let repository = Repository::new();
     three_backups(&repository);
     let cancel = Cancel::new();
-    let options = DeleteOptions { hooks: &NoHooks, cancel: &cancel };
+    let options = DeleteOptions { now: NOON, hooks: &NoHooks, cancel: &cancel };
     let again = name(2);
     let mut event = |event: DeleteEvent<'_>| {
         if let DeleteEvent::Wal(_) = event {

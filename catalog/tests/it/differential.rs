@@ -294,10 +294,10 @@ fn answer(catalog: &Catalog, server: &str, scene: &Scene, now: Timestamp) -> Str
             plan.expect("no zones").deletions.into_iter().map(|id| (id, Occasion::Policy)).collect()
         }
     };
-    let planned = catalog.plan_deletion(&wanted).expect("a plan");
+    let planned = catalog.plan_deletion(&wanted, now).expect("a plan");
     let (mut said, mut removed) = (String::new(), Vec::new());
     let cancel = Cancel::new();
-    let options = DeleteOptions { hooks: &NoHooks, cancel: &cancel };
+    let options = DeleteOptions { now, hooks: &NoHooks, cancel: &cancel };
     let mut event = |event: DeleteEvent<'_>| match event {
         DeleteEvent::Begun(info) => {
             let id = info.backup_id;

@@ -6,7 +6,7 @@ use wal_format::{Lsn, SegmentName, SegmentNumber, TimelineHistory};
 
 use super::*;
 use crate::calendar::tests::{rome, utc};
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, Keep};
 
 const SIZE: SegmentSize = SegmentSize::DEFAULT;
 /// In these tests a segment is written in an hour, a backup begins at the start of one and ends in its middle.
@@ -186,13 +186,19 @@ fn wal_for_a_shorter_time_makes_older_backups_standalone() {
 
 #[test]
 fn wal_behind_what_a_user_keeps_in_full_stays_whatever_the_window() {
-    let scene = Scene::new("REDUNDANCY 3 WAL FOR 1 DAY", 100, &[done(1, 10), kept(20, Keep::Full), done(1, 60)]);
+    let scene = Scene::new("REDUNDANCY 3 WAL FOR 1 DAY", 100, &[done(1, 10), kept(20, Keep::FULL), done(1, 60)]);
     assert_eq!(fates(&scene.plan()), "0-9:- 10-10:=10 11-19:- 20-20:=20 21-59:>20 60-60:=60 61-99:>60");
-    let scene =
-        Scene::new("REDUNDANCY 3 WAL FOR 1 DAY", 100, &[done(1, 10), kept(20, Keep::Until(hour(100))), done(1, 60)]);
+    let scene = Scene::new(
+        "REDUNDANCY 3 WAL FOR 1 DAY",
+        100,
+        &[done(1, 10), kept(20, Keep::FULL.until(hour(100))), done(1, 60)],
+    );
     assert_eq!(scene.plan().standalone, [10, 20]);
-    let scene =
-        Scene::new("REDUNDANCY 3 WAL FOR 1 DAY", 100, &[done(1, 10), kept(20, Keep::Until(hour(101))), done(1, 60)]);
+    let scene = Scene::new(
+        "REDUNDANCY 3 WAL FOR 1 DAY",
+        100,
+        &[done(1, 10), kept(20, Keep::FULL.until(hour(101))), done(1, 60)],
+    );
     assert_eq!(scene.plan().standalone, [10]);
 }
 
@@ -256,16 +262,17 @@ fn a_leftover_marker_overrides_neither_minimum_redundancy_nor_keep() {
         scene.minimum_redundancy = minimum;
         assert_eq!(scene.plan().deletions, deletions, "minimum redundancy {minimum}");
     }
-    let keep = Backup { marked: true, ..kept(20, Keep::Standalone) };
+    let keep = Backup { marked: true, ..kept(20, Keep::STANDALONE) };
     assert_eq!(Scene::new("REDUNDANCY 3", 50, &[done(1, 10), keep]).plan().deletions, NOTHING);
 }
 
 #[test]
 fn a_backup_is_kept_until_its_day_and_then_as_any_other() {
-    let at = |now| Scene::new("REDUNDANCY 1", now, &[kept(10, Keep::Until(hour(50))), done(1, 20)]).plan().deletions;
+    let at =
+        |now| Scene::new("REDUNDANCY 1", now, &[kept(10, Keep::FULL.until(hour(50))), done(1, 20)]).plan().deletions;
     assert_eq!(at(49), NOTHING);
     assert_eq!(at(50), [10]);
-    let young = Scene::new("REDUNDANCY 2", 60, &[kept(10, Keep::Until(hour(50))), done(1, 20)]);
+    let young = Scene::new("REDUNDANCY 2", 60, &[kept(10, Keep::FULL.until(hour(50))), done(1, 20)]);
     assert_eq!(young.plan().deletions, NOTHING, "the policy still needs it");
 }
 
@@ -444,9 +451,10 @@ fn a_window_is_exact_to_the_second_across_a_change_of_clocks() {
 fn any_scene() -> impl Strategy<Value = Scene> {
     let keep = prop_oneof![
         5 => Just(None),
-        1 => Just(Some(Keep::Full)),
-        2 => Just(Some(Keep::Standalone)),
-        1 => (0..120u64).prop_map(|until| Some(Keep::Until(hour(until)))),
+        1 => Just(Some(Keep::FULL)),
+        2 => Just(Some(Keep::STANDALONE)),
+        1 => (0..120u64).prop_map(|until| Some(Keep::FULL.until(hour(until)))),
+        1 => (0..120u64).prop_map(|until| Some(Keep::STANDALONE.until(hour(until)))),
     ];
     let stage = prop_oneof![8 => Just(Stage::Done), 1 => Just(Stage::Failed), 1 => Just(Stage::WaitingForWals), 1 => Just(Stage::Started)];
     let backup = (1..90u64, stage, keep, prop::bool::weighted(0.1), prop::bool::weighted(0.2));
@@ -525,7 +533,7 @@ proptest! {
     #[test]
     fn what_is_kept_in_full_keeps_every_point_behind_it(scene in any_scene()) {
         let plan = scene.plan();
-        let full = |backup: &&Backup<u64>| backup.candidate.keep.is_some_and(|keep| keep != Keep::Standalone && keep.holds(scene.now));
+        let full = |backup: &&Backup<u64>| backup.candidate.keep.is_some_and(|keep| keep.target == Target::Full && keep.holds(scene.now));
         if let Some(first) = scene.backups.iter().filter(full).map(|backup| backup.candidate.id).min() {
             let from_it = Scene { backups: scene.backups.iter().filter(|b| b.candidate.id == first).cloned().collect(), ..scene.clone() };
             for interval in &from_it.plan().before.intervals {

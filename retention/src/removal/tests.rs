@@ -1,7 +1,9 @@
 //! The rules one by one. That they are Barman's is judged by Barman: see `tests/it` and `scripts/retention-differential`.
 
 use super::*;
-use crate::candidate::{Candidate, State};
+use crate::candidate::{Candidate, Keep, State};
+
+const NOW: Timestamp = Timestamp::from_pg_micros(0);
 
 /// A backup called after its first segment.
 fn backup(id: u32, timeline: u32, stage: Stage) -> Backup<u32> {
@@ -23,7 +25,7 @@ fn done(id: u32) -> Backup<u32> {
 
 fn standalone(id: u32) -> Backup<u32> {
     let mut backup = done(id);
-    backup.candidate.keep = Some(Keep::Standalone);
+    backup.candidate.keep = Some(Keep::STANDALONE);
     backup
 }
 
@@ -34,7 +36,7 @@ fn segment(timeline: u32, segment: u32) -> SegmentName {
 /// The segments 0 to 99 of timelines 1 to 3 that go with the backups `deleted`, in this order: `timeline:from-to`.
 #[track_caller]
 fn check(backups: &[Backup<u32>], deleted: &[u32], occasion: Occasion, expected: &str) {
-    let mut remaining = Remaining::new(backups);
+    let mut remaining = Remaining::new(backups, NOW);
     let mut freed = Freed::default();
     for id in deleted {
         remaining.delete(id, occasion).into_iter().for_each(|removal| freed.add(id, removal));
@@ -91,7 +93,7 @@ fn a_failed_backup_frees_what_is_before_the_next_unless_there_is_an_older_one() 
 #[test]
 fn a_full_keep_holds_all_later_wal_and_a_standalone_one_its_own() {
     let mut full = done(10);
-    full.candidate.keep = Some(Keep::Full);
+    full.candidate.keep = Some(Keep::FULL);
     check(&[full, done(20), done(30)], &[20], Policy, "");
     check(&[standalone(10), done(20), done(30)], &[20], Policy, "1:0-9 1:12-29");
     check(&[standalone(10), standalone(20), done(30), done(40)], &[30], Policy, "1:0-9 1:12-19 1:22-39");
@@ -132,7 +134,7 @@ fn a_backup_that_does_not_say_what_it_needs_frees_nothing() {
 #[test]
 fn the_first_of_several_removals_is_the_reason() {
     let backups = [done(10), done(20), done(30)];
-    let mut remaining = Remaining::new(&backups);
+    let mut remaining = Remaining::new(&backups, NOW);
     let mut freed = Freed::default();
     for id in [10, 20] {
         freed.add(&id, remaining.delete(&id, Policy).expect("no older backup"));

@@ -65,7 +65,7 @@ fn only_complete_backups_count() {
 
 #[test]
 fn kept_backups_take_a_place() {
-    let backups = [done(1), kept(2, Keep::Full), kept(3, Keep::Standalone)];
+    let backups = [done(1), kept(2, Keep::FULL), kept(3, Keep::STANDALONE)];
     check("REDUNDANCY 2", 0, &backups, "3:KEEP:STANDALONE 2:KEEP:FULL 1:OBSOLETE");
     check("REDUNDANCY 3", 0, &backups, "3:KEEP:STANDALONE 2:KEEP:FULL 1:VALID");
     check("REDUNDANCY 0", 0, &backups, "3:KEEP:STANDALONE 2:KEEP:FULL 1:OBSOLETE");
@@ -120,9 +120,9 @@ fn incremental_backups_do_not_count() {
 
 #[test]
 fn incremental_backups_of_a_kept_root_are_not_kept_with_it_for_ever() {
-    let full = [kept(10, Keep::Full), incremental(11, 10), done(20)];
+    let full = [kept(10, Keep::FULL), incremental(11, 10), done(20)];
     check("REDUNDANCY 1", 0, &full, "20:VALID 11:VALID 10:KEEP:FULL");
-    let standalone = [kept(10, Keep::Standalone), incremental(11, 10), done(20)];
+    let standalone = [kept(10, Keep::STANDALONE), incremental(11, 10), done(20)];
     check("REDUNDANCY 2", 0, &standalone, "20:VALID 11:VALID 10:KEEP:STANDALONE");
     check("REDUNDANCY 1", 0, &standalone, "20:VALID 11:OBSOLETE 10:KEEP:STANDALONE");
     // Day 18 is reached from the full backup of day 10 alone, day 21 from a newer one.
@@ -144,11 +144,11 @@ fn every_verdict_names_its_rule() {
     };
     let redundancy = 2;
     assert_eq!(
-        reasons("REDUNDANCY 1", 2, &[done(1), kept(2, Keep::Full), done(3), unfinished(4)]),
+        reasons("REDUNDANCY 1", 2, &[done(1), kept(2, Keep::FULL), done(3), unfinished(4)]),
         [
             Reason::NotDone,
             Reason::AmongNewest { position: 1, redundancy },
-            Reason::Kept(Keep::Full),
+            Reason::Kept(Keep::FULL),
             Reason::BeyondRedundancy { position: 3, redundancy },
         ]
     );
@@ -169,7 +169,7 @@ fn every_verdict_names_its_rule() {
 
 /// Backups with ids from 0, each incremental one on top of an earlier full one.
 fn any_candidates() -> impl Strategy<Value = Vec<Candidate<i64>>> {
-    let keep = prop_oneof![3 => Just(None), 1 => Just(Some(Keep::Full)), 1 => Just(Some(Keep::Standalone))];
+    let keep = prop_oneof![3 => Just(None), 1 => Just(Some(Keep::FULL)), 1 => Just(Some(Keep::STANDALONE))];
     let candidate = (proptest::option::weighted(0.8, 0..NOW_DAY), keep, proptest::option::weighted(0.3, 0..12i64));
     vec(candidate, 0..12).prop_map(|drawn| {
         let full = |root: &i64| drawn.get(usize::try_from(*root).unwrap()).is_some_and(|(_, _, root)| root.is_none());

@@ -52,7 +52,7 @@ fn catalogs() -> impl Strategy<Value = Catalog> {
 fn backups() -> impl Strategy<Value = Backup> {
     let status =
         prop_oneof![6 => Just("DONE"), 1 => Just("FAILED"), 1 => Just("WAITING_FOR_WALS"), 1 => Just("STARTED")];
-    let keep = prop_oneof![4 => Just(None), 1 => Just(Some(Keep::Full)), 2 => Just(Some(Keep::Standalone))];
+    let keep = prop_oneof![4 => Just(None), 1 => Just(Some(Keep::FULL)), 2 => Just(Some(Keep::STANDALONE))];
     let hours = prop_oneof![3 => 0..24 * 8i64, 1 => 0..24 * 40i64];
     let parent = prop_oneof![2 => Just(None), 1 => (0..9usize).prop_map(Some)];
     (status, keep, hours, parent).prop_map(|(status, keep, hours, parent)| Backup {
@@ -121,7 +121,7 @@ impl Catalog {
         let root = (root.id.clone(), root.keep.take());
         let verdicts = verdicts(&self.policy, &candidates, self.minimum_redundancy, now);
         let reaches = |verdict: &Verdict<String>| matches!(verdict.reason, Reason::ReachesWindow { .. });
-        root.1 == Some(Keep::Standalone) && verdicts.iter().any(|verdict| verdict.id == root.0 && reaches(verdict))
+        root.1 == Some(Keep::STANDALONE) && verdicts.iter().any(|verdict| verdict.id == root.0 && reaches(verdict))
     }
 
     fn write(&self, server: &str, meta: &Path, now: Timestamp) {
@@ -129,9 +129,9 @@ impl Catalog {
         for index in 0..self.backups.len() {
             write_file(&meta.join(format!("{}-backup.info", id(index))), &self.backup_info(server, index, now));
             match self.backups[index].keep {
-                Some(Keep::Full) => write_file(&meta.join(format!("{}-keep", id(index))), "full"),
-                Some(Keep::Standalone) => write_file(&meta.join(format!("{}-keep", id(index))), "standalone"),
-                Some(Keep::Until(_)) | None => {}
+                Some(Keep::FULL) => write_file(&meta.join(format!("{}-keep", id(index))), "full"),
+                Some(Keep::STANDALONE) => write_file(&meta.join(format!("{}-keep", id(index))), "standalone"),
+                _ => {}
             }
         }
     }

@@ -43,9 +43,10 @@ fn reason(report: &Report<'_>, reason: &Reason<BackupId>) -> Value {
     let at = |start: &Timestamp| time(report, *start);
     match reason {
         Reason::NotDone => json!({ "rule": "not_done" }),
-        Reason::Kept(Keep::Full) => json!({ "rule": "kept", "target": "full" }),
-        Reason::Kept(Keep::Standalone) => json!({ "rule": "kept", "target": "standalone" }),
-        Reason::Kept(Keep::Until(until)) => json!({ "rule": "kept", "target": "full", "until": at(until) }),
+        Reason::Kept(Keep { target, until: None }) => json!({ "rule": "kept", "target": target.as_str() }),
+        Reason::Kept(Keep { target, until: Some(until) }) => {
+            json!({ "rule": "kept", "target": target.as_str(), "until": at(until) })
+        }
         Reason::AmongNewest { position, redundancy } => {
             json!({ "rule": "among_newest", "position": position, "redundancy": redundancy })
         }

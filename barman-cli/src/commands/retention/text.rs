@@ -3,7 +3,7 @@
 use super::Report;
 use crate::output::time::ctime;
 use barman_catalog::{BackupId, BackupTime};
-use barman_retention::{Forecast, Keep, Reason, RecoveryWindow, Verdict, WalRange, WalRule};
+use barman_retention::{Forecast, Keep, Reason, RecoveryWindow, Target, Verdict, WalRange, WalRule};
 use barman_server::{human, one_line};
 use wal_format::Timestamp;
 
@@ -44,9 +44,7 @@ fn reason(report: &Report<'_>, reason: &Reason<BackupId>) -> String {
     let since = |start: &Timestamp| time(report, *start);
     match reason {
         Reason::NotDone => "not complete: no policy considers it".to_owned(),
-        Reason::Kept(Keep::Full) => "kept by a user with all later WAL".to_owned(),
-        Reason::Kept(Keep::Standalone) => "kept by a user for itself".to_owned(),
-        Reason::Kept(Keep::Until(until)) => format!("kept by a user until {}", since(until)),
+        Reason::Kept(keep) => kept(keep, since),
         Reason::AmongNewest { position, redundancy } => format!("number {position} of the newest {redundancy}"),
         Reason::BeyondRedundancy { redundancy, .. } => format!("{redundancy} newer backups are kept"),
         Reason::InsideWindow { window_start } => format!("within the window, which begins {}", since(window_start)),
@@ -66,6 +64,15 @@ fn reason(report: &Report<'_>, reason: &Reason<BackupId>) -> String {
         Reason::DeletionBegun => "its deletion was interrupted: parts of it may be gone".to_owned(),
         _ => String::new(),
     }
+}
+
+fn kept(keep: &Keep, time: impl Fn(&Timestamp) -> String) -> String {
+    let until = keep.until.as_ref().map(|until| format!(" until {}", time(until)));
+    let with = match keep.target {
+        Target::Full => "with all later WAL",
+        Target::Standalone => "for itself",
+    };
+    format!("kept by a user {with}{}", until.unwrap_or_default())
 }
 
 fn wal(report: &Report<'_>, range: &WalRange<BackupId>) -> String {
