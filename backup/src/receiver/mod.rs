@@ -1,9 +1,9 @@
 //! Receives WAL by streaming replication and keeps it safe, as pg_receivewal does.
 //!
 //! ```text
-//! connection ──WAL──▶ session ──Command──▶ writer thread ──▶ streaming/<segment>.partial ──▶ streaming/<segment>
-//!      ▲                │ ▲                     │
-//!      └──── status ────┘ └──────Report─────────┘ a Durable for each sync
+//! connection ──WAL──▶ session ──WAL──▶ segment writer ──▶ streaming/<segment>.partial ──▶ streaming/<segment>
+//!      ▲                │ ▲                  │
+//!      └──── status ────┘ └─────Durable──────┘ for each sync
 //! ```
 //!
 //! One [`Session`] lasts from `START_REPLICATION` to the end of the stream; [`Context::follow`] starts the next one where a
@@ -20,7 +20,6 @@ mod session;
 mod start;
 mod streaming_directory;
 mod synchronous;
-mod writer_thread;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +48,8 @@ pub struct Received {
 
 /// Receives WAL into `streaming` until `cancel` is set.
 ///
-/// `events` is called on the receiver's task, so it must not block: to archive a segment at once, let it pass
+/// It writes and syncs on the thread that polls it: what else runs there waits for the disk, so give each receiver a
+/// runtime of its own. `events` is called there too, and must not block: to archive a segment at once, let it pass
 /// [`ReceiverEvent::SegmentFinished`] on to a thread.
 ///
 /// # Errors

@@ -11,11 +11,22 @@ use super::error::ReceiveError;
 /// pg_receivewal's mode for what it writes (`pg_file_create_mode`).
 const MODE: u32 = 0o600;
 
+/// How much WAL gathers before the disk is told to write it.
+const WRITE_BACK: u64 = 1 << 20;
+/// Zeros ahead of small pieces reach up to the next multiple of this.
+const ZEROS: u64 = 256 << 10;
+/// What is synced in larger pieces than this is not worth writing twice.
+const SMALL_PIECE: u64 = ZEROS / 4;
+
 /// `<segment>.partial`, open for writing.
 ///
 /// It has the size of a segment from the beginning: pg_receivewal, and Barman with it, refuse to take over a partial
-/// file of another size. The file system is asked for the space instead of writing zeros first, so each byte is written
-/// once.
+/// file of another size. The file system is asked for the space instead of writing zeros first, so that WAL that comes in
+/// large amounts is written once; and the disk begins with it long before the sync at the end of the segment.
+///
+/// Small pieces that are synced one by one are another matter: for each, the file system would note in its journal that a
+/// part of the reserved space is in use now, which takes longer than writing the piece. So now and then a sync takes some
+/// zeros along, which lie where the next pieces will.
 #[derive(Debug)]
 pub(super) struct SegmentFile {
     dir: Dir,
@@ -23,6 +34,14 @@ pub(super) struct SegmentFile {
     size: SegmentSize,
     file: OutFile,
     entry: DirectoryEntry,
+    /// Where the WAL written by us ends, as this and all the others in bytes from the beginning of the file.
+    end: u64,
+    /// Where `end` was at the last sync.
+    synced: u64,
+    /// Where `end` was when the disk was last told to write.
+    written_back: u64,
+    /// Up to here there are zeros behind the WAL that a sync has seen, or bytes of an earlier run, which stay.
+    prepared: u64,
 }
 
 /// What is known about the name of the file.
@@ -62,7 +81,9 @@ impl SegmentFile {
         refuse_foreign(dir, &path, system)?;
         let mut file = dir.edit_file(&path)?;
         file.allocate(size.bytes())?;
-        Ok(Self { dir: dir.clone(), segment, size, file, entry: DirectoryEntry::Unsynced })
+        // Zeros would be written over WAL that may have been reported.
+        let prepared = size.bytes();
+        Ok(Self { prepared, ..Self::new(dir, segment, size, file, DirectoryEntry::Unsynced) })
     }
 
     /// Creates a new file beside the partial file of `segment`, of which a sync failed.
@@ -86,7 +107,13 @@ impl SegmentFile {
     /// # Errors
     /// The disk is full or fails.
     pub(super) fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), ReceiveError> {
-        Ok(self.file.write_all_at(offset, bytes)?)
+        self.file.write_all_at(offset, bytes)?;
+        self.end = offset + bytes.len() as u64;
+        if self.end - self.written_back >= WRITE_BACK {
+            self.file.start_write_back(self.written_back, self.end - self.written_back);
+            self.written_back = self.end;
+        }
+        Ok(())
     }
 
     /// Makes what was written durable, and findable under the name `<segment>.partial`.
@@ -94,8 +121,10 @@ impl SegmentFile {
     /// # Errors
     /// [`ReceiveError::Sync`]: nothing written since the last good sync may be believed (invariant 2).
     pub(super) fn sync(&mut self) -> Result<(), ReceiveError> {
+        self.prepare_next_pieces();
         let failed = |source| ReceiveError::Sync { segment: self.segment, source };
         self.file.sync_data().map_err(failed)?;
+        self.synced = self.end;
         match self.entry {
             DirectoryEntry::Synced => {}
             DirectoryEntry::Unsynced => self.dir.sync().map_err(failed)?,
@@ -106,6 +135,17 @@ impl SegmentFile {
         }
         self.entry = DirectoryEntry::Synced;
         Ok(())
+    }
+
+    /// Writes zeros where only zeros can be, ahead of pieces to come.
+    fn prepare_next_pieces(&mut self) {
+        if self.end < self.prepared || self.end - self.synced > SMALL_PIECE {
+            return;
+        }
+        self.prepared = ((self.end / ZEROS + 1) * ZEROS).min(self.size.bytes());
+        let zeros = vec![0; usize::try_from(self.prepared - self.end).unwrap_or_default()];
+        // Nobody misses them: a failure that matters shows in the sync that follows.
+        let _ = self.file.write_all_at(self.end, &zeros);
     }
 
     /// Makes the complete segment durable under its final name.
@@ -146,7 +186,11 @@ impl SegmentFile {
             let _ = dir.remove_file(&path);
             return Err(error.into());
         }
-        Ok(Self { dir: dir.clone(), segment, size, file, entry })
+        Ok(Self::new(dir, segment, size, file, entry))
+    }
+
+    fn new(dir: &Dir, segment: SegmentName, size: SegmentSize, file: OutFile, entry: DirectoryEntry) -> Self {
+        Self { dir: dir.clone(), segment, size, file, entry, end: 0, synced: 0, written_back: 0, prepared: 0 }
     }
 }
 

@@ -32,8 +32,8 @@ pub(super) struct SegmentWriter {
     /// Where the next byte belongs.
     position: Lsn,
     open: Option<SegmentFile>,
-    /// Whether the open file has bytes that no sync has seen.
-    unsynced: bool,
+    /// No sync has seen what lies between this and `position`.
+    synced: Lsn,
     /// After a failed sync, how far the file that is being replaced may have been reported: nothing is synced, and so
     /// nothing reported, before this writer is as far.
     replace_until: Option<Lsn>,
@@ -41,7 +41,7 @@ pub(super) struct SegmentWriter {
 
 impl SegmentWriter {
     pub(super) fn new(dir: Dir, start: StreamStart) -> Self {
-        Self { dir, start, position: start.position, open: None, unsynced: false, replace_until: None }
+        Self { dir, start, position: start.position, open: None, synced: start.position, replace_until: None }
     }
 
     /// Returns a writer that begins with a new file, because the old file of the first segment could not be synced.
@@ -61,6 +61,11 @@ impl SegmentWriter {
         self.position
     }
 
+    /// Returns how much is written that no sync has seen.
+    pub(super) fn unsynced_bytes(&self) -> u64 {
+        self.position.as_u64() - self.synced.as_u64()
+    }
+
     /// Writes the bytes that begin at `at`, up to the end of the segment they begin in, and returns the others.
     ///
     /// # Errors
@@ -76,7 +81,6 @@ impl SegmentWriter {
         let position = at.checked_add(data.len() as u64).ok_or(ReceiveError::EndOfAddresses)?;
         self.open_file()?.write_at(offset, data)?;
         self.position = position;
-        self.unsynced = true;
         Ok(rest)
     }
 
@@ -90,7 +94,7 @@ impl SegmentWriter {
         let Some(file) = self.open.take_if(|_| complete) else { return Ok(None) };
         let segment = file.segment();
         self.replace_until = None;
-        self.unsynced = false;
+        self.synced = self.position;
         // Invariant 1: the position is reported only after the file and its name are synced.
         let durable = Durable::after_sync(system, timeline, self.position, || file.finish())?;
         Ok(Some((segment, durable)))
@@ -102,11 +106,11 @@ impl SegmentWriter {
     /// [`ReceiveError::Sync`]: everything since the last proof is to be received again, into a new file (invariant 2).
     pub(super) fn sync(&mut self) -> Result<Option<Durable>, ReceiveError> {
         let behind = self.replace_until.is_some_and(|until| self.position < until);
-        let Some(file) = self.open.as_mut().filter(|_| self.unsynced && !behind) else { return Ok(None) };
+        let Some(file) = self.open.as_mut().filter(|_| self.synced < self.position && !behind) else { return Ok(None) };
         let StreamStart { system, timeline, .. } = self.start;
         let durable = Durable::after_sync(system, timeline, self.position, || file.sync())?;
         self.replace_until = None;
-        self.unsynced = false;
+        self.synced = self.position;
         Ok(Some(durable))
     }
 

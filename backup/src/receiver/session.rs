@@ -1,10 +1,10 @@
 //! One stream of WAL: from START_REPLICATION until it ends, for whatever reason.
 
+use std::future::ready;
 use std::pin::pin;
 use std::time::Duration;
 
 use replication_client::{Client, Durable, StatusUpdate, StreamEvent, WalStream};
-use tokio::sync::mpsc::Permit;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use wal_format::{Lsn, SegmentName, TimelineId};
 
@@ -12,21 +12,27 @@ use super::Context;
 use super::error::ReceiveError;
 use super::event::ReceiverEvent;
 use super::segment_writer::SegmentWriter;
-use super::writer_thread::{Command, Report, WriterThread};
 use crate::cancelled::cancelled;
 
 /// How long a server may take to end a stream that we no longer want.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How much may arrive behind the WAL of a commit that waits for us before that is synced: one sync serves all that has
+/// arrived, but does not wait for what arrives without end.
+const LARGEST_GROUP: u64 = 512 << 10;
 
-/// Passes WAL from the connection to the writer thread, and what is durable from there to the server.
+/// Passes WAL from the connection to the files, and what is durable there to the server.
+///
+/// Both on one thread: handing WAL over to another one and hearing of its sync takes longer than a good disk does for a
+/// small sync, and commits may be waiting for it. Large amounts reach the disk beside the connection all the same, because
+/// [`SegmentFile`](super::segment_file::SegmentFile) has the system write them early.
 pub(super) struct Session<'a> {
     context: &'a Context<'a>,
     stream: WalStream,
-    writer: WriterThread,
+    writer: SegmentWriter,
     progress: Progress,
-    /// Waits for room in the writer's channel. Meanwhile nothing is read from the connection.
-    pending: Option<Command>,
-    /// A sync is due after the pending command.
+    /// Commits wait for us.
+    synchronous: bool,
+    /// What has arrived is to be synced as soon as nothing more does.
     sync_due: bool,
 }
 
@@ -53,7 +59,8 @@ pub(super) enum SessionEnd {
 enum Stop {
     Cancelled,
     TimelineEnded(Option<(TimelineId, Lsn)>),
-    WriterFailed,
+    ConnectionFailed(replication_client::Error),
+    WriterFailed(ReceiveError),
 }
 
 impl<'a> Session<'a> {
@@ -63,133 +70,136 @@ impl<'a> Session<'a> {
         writer: SegmentWriter,
         synchronous: bool,
     ) -> Self {
-        // Our own timer reports: the stream's does not run while we wait for the disk instead of the connection.
+        // Our own timer syncs before it reports.
         stream.set_status_interval(None);
         let progress = Progress { written: writer.position(), durable: None };
-        let writer = WriterThread::start(writer, synchronous);
-        Self { context, stream, writer, progress, pending: None, sync_due: false }
+        Self { context, stream, writer, progress, synchronous, sync_due: false }
     }
 
     /// Receives until the stream ends or cannot go on, and returns how far it came and how it ended. What had arrived by
-    /// then is written and synced in any case.
+    /// then is synced in any case.
     pub(super) async fn run(mut self) -> (Progress, Result<SessionEnd, ReceiveError>) {
-        let stop = self.pump().await;
-        let Self { context, stream, writer, mut progress, pending, .. } = self;
-        let written = writer.finish(pending, |report| progress.note(report, context)).await;
-        (progress, conclude(stop, written, stream, progress).await)
+        let stop = match self.pump().await {
+            stop @ Stop::WriterFailed(_) => stop,
+            // A failure to write comes before one of the connection.
+            stop => self.sync().map_or_else(Stop::WriterFailed, |_| stop),
+        };
+        (self.progress, conclude(stop, self.stream, self.progress).await)
     }
 
-    async fn pump(&mut self) -> Result<Stop, ReceiveError> {
+    async fn pump(&mut self) -> Stop {
         let interval = self.context.options.status_interval;
         let mut status = interval_at(Instant::now() + interval, interval);
         status.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut cancelled = pin!(cancelled(self.context.cancel));
-        // A handle of its own, because room in the channel is held while the rest of the session is used.
-        let commands = self.writer.commands.clone();
         loop {
-            let room_wanted = self.pending.is_some();
-            tokio::select! {
-                () = &mut cancelled => return Ok(Stop::Cancelled),
-                report = self.writer.reports.recv() => match report {
-                    Some(report) => self.on_report(report).await?,
-                    None => return Ok(Stop::WriterFailed),
+            let done = tokio::select! {
+                biased;
+                () = &mut cancelled => Err(Stop::Cancelled),
+                _ = status.tick() => self.sync_and_report(true).await,
+                event = self.stream.next() => match event {
+                    Ok(event) => self.on_event(event).await,
+                    Err(error) => Err(error.into()),
                 },
-                room = commands.reserve(), if room_wanted => match room {
-                    Ok(room) => self.pass_on(room),
-                    Err(_) => return Ok(Stop::WriterFailed),
-                },
-                event = self.stream.next(), if !room_wanted => {
-                    if let Some(stop) = self.on_event(event?) {
-                        return Ok(stop);
-                    }
-                }
-                _ = status.tick() => {
-                    self.request_sync();
-                    self.progress.send(&mut self.stream).await?;
-                }
+                // Asked last: nothing more has arrived.
+                () = ready(()), if self.sync_due => self.sync_and_report(false).await,
+            };
+            if let Err(stop) = done {
+                return stop;
             }
         }
     }
 
-    async fn on_report(&mut self, report: Report) -> Result<(), ReceiveError> {
-        let durable = matches!(report, Report::Durable(_));
-        self.progress.note(report, self.context);
-        if durable {
-            // Commits may be waiting for this, and the server may be free to remove WAL.
+    async fn on_event(&mut self, event: StreamEvent) -> Result<(), Stop> {
+        match event {
+            StreamEvent::Wal { start, data } => self.on_wal(start, &data).await,
+            // The stream has answered with the positions of before; this has them brought up to date and sent again.
+            StreamEvent::Keepalive { reply_requested, .. } => {
+                self.sync_due |= reply_requested;
+                Ok(())
+            }
+            StreamEvent::EndOfTimeline { next } => Err(Stop::TimelineEnded(next)),
+        }
+    }
+
+    async fn on_wal(&mut self, mut at: Lsn, mut data: &[u8]) -> Result<(), Stop> {
+        self.context.wal_arrived();
+        while !data.is_empty() {
+            data = self.writer.write(at, data)?;
+            at = self.writer.position();
+            self.progress.written = at;
+            self.finish_segment().await?;
+        }
+        self.sync_due |= self.synchronous;
+        if self.sync_due && self.writer.unsynced_bytes() >= LARGEST_GROUP {
+            self.sync_and_report(false).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish_segment(&mut self) -> Result<(), Stop> {
+        let Some((segment, durable)) = self.writer.finish_segment()? else { return Ok(()) };
+        self.progress.durable = Some(durable);
+        self.context.event(&ReceiverEvent::SegmentFinished { segment });
+        Ok(self.progress.send(&mut self.stream).await?)
+    }
+
+    /// Tells the server if there is news, or `always`: commits may be waiting for it, and the server may be free to remove
+    /// WAL.
+    async fn sync_and_report(&mut self, always: bool) -> Result<(), Stop> {
+        if self.sync()? || always {
             self.progress.send(&mut self.stream).await?;
         }
         Ok(())
     }
 
-    fn pass_on(&mut self, room: Permit<'_, Command>) {
-        if let Some(command) = self.pending.take() {
-            room.send(command);
-        }
-        self.pending = std::mem::take(&mut self.sync_due).then_some(Command::Sync);
+    /// Returns whether more is durable than before.
+    fn sync(&mut self) -> Result<bool, ReceiveError> {
+        self.sync_due = false;
+        let durable = self.writer.sync()?;
+        self.progress.durable = durable.or(self.progress.durable);
+        Ok(durable.is_some())
     }
+}
 
-    fn on_event(&mut self, event: StreamEvent) -> Option<Stop> {
-        match event {
-            StreamEvent::Wal { start, data } => {
-                self.context.wal_arrived();
-                self.pending = Some(Command::Write { start, data });
-            }
-            // The stream has answered with the positions of before; this has them brought up to date and sent again.
-            StreamEvent::Keepalive { reply_requested: true, .. } => self.request_sync(),
-            StreamEvent::Keepalive { .. } => {}
-            StreamEvent::EndOfTimeline { next } => return Some(Stop::TimelineEnded(next)),
-        }
-        None
+impl From<replication_client::Error> for Stop {
+    fn from(error: replication_client::Error) -> Self {
+        Self::ConnectionFailed(error)
     }
+}
 
-    fn request_sync(&mut self) {
-        match self.pending {
-            Some(_) => self.sync_due = true,
-            None => self.pending = Some(Command::Sync),
-        }
+impl From<ReceiveError> for Stop {
+    fn from(error: ReceiveError) -> Self {
+        Self::WriterFailed(error)
     }
 }
 
 impl Progress {
-    fn note(&mut self, report: Report, context: &Context<'_>) {
-        match report {
-            Report::Written(lsn) => self.written = self.written.max(lsn),
-            Report::Durable(durable) => {
-                self.written = self.written.max(durable.lsn());
-                self.durable = Some(durable);
-            }
-            Report::Finished(segment) => context.event(&ReceiverEvent::SegmentFinished { segment }),
-        }
-    }
-
     /// Tells the server. Invariant 1: the flush position is a [`Durable`], so there was a sync.
-    async fn send(&self, stream: &mut WalStream) -> Result<(), ReceiveError> {
+    async fn send(&self, stream: &mut WalStream) -> Result<(), replication_client::Error> {
         let update = StatusUpdate { written: self.written, flushed: self.durable.as_ref(), reply: false };
-        Ok(stream.send_status(update).await?)
+        stream.send_status(update).await
     }
 }
 
-/// Ends the stream in the way that its stop calls for. A failure to write comes before one of the connection.
-async fn conclude(
-    stop: Result<Stop, ReceiveError>,
-    written: Result<(), ReceiveError>,
-    stream: WalStream,
-    progress: Progress,
-) -> Result<SessionEnd, ReceiveError> {
-    match (stop, written) {
-        (Ok(_), Err(error @ ReceiveError::Sync { segment, .. })) => {
-            Ok(SessionEnd::SyncFailed { client: stream.stop().await?, segment, error })
-        }
-        (_, Err(error)) | (Err(error), Ok(())) => Err(error),
-        (Ok(Stop::Cancelled), Ok(())) => {
+/// Ends the stream in the way that its stop calls for.
+async fn conclude(stop: Stop, stream: WalStream, progress: Progress) -> Result<SessionEnd, ReceiveError> {
+    match stop {
+        Stop::Cancelled => {
             say_farewell(stream, progress).await;
             Ok(SessionEnd::Cancelled)
         }
-        (Ok(Stop::TimelineEnded(Some((timeline, at)))), Ok(())) => {
+        Stop::TimelineEnded(Some((timeline, at))) => {
             Ok(SessionEnd::TimelineEnded { client: stream.stop().await?, timeline, at })
         }
-        (Ok(Stop::TimelineEnded(None)), Ok(())) => Err(ReceiveError::StreamEnded { at: progress.written }),
-        (Ok(Stop::WriterFailed), Ok(())) => unreachable!("the writer stops by itself only to fail"),
+        Stop::TimelineEnded(None) => Err(ReceiveError::StreamEnded { at: progress.written }),
+        Stop::ConnectionFailed(error) => Err(error.into()),
+        Stop::WriterFailed(error @ ReceiveError::Sync { segment, .. }) => match stream.stop().await {
+            Ok(client) => Ok(SessionEnd::SyncFailed { client, segment, error }),
+            // The connection is gone as well.
+            Err(_) => Err(error),
+        },
+        Stop::WriterFailed(error) => Err(error),
     }
 }
 

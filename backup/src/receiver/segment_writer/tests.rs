@@ -58,7 +58,7 @@ impl Ground {
         SegmentWriter::new(self.dir.clone(), start_at(position))
     }
 
-    /// Writes up to `to` in pieces of at most `piece` bytes, as the writer thread does.
+    /// Writes up to `to` in pieces of at most `piece` bytes, as the session does.
     fn write(&mut self, writer: &mut SegmentWriter, to: u64, piece: u64) -> Result<(), ReceiveError> {
         while writer.position() < Lsn::new(to) {
             let at = writer.position();
@@ -131,6 +131,56 @@ fn whatever_a_power_failure_takes_flushed_wal_is_readable_and_every_sync_is_need
     }
 }
 
+/// Writes pieces of this size up to `to` and syncs each of them, as if a commit waited for it.
+fn write_commits(ground: &mut Ground, writer: &mut SegmentWriter, to: u64, piece: u64) {
+    while writer.position() < Lsn::new(to) {
+        ground.write(writer, to.min(writer.position().as_u64() + piece), piece).unwrap();
+        ground.sync(writer).unwrap();
+    }
+}
+
+#[test]
+fn small_pieces_that_are_synced_one_by_one_survive_with_the_zeros_written_ahead_of_them() {
+    let mut ground = Ground::new();
+    let mut writer = ground.writer(2 * MIB);
+    write_commits(&mut ground, &mut writer, 2 * MIB + 300_000, 20_000);
+    // More than the zeros are ahead, across the end of the segment, and small ones again.
+    ground.write(&mut writer, 3 * MIB + 50_000, 131_072).unwrap();
+    ground.sync(&mut writer).unwrap();
+    write_commits(&mut ground, &mut writer, 3 * MIB + 90_000, 20_000);
+    ground.assert_safe(2 * MIB);
+}
+
+#[test]
+fn zeros_are_written_ahead_of_small_pieces_now_and_then_and_never_behind_the_end_of_the_segment() {
+    const PIECE: u64 = 8192;
+    let mut ground = Ground::new();
+    let mut writer = ground.writer(2 * MIB);
+    write_commits(&mut ground, &mut writer, 2 * MIB + PIECE, PIECE);
+    let first = ground.recorder.position();
+    write_commits(&mut ground, &mut writer, 3 * MIB - PIECE, PIECE);
+    // A write and a sync for each piece, and three writes of zeros: the first 256 KiB have theirs already.
+    let pieces = usize::try_from(MIB / PIECE).unwrap() - 2;
+    assert_eq!(ground.recorder.position() - first, 2 * pieces + 3);
+    let partial = read(ground.dir.path(), &format!("{}.partial", name(2 * MIB)));
+    assert!(partial[..(MIB - PIECE) as usize] == wal(2 * MIB, 3 * MIB - PIECE));
+    assert!(partial[(MIB - PIECE) as usize..] == [0; PIECE as usize]);
+
+    ground.write(&mut writer, 3 * MIB, PIECE).unwrap();
+    assert!(read(ground.dir.path(), &name(2 * MIB)) == wal(2 * MIB, 3 * MIB));
+}
+
+#[test]
+fn large_pieces_are_written_once() {
+    let mut ground = Ground::new();
+    let mut writer = ground.writer(2 * MIB);
+    ground.write(&mut writer, 2 * MIB + 131_072, 131_072).unwrap();
+    ground.sync(&mut writer).unwrap();
+    let first = ground.recorder.position();
+    write_commits(&mut ground, &mut writer, 3 * MIB - 131_072, 131_072);
+    assert_eq!(ground.recorder.position() - first, 2 * 6);
+}
+
 #[test]
 fn a_partial_file_is_written_over_in_place_because_it_may_have_been_reported() {
     let mut ground = Ground::new();
@@ -139,6 +189,8 @@ fn a_partial_file_is_written_over_in_place_because_it_may_have_been_reported() {
     ground.sync(&mut writer).unwrap();
     drop(writer);
     let mut again = ground.writer(2 * MIB);
+    // No zeros may go ahead of these.
+    write_commits(&mut ground, &mut again, 2 * MIB + 40_000, 10_000);
     ground.write(&mut again, 2 * MIB + 200_000, 100_000).unwrap();
     ground.sync(&mut again).unwrap();
     ground.write(&mut again, 3 * MIB, 100_000).unwrap();
@@ -384,7 +436,7 @@ proptest! {
 
     #[test]
     fn however_wal_is_cut_the_same_segments_come_out(
-        pieces in proptest::collection::vec((1..200_000_u64, any::<bool>()), 5..30),
+        pieces in proptest::collection::vec((prop_oneof![1..200_000_u64, 1..20_000_u64], any::<bool>()), 5..40),
     ) {
         let root = tempfile::tempdir().unwrap();
         let mut writer = SegmentWriter::new(Dir::open(root.path()).unwrap(), start_at(MIB));
@@ -408,7 +460,9 @@ proptest! {
         let begun = at / MIB * MIB;
         if at > begun {
             let partial = read(root.path(), &format!("{}.partial", name(begun)));
-            prop_assert!(partial[..(at - begun) as usize] == wal(begun, at));
+            let (received, ahead) = partial.split_at((at - begun) as usize);
+            prop_assert!(received == wal(begun, at));
+            prop_assert!(ahead.len() as u64 == begun + MIB - at && ahead.iter().all(|byte| *byte == 0));
         }
     }
 }
