@@ -8,14 +8,18 @@
 //! - How fast are commits that wait for the receiver (`synchronous_standby_names`), of 1, 8 and 32 clients? At least as fast
 //!   as with `pg_receivewal --synchronous`.
 //!
-//! `receive [catch-up | standby] [PAIRS]` measures; `receive ours ...` and the like are its sides. Where syncs count, files lie in `TMPDIR`; where
-//! they do not, in /dev/shm.
+//! - How much memory do 16 servers take in one process? Less than 64 MiB, however busy they are.
+//!
+//! `receive [catch-up | standby] [PAIRS]` and `receive servers` measure; `receive ours ...` and the like are its sides. Where
+//! syncs count, files lie in `TMPDIR`; where they do not, in /dev/shm.
 
 // Nothing here is a repository: what is written is measured and thrown away.
 #![allow(clippy::disallowed_methods)]
 
 mod cost;
 mod ground;
+mod running;
+mod servers;
 mod sides;
 mod standby;
 
@@ -32,11 +36,14 @@ fn main() {
         ["hold", conninfo, dir] => sides::receive(conninfo, dir.as_ref(), None),
         ["discard", conninfo, first, end] => sides::discard(conninfo, first, end),
         ["archive", dir] => sides::archive(dir.as_ref()),
+        ["servers-side", configuration] => servers::receive(configuration.as_ref()),
         ["catch-up", ref pairs @ ..] => catch_up(number_of(pairs)),
         ["standby", ref pairs @ ..] => standby::measure(number_of(pairs)),
+        ["servers"] => servers::measure(),
         ref pairs => {
             catch_up(number_of(pairs));
             standby::measure(number_of(pairs));
+            servers::measure();
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Commits that wait for a receiver.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use test_support::{CommandExt as _, PgbenchLoad, Postgres, pg_tool};
 
 use crate::cost::Costs;
 use crate::ground::ours;
+use crate::running::Running;
 use crate::sides::STANDBY;
 
 const SECONDS: &str = "2";
@@ -56,7 +57,7 @@ fn seconds_each(server: &Postgres, receiver: &Receiver<'_>, dir: &Path, clients:
     std::fs::create_dir_all(dir).expect("it can be made");
     server.psql("alter system set synchronous_standby_names = ''");
     server.psql("select pg_reload_conf()");
-    let _receiving = Receiving::start(receiver(dir));
+    let _receiving = Running::start(receiver(dir));
     server.wait_until("select count(*) = 1 from pg_stat_replication where state = 'streaming'");
     server.psql(&format!("alter system set synchronous_standby_names = '{STANDBY}'"));
     server.psql("select pg_reload_conf()");
@@ -66,21 +67,4 @@ fn seconds_each(server: &Postgres, receiver: &Receiver<'_>, dir: &Path, clients:
     let report = pgbench.succeed();
     let tps = report.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok());
     Duration::from_secs_f64(1.0 / tps.expect("pgbench prints the rate"))
-}
-
-/// A receiver that runs until it is dropped.
-struct Receiving(Child);
-
-impl Receiving {
-    fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self(command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}")))
-    }
-}
-
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
