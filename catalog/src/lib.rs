@@ -72,10 +72,10 @@ mod xlog_db;
 
 pub use archive::{
     ArchiveFault, ArchivedFile, ArchivedSegment, CatchUp, CheckpointFacts, Content, CustomFilters, DamagedWal, Due,
-    Encoding, ErrorFiles, Facts, Gap, HookDecision, Hooks, IngestEvent, IngestOptions, IngestSummary, MissingWal,
-    NoHooks, Partial, Place, PurgePlan, PutWalError, PutWalNote, RecordFacts, Refusal, ServerProgress, TimeRange,
-    Unread, Unverified, Verdict, Verification, WaitingWal, WalCompression, WalCoverage, WalEvent, WalEventKind, WalRun,
-    WalSource, WalStorage, XidRange,
+    Encoding, ErrorFiles, Facts, Gap, HookDecision, Hooks, IngestEvent, IngestOptions, IngestSummary, LedgerReader,
+    MissingWal, NoHooks, Partial, Place, PurgePlan, PutWalError, PutWalNote, RecordFacts, Refusal, ServerProgress,
+    TimeRange, Unread, Unverified, Verdict, Verification, WaitingWal, WalCompression, WalCoverage, WalEvent,
+    WalEventKind, WalRun, WalSource, WalStorage, XidRange,
 };
 pub use backup_data::{BackupData, BackupFile};
 pub use backup_id::{BackupId, BackupIdError};

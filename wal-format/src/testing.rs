@@ -29,6 +29,7 @@ pub struct WalBuilder {
     start: Lsn,
     bytes: Vec<u8>,
     previous: Lsn,
+    xid: u32,
     /// For the next page header: the record that is replaced begins there.
     overwrite: bool,
 }
@@ -52,7 +53,7 @@ impl WalBuilder {
     pub fn at(layout: WalLayout, first: SegmentNumber) -> Self {
         let start = first.start(layout.segment_size);
         let previous = Lsn::new(start.as_u64().saturating_sub(64));
-        Self { layout, timeline: TimelineId::FIRST, start, bytes: Vec::new(), previous, overwrite: false }
+        Self { layout, timeline: TimelineId::FIRST, start, bytes: Vec::new(), previous, xid: 0, overwrite: false }
     }
 
     /// The position of the first byte.
@@ -82,6 +83,11 @@ impl WalBuilder {
     /// Writes the pages that follow on `timeline`.
     pub fn set_timeline(&mut self, timeline: TimelineId) {
         self.timeline = timeline;
+    }
+
+    /// Writes the records that follow as transaction `xid`; 0 for none.
+    pub fn set_xid(&mut self, xid: u32) {
+        self.xid = xid;
     }
 
     /// Makes the next record the first one of a log: it names none before it.
@@ -201,7 +207,7 @@ impl WalBuilder {
     fn make_from(&self, manager: ResourceManager, info: u8, body: &[u8]) -> Vec<u8> {
         let mut record = Vec::new();
         record.extend(((RecordHeader::LEN + body.len()) as u32).to_ne_bytes());
-        record.extend(0u32.to_ne_bytes());
+        record.extend(self.xid.to_ne_bytes());
         record.extend(self.previous.as_u64().to_ne_bytes());
         record.extend([info, manager.get(), 0, 0]);
         let mut crc = Crc32c::new();

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use wal_format::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId, Timestamp, WalFileName};
 
-use crate::archive::ledger::{DirectoryFacts, Ledger};
-use crate::{Catalog, Error, Facts, Verdict, layout};
+use crate::{Catalog, Error, Facts, LedgerReader, Verdict};
 
 /// The archived segments of all timelines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +76,7 @@ impl Catalog {
             }
             Ok::<_, Error>(())
         })?;
-        let mut reader = Reader { ledger: self.existing_ledger()?, directory: None, coverage: WalCoverage::new(size) };
+        let mut reader = Reader { ledger: self.ledger_reader()?, coverage: WalCoverage::new(size) };
         for (timeline, mut segments) in timelines {
             segments.sort_unstable();
             segments.dedup_by_key(|(number, _)| *number);
@@ -108,9 +107,7 @@ impl WalCoverage {
 
 /// Goes through the segments, with what the ledger says of each.
 struct Reader {
-    ledger: Option<Ledger>,
-    /// The directory that the last segment was in.
-    directory: Option<(barman_storage::RelativePath, DirectoryFacts)>,
+    ledger: LedgerReader,
     coverage: WalCoverage,
 }
 
@@ -120,7 +117,7 @@ impl Reader {
         let mut previous = SegmentNumber::new(0);
         for &(number, modified) in segments {
             let name = number.name(timeline, self.coverage.segment_size);
-            let facts = self.facts(name)?;
+            let facts = self.ledger.facts(&WalFileName::Segment(name))?.cloned();
             let extended = run.filter(|_| previous.next() == number);
             if let Some(ended) = run.filter(|_| extended.is_none()) {
                 self.missing(ended, previous.next(), number);
@@ -162,16 +159,5 @@ impl Reader {
             segments,
             since: ended.modified,
         });
-    }
-
-    fn facts(&mut self, name: SegmentName) -> Result<Option<Facts>, Error> {
-        let Some(ledger) = &self.ledger else { return Ok(None) };
-        let file = WalFileName::Segment(name);
-        let path = layout::ledger_of(&file);
-        if self.directory.as_ref().is_none_or(|(known, _)| *known != path) {
-            self.directory = Some((path.clone(), ledger.directory(&path)?));
-        }
-        let known = self.directory.as_mut().and_then(|(_, known)| known.remove(&file));
-        Ok(known.map(|known| known.facts))
     }
 }

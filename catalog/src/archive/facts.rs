@@ -91,7 +91,7 @@ pub struct RecordFacts {
     pub end: Lsn,
     /// The times at which transactions were committed or rolled back.
     pub ends: Option<TimeRange>,
-    /// The transactions that wrote something.
+    /// The transactions that wrote something, or ended after they were prepared.
     pub xids: Option<XidRange>,
     /// The next transaction of the last checkpoint before the end of the file, if one is known.
     pub next_xid: Option<u64>,
@@ -155,6 +155,12 @@ impl XidRange {
         } else {
             Self { lowest: xid, span: self.span.saturating_add(above.wrapping_neg()) }
         }
+    }
+
+    /// Whether `xid` lies in it; one that is not in it did nothing.
+    #[must_use]
+    pub const fn contains(self, xid: u32) -> bool {
+        xid.wrapping_sub(self.lowest) <= self.span
     }
 
     /// The lowest and the highest as the cluster counts them. `next_xid` is the next transaction of a checkpoint near by.

@@ -6,6 +6,7 @@
 //! nothing, and a file without an entry is read when its turn comes.
 
 mod catch_up;
+mod reader;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use crate::journal::{Extent, FieldReader, FieldWriter, Format, Journal};
 use crate::{Catalog, Error, Facts, XlogDb, layout};
 
 pub use catch_up::CatchUp;
+pub use reader::LedgerReader;
 
 /// Entries of [`Facts`]. Another version of the program makes the ledger anew.
 const FORMAT: Format = Format { name: *b"WALF", version: 1 };

@@ -163,13 +163,17 @@ struct Notes<'o> {
 
 impl Notes<'_> {
     fn header(&mut self, start: Lsn, end: Lsn, header: &RecordHeader) {
-        /// The lowest number that a transaction has (`FirstNormalTransactionId`).
-        const FIRST_NORMAL: u32 = 3;
-        let (facts, xid) = (&mut *self.facts, header.xid);
+        let facts = &mut *self.facts;
         facts.first = facts.first.min(start);
         (facts.last, facts.end) = (start, end);
+        self.xid(header.xid);
+    }
+
+    fn xid(&mut self, xid: u32) {
+        /// The lowest number that a transaction has (`FirstNormalTransactionId`).
+        const FIRST_NORMAL: u32 = 3;
         if xid >= FIRST_NORMAL {
-            facts.xids = Some(facts.xids.map_or(XidRange::of(xid), |range| range.with(xid)));
+            self.facts.xids = Some(self.facts.xids.map_or(XidRange::of(xid), |range| range.with(xid)));
         }
     }
 
@@ -225,6 +229,8 @@ impl Notes<'_> {
     fn transaction(&mut self, lsn: Lsn, end: &TransactionEnd<'_>, committed: bool) {
         let at = TimeRange::of(end.at);
         self.facts.ends = Some(self.facts.ends.map_or(at, |range| range.joined(at)));
+        // What ends a prepared transaction has no number of its own in its header.
+        self.xid(end.xid);
         if !end.dropped.is_empty() {
             let kind = WalEventKind::FilesRemoved { relations: end.dropped.iter().collect(), committed };
             self.note(WalEvent { lsn, xid: Some(end.xid).filter(|xid| *xid != 0), at: Some(end.at), kind });

@@ -219,3 +219,19 @@ proptest! {
         let _ = Facts::of_entry(&entry);
     }
 }
+
+/// Whoever ends a prepared transaction writes without a number: the record's contents name the one that ends.
+#[test]
+fn the_transactions_of_a_segment_include_those_that_were_prepared_before() {
+    const TRANSACTION: wal_format::ResourceManager = wal_format::ResourceManager::TRANSACTION;
+    const COMMIT_PREPARED: u8 = 0x30 | 0x80;
+    let size = SegmentSize::new(1 << 20).unwrap();
+    let mut wal = WalBuilder::new(WalBuilder::layout(size, 8192));
+    let (at, parts, xid) = (5i64.to_ne_bytes(), (1u32 << 4).to_ne_bytes(), 800u32.to_ne_bytes());
+    wal.record(TRANSACTION, COMMIT_PREPARED, &[&at[..], &parts, &xid].concat());
+    wal.fill();
+    let facts = observe(wal.bytes(), size).records.unwrap();
+    assert_eq!(facts.xids, Some(XidRange::of(800)));
+    assert!(XidRange { lowest: u32::MAX, span: 4 }.contains(3));
+    assert!(!XidRange { lowest: u32::MAX, span: 4 }.contains(4));
+}
