@@ -48,19 +48,22 @@ mod plan_error;
 mod recovery_settings;
 mod request;
 mod restore;
+mod stop;
 mod target;
 mod target_time;
 mod timeline_path;
 mod wal_selection;
 pub use mangle::{DangerousSetting, SettingChange};
 pub use plan::{
-    PlanWarning, PlannedConfiguration, PlannedFile, PlannedTablespace, PlannedTree, PlannedWaitingWal, PlannedWal,
-    PlannedWalFile, PlannedWrappedWal, RestorePlan, plan,
+    LowSetting, MinimumSettings, PlanWarning, PlannedConfiguration, PlannedFile, PlannedSpace, PlannedTablespace,
+    PlannedTree, PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal, RecoveryPlan, RecoveryWal,
+    RestorePlan, Review, plan, plan_recovery,
 };
 pub use plan_error::{PlanError, UnsupportedBackup};
 pub use recovery_settings::Signal;
-pub use request::{BackupChoice, ParseRelocationError, Relocation, RestoreRequest, WalSupply};
+pub use request::{BackupChoice, ParseRelocationError, RecoveryRequest, Relocation, RestoreRequest, WalSupply};
 pub use restore::{RestoreError, RestoreEvent, RestoreOptions, RestoreReport, restore};
+pub use stop::{NamedPoint, PlannedStop, StopReason, TransactionPoint, Unreached};
 pub use target::{
     ParseRestorePointNameError, ParseTargetActionError, ParseTimelineError, ParseXidError, RecoveryTarget,
     RestorePointName, StopPoint, TargetAction, TargetXid, TimelineChoice,

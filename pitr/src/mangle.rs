@@ -139,7 +139,7 @@ impl Mangled {
 /// Splits a line as PostgreSQL's `guc-file.l` does: a name in any letter case, an optional `=`, a value.
 ///
 /// The name is empty for comments, empty lines and whatever else has none.
-fn key_and_value(line: &[u8]) -> (String, String) {
+pub(crate) fn key_and_value(line: &[u8]) -> (String, String) {
     let text = String::from_utf8_lossy(line);
     let text = text.trim();
     let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '.');

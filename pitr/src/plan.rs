@@ -2,28 +2,34 @@
 
 use std::path::PathBuf;
 
-use barman_catalog::{BackupInfo, Catalog};
+use barman_catalog::{BackupId, Catalog};
 use barman_storage::{Dir, RelativePath};
-use wal_format::{Checksum, TimelineId, WalFileName};
+use wal_format::{Checksum, SegmentName, TimelineId, WalFileName};
 
 use crate::plan_error::PlanError;
 use crate::recovery_settings::{RestoreCommand, Signal, recovery_settings};
-use crate::request::{RestoreRequest, WalSupply};
+use crate::request::{RecoveryRequest, RestoreRequest, WalSupply};
+use crate::stop::{PlannedStop, StopReason};
 use crate::target::{RecoveryTarget, StopPoint};
-use crate::timeline_path::TimelinePath;
 use crate::wal_selection::MissingWal;
 
 mod backup;
 mod files;
 mod histories;
 mod places;
+mod recovery;
+mod review;
+mod space;
 mod wal;
 
+pub use recovery::{RecoveryPlan, RecoveryWal};
+pub use review::{LowSetting, MinimumSettings, Review};
+pub use space::PlannedSpace;
 pub use wal::{PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal};
 
-use backup::Chosen;
 use histories::Histories;
 use places::Places;
+use recovery::Way;
 use wal::WalRequest;
 
 /// A restore that can be done, and everything that it will do.
@@ -31,14 +37,10 @@ use wal::WalRequest;
 /// It names what it expects to find; [`restore`](crate::restore) stops if the catalog has changed since.
 #[derive(Debug)]
 pub struct RestorePlan {
-    /// The record of the backup.
-    pub backup: BackupInfo,
+    /// Which backup, and how it is recovered.
+    pub recovery: RecoveryPlan,
     /// The new data directory.
     pub destination: PathBuf,
-    /// Where recovery is to end.
-    pub target: RecoveryTarget,
-    /// The timelines that recovery passes through.
-    pub path: TimelinePath,
     /// The data directory's files.
     pub data: PlannedTree,
     /// `global/pg_control`, which is put in place last: without it no server starts (invariant 4).
@@ -49,6 +51,10 @@ pub struct RestorePlan {
     pub wal: Option<PlannedWal>,
     /// How the server is told to recover.
     pub configuration: PlannedConfiguration,
+    /// What the restored configuration will be.
+    pub review: Review,
+    /// What the restore takes of each file system.
+    pub space: Vec<PlannedSpace>,
     /// What an operator should know before the restore begins.
     pub warnings: Vec<PlanWarning>,
 }
@@ -56,7 +62,7 @@ pub struct RestorePlan {
 impl RestorePlan {
     /// Returns the timeline on which recovery ends.
     pub fn timeline(&self) -> TimelineId {
-        self.path.last()
+        self.recovery.timeline()
     }
 
     /// Returns how many bytes of the base backup will be copied.
@@ -151,6 +157,30 @@ pub enum PlanWarning {
     },
     /// The standby can neither ask for WAL nor was it given a directory with it: it ends at what is in its `pg_wal`.
     StandbyWithoutRestoreCommand,
+    /// Where recovery stops depends on a segment that cannot be read here.
+    StopUnknown {
+        /// The segment.
+        name: SegmentName,
+    },
+    /// The standby waits for its target: it is not in the archive yet.
+    NotYetArchived,
+    /// A newer backup lacks WAL, so an older one is taken.
+    PassedOver {
+        /// The newer one.
+        id: BackupId,
+    },
+}
+
+/// Plans a recovery, without a place to restore into. Creates nothing.
+///
+/// # Errors
+/// The target cannot be reached; see [`PlanError`] for the reasons.
+pub fn plan_recovery(catalog: &Catalog, request: &RecoveryRequest<'_>) -> Result<RecoveryPlan, PlanError> {
+    check_action(request.target)?;
+    let histories = Histories::list(catalog)?;
+    let mut recovery = recovery::plan(catalog, request, &histories)?.recovery;
+    recovery.warnings.splice(0..0, zone_assumed(request.target));
+    Ok(recovery)
 }
 
 /// Plans a restore. Creates nothing: it reads the catalog, the backup, and whether the places to restore into are free.
@@ -158,57 +188,74 @@ pub enum PlanWarning {
 /// # Errors
 /// The restore cannot be done as it was asked for; see [`PlanError`] for the reasons.
 pub fn plan(catalog: &Catalog, request: &RestoreRequest) -> Result<RestorePlan, PlanError> {
-    if request.target.action.is_some() && !request.target.is_pitr() {
-        return Err(PlanError::ActionWithoutTarget);
-    }
+    check_action(&request.target)?;
     let histories = Histories::list(catalog)?;
-    let chosen = backup::choose(catalog, request, &histories)?;
-    let places = Places::find(request, &chosen.info)?;
-    let files = files::plan(catalog, &chosen.info, &places)?;
-    let (wal, wal_warnings) = wal(catalog, request, &chosen, &places, &histories)?;
-    let configuration = configuration(request, &catalog.layout().server, &places, &files.data)?;
-    Ok(RestorePlan {
-        warnings: warnings(request, &configuration, wal_warnings),
-        backup: chosen.info,
+    let way = recovery::plan(catalog, &request.recovery(), &histories)?;
+    let places = Places::find(request, &way.recovery.backup)?;
+    let files = files::plan(catalog, &way.recovery.backup, &places)?;
+    let (wal, wal_warnings) = wal(catalog, request, &way, &places, &histories)?;
+    let configuration = configuration(request, &way, &catalog.layout().server, &places, &files.data)?;
+    let review = Review::of(&files.data.source, &way.recovery.backup, &configuration)?;
+    let mut plan = RestorePlan {
+        warnings: warnings(request, &way.recovery, &configuration, wal_warnings),
+        recovery: way.recovery,
         destination: request.destination.clone(),
-        target: request.target.clone(),
-        path: chosen.path,
         data: files.data,
         control_file: files.control_file,
         tablespaces: files.tablespaces,
         wal,
         configuration,
-    })
+        review,
+        space: Vec::new(),
+    };
+    plan.space = space::plan(&plan)?;
+    Ok(plan)
+}
+
+fn check_action(target: &RecoveryTarget) -> Result<(), PlanError> {
+    if target.action.is_some() && !target.is_pitr() { Err(PlanError::ActionWithoutTarget) } else { Ok(()) }
 }
 
 fn wal(
     catalog: &Catalog,
     request: &RestoreRequest,
-    chosen: &Chosen,
+    way: &Way,
     places: &Places,
     histories: &Histories<'_>,
 ) -> Result<(Option<PlannedWal>, Vec<PlanWarning>), PlanError> {
     let WalSupply::Copy { partial, .. } = request.wal else { return Ok((None, Vec::new())) };
     let (stop, is_pitr) = (request.target.stop.as_ref(), request.target.is_pitr());
     let wanted = WalRequest { stop, is_pitr, destination: &places.wal, partial };
-    let (wal, warnings) = wal::plan(catalog, &wanted, chosen, histories)?;
+    let (wal, warnings) = wal::plan(catalog, &wanted, way, histories)?;
     Ok((Some(wal), warnings))
 }
 
 fn configuration(
     request: &RestoreRequest,
+    way: &Way,
     server: &str,
     places: &Places,
     data: &PlannedTree,
 ) -> Result<PlannedConfiguration, PlanError> {
     let file = request.recovery_conf_file.clone();
     let command = restore_command(request, server, places)?;
-    let settings = recovery_settings(command.as_ref(), &request.target);
+    let settings = recovery_settings(command.as_ref(), &written_target(&way.recovery));
     let has_directory = file.parent().is_none_or(|parent| data.directories.contains(&parent));
     if !settings.is_empty() && !has_directory {
         return Err(PlanError::NoConfigurationDirectory { path: file.as_path().to_owned() });
     }
     Ok(PlannedConfiguration { file, settings, signal: signal(request) })
+}
+
+/// The target as PostgreSQL is told: a time that nothing was committed behind is a position.
+fn written_target(recovery: &RecoveryPlan) -> RecoveryTarget {
+    let target = recovery.target.clone();
+    match recovery.stop {
+        Some(PlannedStop { reason: StopReason::EquivalentLsn { lsn, .. }, .. }) => {
+            RecoveryTarget { stop: Some(StopPoint::Lsn(lsn)), exclusive: false, ..target }
+        }
+        _ => target,
+    }
 }
 
 fn restore_command(
@@ -238,15 +285,19 @@ fn signal(request: &RestoreRequest) -> Option<Signal> {
     }
 }
 
+fn zone_assumed(target: &RecoveryTarget) -> impl Iterator<Item = PlanWarning> + use<> {
+    let is_assumed = matches!(&target.stop, Some(StopPoint::Time(time)) if time.is_zone_assumed());
+    is_assumed.then_some(PlanWarning::ZoneAssumed).into_iter()
+}
+
 fn warnings(
     request: &RestoreRequest,
+    recovery: &RecoveryPlan,
     configuration: &PlannedConfiguration,
     wal_warnings: Vec<PlanWarning>,
 ) -> Vec<PlanWarning> {
-    let mut warnings = Vec::new();
-    if matches!(&request.target.stop, Some(StopPoint::Time(time)) if time.is_zone_assumed()) {
-        warnings.push(PlanWarning::ZoneAssumed);
-    }
+    let mut warnings: Vec<_> = zone_assumed(&request.target).collect();
+    warnings.extend(recovery.warnings.iter().cloned());
     warnings.extend(wal_warnings);
     if request.standby_mode && configuration.settings.is_empty() {
         warnings.push(PlanWarning::StandbyWithoutRestoreCommand);

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use barman_catalog::{BackupId, BackupTime, Status};
 use barman_storage::Kind;
-use wal_format::{Lsn, ManifestError, SyntaxError, TimelineId, UnsupportedVersion, WalFileName};
+use wal_format::{ManifestError, SyntaxError, TimelineId, UnsupportedVersion, WalFileName};
 
+use crate::stop::Unreached;
 use crate::target_time::TargetTime;
 use crate::timeline_path::UnreachableReason;
 use crate::wal_selection::MissingWal;
@@ -72,15 +73,6 @@ pub enum PlanError {
         path: PathBuf,
     },
 
-    /// The target does not tell from which backup to start.
-    #[error("a backup cannot be chosen by '{kind}'")]
-    TargetNeedsBackup {
-        /// Barman's name of the target, such as `target_xid`.
-        kind: &'static str,
-    },
-    /// The timeline `current` is that of a backup, which was not given.
-    #[error("a backup cannot be chosen by the timeline 'current'")]
-    CurrentTimelineNeedsBackup,
     /// No backup leads to the target.
     #[error("no backup of server {server} leads to the target")]
     NoCandidate {
@@ -131,14 +123,6 @@ pub enum PlanError {
         /// When the backup was finished.
         end: BackupTime,
     },
-    /// The target LSN lies before the end of the backup.
-    #[error("target LSN {target} is before the end of the backup at {end}")]
-    LsnBeforeBackupEnd {
-        /// The target.
-        target: Lsn,
-        /// The end of the backup.
-        end: Lsn,
-    },
     /// The timeline to recover along does not lead on from the backup.
     #[error("backup {id} cannot be recovered along timeline {timeline}")]
     UnreachableTimeline {
@@ -162,19 +146,14 @@ pub enum PlanError {
         source: SyntaxError,
     },
 
-    /// WAL is missing without which the target, or a consistent state, cannot be reached.
+    /// Recovery would not reach the target.
+    #[error(transparent)]
+    Unreached(#[from] Unreached),
+    /// WAL is missing without which the backup never becomes consistent.
     #[error("the archive lacks {} WAL segments, from {} on", missing.count, missing.first)]
     MissingWal {
         /// The first hole.
         missing: MissingWal,
-    },
-    /// All WAL that could be copied ends before the target.
-    #[error("target LSN {target} is behind the end of the archived WAL at {end}")]
-    LsnBehindArchive {
-        /// The target.
-        target: Lsn,
-        /// Where the WAL ends.
-        end: Lsn,
     },
     /// A WAL file is stored in a form that cannot be read yet.
     #[error("WAL file {name} is stored with {encoding}, which is not supported yet")]

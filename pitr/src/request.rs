@@ -27,7 +27,27 @@ pub struct RestoreRequest {
     pub recovery_conf_file: RelativePath,
 }
 
+/// A recovery as it is asked for, wherever it is to take place.
+#[derive(Clone, Copy, Debug)]
+pub struct RecoveryRequest<'a> {
+    /// What to recover.
+    pub backup: BackupChoice,
+    /// Where recovery is to end.
+    pub target: &'a RecoveryTarget,
+    /// Whether the server starts as a standby.
+    pub standby_mode: bool,
+    /// How the server gets its WAL.
+    pub wal: &'a WalSupply,
+}
+
 impl RestoreRequest {
+    /// Returns what is asked of the recovery.
+    #[must_use]
+    pub fn recovery(&self) -> RecoveryRequest<'_> {
+        let Self { backup, target, standby_mode, wal, .. } = self;
+        RecoveryRequest { backup: *backup, target, standby_mode: *standby_mode, wal }
+    }
+
     /// The file that takes the recovery settings unless another is asked for: PostgreSQL reads it last.
     pub const RECOVERY_CONF_FILE: &'static str = "postgresql.auto.conf";
 }

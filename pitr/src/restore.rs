@@ -10,7 +10,7 @@ use barman_storage::{
 use serde::Serialize;
 
 use crate::mangle::{DangerousSetting, SettingChange};
-use crate::plan::{PlannedFile, PlannedTree, RestorePlan};
+use crate::plan::{PlannedFile, PlannedSpace, PlannedTree, RestorePlan};
 
 mod configuration;
 mod manifest_check;
@@ -99,6 +99,16 @@ pub enum RestoreError {
         /// The directory.
         path: PathBuf,
     },
+    /// There is not enough room.
+    #[error("{} has {free} bytes free, and the restore takes {needed}", path.display())]
+    NoSpace {
+        /// A directory on the file system.
+        path: PathBuf,
+        /// Bytes that the restore takes there.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The caller asked to stop.
     #[error(transparent)]
     Cancelled(Cancelled),
@@ -147,9 +157,10 @@ pub fn restore(
     options: &RestoreOptions,
     events: &(dyn Fn(RestoreEvent) + Sync),
 ) -> Result<RestoreReport, RestoreError> {
-    let id = plan.backup.backup_id;
+    let id = plan.recovery.backup.backup_id;
     let _lease = catalog.lease(&id).map_err(|source| RestoreError::Lease { id, source })?;
     check_backup(catalog, plan)?;
+    check_space(plan)?;
     let restore = Restore { catalog, plan, options, events };
     let data = create_empty(&plan.destination)?;
     let locations = plan.tablespaces.iter().map(|tablespace| create_empty(&tablespace.location));
@@ -170,7 +181,7 @@ pub fn restore(
 
 /// The plan names a backup; this is still the one.
 fn check_backup(catalog: &Catalog, plan: &RestorePlan) -> Result<(), RestoreError> {
-    let planned = &plan.backup;
+    let planned = &plan.recovery.backup;
     let id = planned.backup_id;
     let now = catalog.find_backup(&id)?.ok_or(RestoreError::BackupChanged { id })?;
     // The status may have gone from WAITING_FOR_WALS to DONE meanwhile.
@@ -178,6 +189,17 @@ fn check_backup(catalog: &Catalog, plan: &RestorePlan) -> Result<(), RestoreErro
         && (now.systemid, now.timeline, now.begin_xlog, now.end_xlog)
             == (planned.systemid, planned.timeline, planned.begin_xlog, planned.end_xlog);
     if is_same { Ok(()) } else { Err(RestoreError::BackupChanged { id }) }
+}
+
+/// A disk that fills up hours later is no better than one that was full before.
+fn check_space(plan: &RestorePlan) -> Result<(), RestoreError> {
+    match plan.space.iter().find(|space| !space.suffices()) {
+        Some(PlannedSpace { places, needed, free }) => {
+            let path = places.first().unwrap_or(&plan.destination).clone();
+            Err(RestoreError::NoSpace { path, needed: *needed, free: *free })
+        }
+        None => Ok(()),
+    }
 }
 
 /// Opens a directory, which is made if it is missing, for the server alone.

@@ -67,6 +67,19 @@ impl StopPoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetXid(u64);
 
+impl TargetXid {
+    /// Returns what PostgreSQL compares with the transactions in WAL.
+    #[allow(clippy::cast_possible_truncation, reason = "recovery_target_xid drops the epoch as well")]
+    pub(crate) const fn low_half(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Returns the number with its epoch, if one was given.
+    pub(crate) fn with_epoch(self) -> Option<u64> {
+        (self.0 > u64::from(u32::MAX)).then_some(self.0)
+    }
+}
+
 impl FromStr for TargetXid {
     type Err = ParseXidError;
 

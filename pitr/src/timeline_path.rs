@@ -61,6 +61,17 @@ impl TimelinePath {
         self.target
     }
 
+    /// Returns where recovery leaves a timeline for the next one.
+    pub(crate) fn end_of(&self, timeline: TimelineId) -> Option<Lsn> {
+        self.legs.iter().find(|leg| leg.timeline == timeline).and_then(|leg| leg.end)
+    }
+
+    /// Returns the timeline that a record belongs to which begins at this position.
+    pub(crate) fn timeline_at(&self, lsn: Lsn) -> TimelineId {
+        let leg = self.legs.iter().find(|leg| leg.end.is_none_or(|end| lsn < end));
+        leg.map_or(self.target, |leg| leg.timeline)
+    }
+
     /// Returns the stretches that recovery replays, oldest first.
     pub fn legs(&self) -> &[Leg] {
         &self.legs

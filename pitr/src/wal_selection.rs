@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wal_format::{Lsn, SegmentName, SegmentNumber, SegmentSize, WalFileName};
+use wal_format::{SegmentName, SegmentNumber, SegmentSize, WalFileName};
 
 use crate::target::StopPoint;
 use crate::timeline_path::TimelinePath;
@@ -117,11 +117,6 @@ impl WalRange<'_> {
             expected = expected.max(number.next());
         }
         missing
-    }
-
-    /// Returns where the last selected segment ends.
-    pub(crate) fn end(&self, selected: &[SelectedWal]) -> Option<Lsn> {
-        self.numbers(selected).last().map(|number| number.end(self.size))
     }
 
     fn missing_between(&self, first: SegmentNumber, end: SegmentNumber) -> Option<MissingWal> {

@@ -1,20 +1,13 @@
 //! Which backup to start from, and whether it leads to the target.
 
-use barman_catalog::{BackupInfo, BackupType, Catalog};
+use barman_catalog::{BackupInfo, BackupType};
 use wal_format::{Lsn, PgMajor, SegmentName, SegmentNumber, TimelineId};
 
 use super::histories::Histories;
 use crate::plan_error::{PlanError, UnsupportedBackup};
-use crate::request::{BackupChoice, RestoreRequest, WalSupply};
+use crate::request::{RecoveryRequest, WalSupply};
 use crate::target::{RecoveryTarget, StopPoint, TimelineChoice};
 use crate::timeline_path::{TimelinePath, UnreachableReason};
-
-/// A backup that leads to the target.
-pub(super) struct Chosen {
-    pub(super) info: BackupInfo,
-    pub(super) extent: Extent,
-    pub(super) path: TimelinePath,
-}
 
 /// What WAL a backup needs to become consistent.
 #[derive(Clone, Copy, Debug)]
@@ -22,58 +15,13 @@ pub(super) struct Extent {
     pub(super) timeline: TimelineId,
     pub(super) first_segment: SegmentNumber,
     pub(super) last_segment: SegmentNumber,
+    /// Its first record to be replayed.
+    pub(super) start: Lsn,
     /// Behind its last record.
     pub(super) end: Lsn,
 }
 
-pub(super) fn choose(
-    catalog: &Catalog,
-    request: &RestoreRequest,
-    histories: &Histories<'_>,
-) -> Result<Chosen, PlanError> {
-    match request.backup {
-        BackupChoice::Id(id) => {
-            let info = catalog.backup(&id)?;
-            check_restorable(&info, &catalog.layout().server)?;
-            check_target(&info, &request.target)?;
-            lead(info, request, histories)
-        }
-        BackupChoice::Auto => choose_newest(catalog, request, histories),
-    }
-}
-
-/// Takes the newest backup that was finished before the target and whose timeline leads there.
-fn choose_newest(catalog: &Catalog, request: &RestoreRequest, histories: &Histories<'_>) -> Result<Chosen, PlanError> {
-    check_choosable(&request.target)?;
-    let server = &catalog.layout().server;
-    for info in catalog.backups()?.into_iter().rev() {
-        if !info.status.is_copied() || check_target(&info, &request.target).is_err() {
-            continue;
-        }
-        match lead(info, request, histories) {
-            Err(PlanError::UnreachableTimeline { .. }) => {}
-            Err(error) => return Err(error),
-            Ok(chosen) => {
-                check_restorable(&chosen.info, server)?;
-                return Ok(chosen);
-            }
-        }
-    }
-    Err(PlanError::NoCandidate { server: server.clone() })
-}
-
-/// Only a time and an LSN can be compared with the end of a backup.
-fn check_choosable(target: &RecoveryTarget) -> Result<(), PlanError> {
-    match &target.stop {
-        Some(stop @ (StopPoint::Xid(_) | StopPoint::Name(_) | StopPoint::Immediate)) => {
-            Err(PlanError::TargetNeedsBackup { kind: stop.kind() })
-        }
-        _ if target.timeline == Some(TimelineChoice::Current) => Err(PlanError::CurrentTimelineNeedsBackup),
-        _ => Ok(()),
-    }
-}
-
-fn check_restorable(info: &BackupInfo, server: &str) -> Result<(), PlanError> {
+pub(super) fn check_restorable(info: &BackupInfo, server: &str) -> Result<(), PlanError> {
     let id = info.backup_id;
     if !info.status.is_copied() {
         return Err(PlanError::NotDone { server: server.to_owned(), id, status: info.status });
@@ -99,26 +47,21 @@ fn unsupported(info: &BackupInfo) -> Option<UnsupportedBackup> {
     }
 }
 
-/// Before its end a backup is not consistent: PostgreSQL would refuse to stop there, after all the copying.
-fn check_target(info: &BackupInfo, target: &RecoveryTarget) -> Result<(), PlanError> {
-    let incomplete = |field| PlanError::IncompleteRecord { id: info.backup_id, field };
-    match &target.stop {
-        Some(StopPoint::Time(time)) => {
-            let end = info.end_time.ok_or(incomplete("end_time"))?;
-            let before = time.instant() < end.instant();
-            if before { Err(PlanError::TimeBeforeBackupEnd { target: *time, end }) } else { Ok(()) }
-        }
-        Some(StopPoint::Lsn(lsn)) => {
-            let end = info.end_xlog.ok_or(incomplete("end_xlog"))?;
-            if *lsn < end { Err(PlanError::LsnBeforeBackupEnd { target: *lsn, end }) } else { Ok(()) }
-        }
-        _ => Ok(()),
-    }
+/// Before its end a backup may already hold what was committed later than the target. PostgreSQL does not look.
+pub(super) fn check_time(info: &BackupInfo, target: &RecoveryTarget) -> Result<(), PlanError> {
+    let Some(StopPoint::Time(time)) = &target.stop else { return Ok(()) };
+    let end = info.end_time.ok_or(PlanError::IncompleteRecord { id: info.backup_id, field: "end_time" })?;
+    let before = time.instant() < end.instant();
+    if before { Err(PlanError::TimeBeforeBackupEnd { target: *time, end }) } else { Ok(()) }
 }
 
 /// Finds the way from the backup to the target's timeline.
-fn lead(info: BackupInfo, request: &RestoreRequest, histories: &Histories<'_>) -> Result<Chosen, PlanError> {
-    let extent = Extent::of(&info)?;
+pub(super) fn lead(
+    info: &BackupInfo,
+    request: &RecoveryRequest<'_>,
+    histories: &Histories<'_>,
+) -> Result<(Extent, TimelinePath), PlanError> {
+    let extent = Extent::of(info)?;
     let from = extent.timeline;
     let to = target_timeline(request, from, histories)?;
     let path = if to == from {
@@ -131,14 +74,14 @@ fn lead(info: BackupInfo, request: &RestoreRequest, histories: &Histories<'_>) -
     };
     let requested = matches!(request.target.timeline, Some(TimelineChoice::Number(_)));
     match path {
-        Ok(path) => Ok(Chosen { info, extent, path }),
+        Ok(path) => Ok((extent, path)),
         Err(reason) => Err(PlanError::UnreachableTimeline { id: info.backup_id, timeline: to, requested, reason }),
     }
 }
 
 /// Returns the timeline along which PostgreSQL will recover.
 fn target_timeline(
-    request: &RestoreRequest,
+    request: &RecoveryRequest<'_>,
     from: TimelineId,
     histories: &Histories<'_>,
 ) -> Result<TimelineId, PlanError> {
@@ -166,6 +109,7 @@ impl Extent {
             timeline: info.timeline.ok_or(incomplete("timeline"))?,
             first_segment: segment(info.begin_wal, "begin_wal")?,
             last_segment: segment(info.end_wal, "end_wal")?,
+            start: info.begin_xlog.ok_or(incomplete("begin_xlog"))?,
             end: info.end_xlog.ok_or(incomplete("end_xlog"))?,
         })
     }

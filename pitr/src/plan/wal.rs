@@ -7,8 +7,8 @@ use barman_storage::{Dir, RelativePath};
 use wal_format::{SegmentNumber, SegmentSize, WalFileName};
 
 use super::PlanWarning;
-use super::backup::Chosen;
 use super::histories::Histories;
+use super::recovery::Way;
 use crate::plan_error::PlanError;
 use crate::target::StopPoint;
 use crate::wal_selection::{SelectedWal, WalRange};
@@ -88,14 +88,15 @@ pub(super) struct WalRequest<'a> {
 pub(super) fn plan(
     catalog: &Catalog,
     request: &WalRequest<'_>,
-    chosen: &Chosen,
+    way: &Way,
     histories: &Histories<'_>,
 ) -> Result<(PlannedWal, Vec<PlanWarning>), PlanError> {
-    let size = chosen.info.xlog_segment_size;
-    let last = WalRange::last_segment(request.stop, chosen.extent.last_segment, size);
-    let range = WalRange { path: &chosen.path, size, first: chosen.extent.first_segment, last };
+    let Way { recovery, extent } = way;
+    let size = recovery.backup.xlog_segment_size;
+    let last = WalRange::last_segment(request.stop, extent.last_segment, size);
+    let range = WalRange { path: &recovery.path, size, first: extent.first_segment, last };
     let mut names = archived_names(catalog, |name| range.wants(name, request.partial))?;
-    names.extend(histories.waiting(chosen.extent.timeline, chosen.path.last())?);
+    names.extend(histories.waiting(extent.timeline, recovery.path.last())?);
     let mut search =
         Search { catalog, size, archived: Vec::new(), wrapped: Vec::new(), waiting: Vec::new(), warnings: Vec::new() };
     let mut selected = Vec::new();
@@ -109,7 +110,7 @@ pub(super) fn plan(
     if request.partial {
         selected.extend(search.next_segment(&range, &selected)?);
     }
-    check_reaches(&range, &selected, request.stop, chosen.extent.last_segment)?;
+    check_consistent(&range, &selected, extent.last_segment)?;
     let missing = range.missing(&selected, None).into_iter().map(PlanWarning::MissingWal);
     let warnings = std::mem::take(&mut search.warnings).into_iter().chain(missing).collect();
     let (destination, is_archived) = (request.destination.to_owned(), !request.is_pitr);
@@ -117,21 +118,13 @@ pub(super) fn plan(
     Ok((PlannedWal { destination, is_archived, archived, wrapped, waiting }, warnings))
 }
 
-/// Without the WAL up to its end a backup never becomes consistent, and a target LSN has to be in the WAL, too.
-fn check_reaches(
+/// Without the WAL up to its end a backup never becomes consistent: here it may also be of the wrong length.
+fn check_consistent(
     range: &WalRange<'_>,
     selected: &[SelectedWal],
-    stop: Option<&StopPoint>,
     backup_end: SegmentNumber,
 ) -> Result<(), PlanError> {
-    let mut until = backup_end;
-    if let Some(StopPoint::Lsn(target)) = stop {
-        match range.end(selected) {
-            Some(end) if end <= *target => return Err(PlanError::LsnBehindArchive { target: *target, end }),
-            _ => until = until.max(SegmentNumber::containing(*target, range.size)),
-        }
-    }
-    match range.missing(selected, Some(until)).into_iter().next() {
+    match range.missing(selected, Some(backup_end)).into_iter().next() {
         Some(missing) => Err(PlanError::MissingWal { missing }),
         None => Ok(()),
     }

@@ -38,7 +38,7 @@ impl Restore<'_> {
             let settings = if *file == configuration.file { configuration.settings.as_str() } else { "" };
             rewrite(data, file, settings, &mut report)?;
         }
-        data.replace(&RelativePath::literal(RECORD), FILE_MODE, self.plan.backup.to_text().as_bytes())?;
+        data.replace(&RelativePath::literal(RECORD), FILE_MODE, self.plan.recovery.backup.to_text().as_bytes())?;
         Ok(report)
     }
 

@@ -76,7 +76,7 @@ impl Fixture {
         info.end_wal = Some(SegmentNumber::new(5).name(timeline(1), size));
         info.end_xlog = Some(segment_start(6));
         info.end_time = BackupTime::parse("2026-11-20 16:44:19.462603+00:00", &LocalZone::UTC).ok();
-        info.systemid = "7710294594766418489".parse().ok();
+        info.systemid = "7710327062147215790".parse().ok();
         change(&mut info);
         self.write_data(&info);
         self.catalog.save(&info).expect("a record");
@@ -114,7 +114,7 @@ impl Fixture {
         for number in numbers {
             let name = SegmentNumber::new(number).name(timeline(on), size);
             let directory = self.catalog.layout().wals_directory.join(name.hash_directory());
-            write_file(&directory.join(name.to_string()), &segment_bytes(number));
+            write_file(&directory.join(name.to_string()), &crate::wal::segment(on, number));
         }
         self.forget_index();
     }
@@ -197,11 +197,9 @@ pub(crate) fn tablespace(location: &Path) -> Tablespace {
     Tablespace { name: "tbs1".to_owned(), oid: TABLESPACE, location: location.display().to_string() }
 }
 
-/// The contents of a segment, different for each number.
+/// The contents of a segment of timeline 1.
 pub(crate) fn segment_bytes(number: u64) -> Vec<u8> {
-    let length = usize::try_from(SIZE_BYTES).expect("a small number");
-    // Nothing that looks like a compressed file.
-    std::iter::once(0).chain(number.to_le_bytes()).cycle().take(length).collect()
+    crate::wal::segment(1, number)
 }
 
 /// A manifest as PostgreSQL writes it.

@@ -8,4 +8,6 @@ mod fixture;
 mod plan;
 mod restore;
 mod server;
+mod stop;
 mod timelines;
+mod wal;

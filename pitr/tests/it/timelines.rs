@@ -1,7 +1,8 @@
 //! Restores across timelines.
 
 use barman_pitr::{
-    BackupChoice, PlanError, RecoveryTarget, RestoreRequest, StopPoint, TimelineChoice, UnreachableReason, WalSupply,
+    BackupChoice, PlanError, RecoveryTarget, RestoreRequest, StopPoint, TimelineChoice, UnreachableReason, Unreached,
+    WalSupply,
 };
 
 use crate::fixture::{BACKUP, Fixture, SIZE_BYTES, segment_start, timeline};
@@ -123,7 +124,7 @@ fn a_target_lsn_is_looked_for_on_the_way_to_the_newest_timeline() {
     let copied = segments(&fixture, along(None, at(11)));
     assert!(copied.contains(&(3, 11)) && !copied.contains(&(1, 11)), "{copied:?}");
     let behind = RestoreRequest { target: along(None, at(13)), ..fixture.request() };
-    assert!(matches!(fixture.plan(&behind), Err(PlanError::LsnBehindArchive { .. })));
+    assert!(matches!(fixture.plan(&behind), Err(PlanError::Unreached(Unreached::Lsn { .. }))));
 }
 
 #[test]
@@ -165,7 +166,7 @@ fn a_backup_is_chosen_from_which_the_timeline_can_be_reached() {
     });
     let chosen = |target| {
         let request = RestoreRequest { backup: BackupChoice::Auto, target, ..fixture.request() };
-        fixture.plan(&request).expect("a plan").backup.backup_id.to_string()
+        fixture.plan(&request).expect("a plan").recovery.backup.backup_id.to_string()
     };
     assert_eq!(chosen(along(number(3), None)), BACKUP);
     assert_eq!(chosen(along(number(1), None)), abandoned);

@@ -1,0 +1,228 @@
+//! How a backup is recovered: from where, through which WAL, and to which record.
+
+use std::collections::BTreeMap;
+
+use barman_catalog::{BackupInfo, Catalog, Verdict};
+use wal_format::{SegmentName, SegmentNumber, TimelineId, WalFileName};
+
+use super::PlanWarning;
+use super::backup::{self, Extent};
+use super::histories::Histories;
+use crate::plan_error::PlanError;
+use crate::request::{BackupChoice, RecoveryRequest, WalSupply};
+use crate::stop::search::{Found, Scope};
+use crate::stop::wal_row::{RowSource, WalRow};
+use crate::stop::{PlannedStop, Unreached};
+use crate::target::RecoveryTarget;
+use crate::timeline_path::TimelinePath;
+use crate::wal_selection::{MissingWal, WalRange};
+
+/// A recovery that can be done.
+#[derive(Debug)]
+pub struct RecoveryPlan {
+    /// The record of the backup.
+    pub backup: BackupInfo,
+    /// Where recovery is to end.
+    pub target: RecoveryTarget,
+    /// The timelines that recovery passes through.
+    pub path: TimelinePath,
+    /// The WAL that it replays.
+    pub wal: RecoveryWal,
+    /// The record at which it stops; `None` if that depends on WAL that cannot be read here, or is yet to come.
+    pub stop: Option<PlannedStop>,
+    /// What an operator should know before it begins.
+    pub warnings: Vec<PlanWarning>,
+}
+
+impl RecoveryPlan {
+    /// Returns the timeline on which recovery ends.
+    #[must_use]
+    pub fn timeline(&self) -> TimelineId {
+        self.path.last()
+    }
+}
+
+/// The segments that a recovery replays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryWal {
+    /// The first.
+    pub first: SegmentName,
+    /// The last: that of the record at which recovery stops.
+    pub last: SegmentName,
+    /// How many they are.
+    pub segments: u64,
+    /// How many bytes they have.
+    pub bytes: u64,
+    /// How many bytes they have as they are stored.
+    pub stored_bytes: u64,
+    /// Those of which nobody has seen yet whether they can be believed.
+    pub unverified: Vec<SegmentName>,
+}
+
+/// A backup, and the way from it.
+pub(super) struct Way {
+    pub(super) recovery: RecoveryPlan,
+    pub(super) extent: Extent,
+}
+
+pub(super) fn plan(
+    catalog: &Catalog,
+    request: &RecoveryRequest<'_>,
+    histories: &Histories<'_>,
+) -> Result<Way, PlanError> {
+    match request.backup {
+        BackupChoice::Id(id) => {
+            let info = catalog.backup(&id)?;
+            backup::check_restorable(&info, &catalog.layout().server)?;
+            backup::check_time(&info, request.target)?;
+            way(catalog, request, histories, info)
+        }
+        BackupChoice::Auto => newest(catalog, request, histories),
+    }
+}
+
+/// Takes the newest backup from which the target is reached.
+fn newest(catalog: &Catalog, request: &RecoveryRequest<'_>, histories: &Histories<'_>) -> Result<Way, PlanError> {
+    let server = &catalog.layout().server;
+    let (mut refused, mut passed_over) = (None, Vec::new());
+    for info in catalog.backups()?.into_iter().rev() {
+        if !info.status.is_copied() || backup::check_time(&info, request.target).is_err() {
+            continue;
+        }
+        backup::check_restorable(&info, server)?;
+        let id = info.backup_id;
+        match way(catalog, request, histories, info) {
+            Err(PlanError::UnreachableTimeline { .. } | PlanError::Unreached(Unreached::Inconsistent { .. })) => {}
+            Err(error @ PlanError::Unreached(_)) => refused = refused.or(Some(error)),
+            Err(error @ PlanError::MissingWal { .. }) => {
+                passed_over.push(id);
+                refused = refused.or(Some(error));
+            }
+            Err(error) => return Err(error),
+            Ok(mut way) => {
+                way.recovery.warnings.extend(passed_over.into_iter().map(|id| PlanWarning::PassedOver { id }));
+                return Ok(way);
+            }
+        }
+    }
+    Err(refused.unwrap_or_else(|| PlanError::NoCandidate { server: server.clone() }))
+}
+
+/// Plans the recovery of one backup.
+fn way(
+    catalog: &Catalog,
+    request: &RecoveryRequest<'_>,
+    histories: &Histories<'_>,
+    info: BackupInfo,
+) -> Result<Way, PlanError> {
+    let (extent, path) = backup::lead(&info, request, histories)?;
+    let archived = archived(catalog, &path, &extent, &info)?;
+    let unfinished = matches!(request.wal, WalSupply::GetWal { .. } | WalSupply::Copy { partial: true, .. });
+    let size = info.xlog_segment_size;
+    let source = RowSource { catalog, archived: &archived, path: &path, size, unfinished };
+    let row = source.row(extent.first_segment)?;
+    check_consistent(&row, &path, &extent)?;
+    let scope = Scope { catalog, row: &row, path: &path, redo: extent.start, consistent: extent.end };
+    let mut warnings = Vec::new();
+    let stop = match scope.find(request.target)? {
+        Found::Stop(stop) => Some(stop),
+        Found::Unknown(name) => {
+            warnings.push(PlanWarning::StopUnknown { name });
+            None
+        }
+        // A standby goes on waiting for it.
+        Found::Unreached(_) if request.standby_mode && matches!(request.wal, WalSupply::GetWal { .. }) => {
+            warnings.push(PlanWarning::NotYetArchived);
+            None
+        }
+        Found::Unreached(unreached) => return Err(PlanError::Unreached(unreached)),
+    };
+    let needed = needed(&row, stop.as_ref());
+    if matches!(request.wal, WalSupply::GetWal { .. }) {
+        warnings.extend(hole(&archived, &row, &needed).map(PlanWarning::MissingWal));
+    }
+    let wal = recovery_wal(catalog, &row, &needed, &path, &extent)?;
+    let target = request.target.clone();
+    Ok(Way { recovery: RecoveryPlan { backup: info, target, path, wal, stop, warnings }, extent })
+}
+
+/// The archived segments that recovery may read, and their lengths as stored.
+fn archived(
+    catalog: &Catalog,
+    path: &TimelinePath,
+    extent: &Extent,
+    info: &BackupInfo,
+) -> Result<BTreeMap<WalFileName, u64>, PlanError> {
+    let range = WalRange { path, size: info.xlog_segment_size, first: extent.first_segment, last: None };
+    let mut archived = BTreeMap::new();
+    catalog.xlog_db()?.scan(|line| {
+        if line.is_segment()
+            && let Some(name) = line.name.parse().ok().filter(|name| range.wants(name, false))
+        {
+            archived.insert(name, line.size);
+        }
+        Ok::<_, barman_catalog::Error>(())
+    })?;
+    Ok(archived)
+}
+
+/// Without the WAL up to its end a backup never becomes consistent.
+fn check_consistent(row: &WalRow, path: &TimelinePath, extent: &Extent) -> Result<(), PlanError> {
+    let behind = row.segments.last().map_or(extent.first_segment, |last| last.number.next());
+    if row.end().is_some_and(|end| end >= extent.end) || behind > extent.last_segment {
+        return Ok(());
+    }
+    let count = extent.last_segment.next().get().saturating_sub(behind.get());
+    let first = path.names(behind, row.size).next().unwrap_or(behind.name(extent.timeline, row.size));
+    Err(PlanError::MissingWal { missing: MissingWal { first, count } })
+}
+
+/// The segments up to the one in which the record ends at which recovery stops.
+fn needed(row: &WalRow, stop: Option<&PlannedStop>) -> WalRow {
+    // The record itself is read whole, even if it is not replayed.
+    let last = stop.and_then(|stop| row.index_of(stop.replayed_to.max(stop.at)));
+    let count = last.map_or(row.segments.len(), |last| last + 1);
+    WalRow { size: row.size, segments: row.segments.iter().take(count).copied().collect() }
+}
+
+/// What is missing behind the row, if recovery goes as far as that and there is more behind it.
+fn hole(archived: &BTreeMap<WalFileName, u64>, row: &WalRow, needed: &WalRow) -> Option<MissingWal> {
+    let last = row.segments.last().filter(|last| needed.segments.last() == Some(last))?;
+    let missing = last.number.next();
+    let numbers = archived.keys().filter_map(|file| match file {
+        WalFileName::Segment(name) => name.number(row.size).ok(),
+        _ => None,
+    });
+    let next = numbers.filter(|number| *number > missing).min()?;
+    let first = missing.name(last.name.timeline, row.size);
+    Some(MissingWal { first, count: next.get().saturating_sub(missing.get()) })
+}
+
+fn recovery_wal(
+    catalog: &Catalog,
+    row: &WalRow,
+    needed: &WalRow,
+    path: &TimelinePath,
+    extent: &Extent,
+) -> Result<RecoveryWal, PlanError> {
+    let name = |number: SegmentNumber| number.name(path.timeline_at(number.start(row.size)), row.size);
+    let first = needed.segments.first().map_or_else(|| name(extent.first_segment), |first| first.name);
+    let mut ledger = catalog.ledger_reader()?;
+    let mut unverified = Vec::new();
+    for segment in &needed.segments {
+        let verdict = ledger.facts(&segment.file)?.map(|facts| &facts.verdict);
+        // What was never completed is not judged before it is.
+        if segment.is_whole() && verdict != Some(&Verdict::Verified) {
+            unverified.push(segment.name);
+        }
+    }
+    let segments = u64::try_from(needed.segments.len()).unwrap_or(u64::MAX);
+    Ok(RecoveryWal {
+        first,
+        last: needed.segments.last().map_or(first, |last| last.name),
+        segments,
+        bytes: segments.saturating_mul(row.size.bytes()),
+        stored_bytes: needed.segments.iter().filter_map(|segment| segment.stored_bytes).sum(),
+        unverified,
+    })
+}

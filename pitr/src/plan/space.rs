@@ -1,0 +1,70 @@
+//! Whether the file systems to restore into have room.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use barman_storage::{Dir, Error, Operation};
+
+use super::{PlannedTree, PlannedWal, RestorePlan};
+
+/// What a restore takes of a file system, and what there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedSpace {
+    /// The directories that lie there.
+    pub places: Vec<PathBuf>,
+    /// Bytes that the restore writes.
+    pub needed: u64,
+    /// Bytes that are free.
+    pub free: u64,
+}
+
+impl PlannedSpace {
+    /// Whether there is enough.
+    #[must_use]
+    pub const fn suffices(&self) -> bool {
+        self.needed <= self.free
+    }
+}
+
+/// Sums up what goes where. Places on one file system share what is free there.
+pub(super) fn plan(plan: &RestorePlan) -> Result<Vec<PlannedSpace>, Error> {
+    let mut spaces: BTreeMap<u64, PlannedSpace> = BTreeMap::new();
+    for (place, needed) in needs(plan) {
+        let (device, free) = file_system(&place)?;
+        let space = spaces.entry(device).or_insert_with(|| PlannedSpace { places: Vec::new(), needed: 0, free });
+        if !space.places.contains(&place) {
+            space.places.push(place);
+        }
+        space.needed = space.needed.saturating_add(needed);
+    }
+    Ok(spaces.into_values().collect())
+}
+
+fn needs(plan: &RestorePlan) -> Vec<(PathBuf, u64)> {
+    let mut needs = vec![(plan.destination.clone(), blocks(&plan.data) + whole_blocks(plan.control_file.size))];
+    needs.extend(plan.tablespaces.iter().map(|tablespace| (tablespace.location.clone(), blocks(&tablespace.tree))));
+    let wal = |wal: &PlannedWal| (wal.destination.clone(), wal.files().map(|(_, size)| whole_blocks(size)).sum());
+    needs.extend(plan.wal.as_ref().map(wal));
+    needs
+}
+
+fn blocks(tree: &PlannedTree) -> u64 {
+    let directories = u64::try_from(tree.directories.len()).unwrap_or(u64::MAX).saturating_mul(BLOCK_BYTES);
+    tree.files.iter().map(|file| whole_blocks(file.size)).sum::<u64>().saturating_add(directories)
+}
+
+/// What most file systems give out at once.
+const BLOCK_BYTES: u64 = 4096;
+
+fn whole_blocks(bytes: u64) -> u64 {
+    bytes.checked_next_multiple_of(BLOCK_BYTES).unwrap_or(u64::MAX)
+}
+
+/// The file system that a directory will lie on: that of the nearest one above it that is there.
+fn file_system(place: &Path) -> Result<(u64, u64), Error> {
+    let existing = place.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+    let metadata = std::fs::metadata(existing);
+    let device = metadata.map_err(|error| Error::new(Operation::LookUp, existing, error))?.dev();
+    Ok((device, Dir::open(existing)?.free_space()?))
+}

@@ -1,0 +1,463 @@
+//! Finding the record at which recovery stops.
+
+use std::ops::ControlFlow;
+
+use barman_catalog::{Catalog, Facts, LedgerReader, RecordFacts, Verdict, WalEventKind};
+use wal_format::{Lsn, SegmentName, Timestamp};
+
+use super::rule::{Mark, Step, StopRule, of_seconds};
+use super::segment_reader::{Past, Reached, SegmentReader};
+use super::wal_row::WalRow;
+use super::{NamedPoint, PlannedStop, StopReason, TransactionPoint, Unreached};
+use crate::plan_error::PlanError;
+use crate::target::{RecoveryTarget, StopPoint, TargetXid};
+use crate::timeline_path::TimelinePath;
+
+/// What is searched.
+pub(crate) struct Scope<'a> {
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) row: &'a WalRow,
+    pub(crate) path: &'a TimelinePath,
+    /// Where recovery begins.
+    pub(crate) redo: Lsn,
+    /// Up to where it has to get before it may stop.
+    pub(crate) consistent: Lsn,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The record.
+    Stop(PlannedStop),
+    /// There is none.
+    Unreached(Unreached),
+    /// That depends on a segment which cannot be read here: encrypted, or compressed by a program that is not known.
+    Unknown(SegmentName),
+}
+
+/// A record at which recovery stops.
+#[derive(Clone, Debug)]
+struct Hit {
+    step: Step,
+    is_replayed: bool,
+    past: Past,
+    /// The segment in which it ends.
+    index: usize,
+}
+
+impl Hit {
+    fn replayed_to(&self) -> Option<Lsn> {
+        if self.is_replayed { Some(self.step.end) } else { self.past.end }
+    }
+}
+
+/// What a search came to.
+enum Outcome {
+    Hit(Box<Hit>),
+    /// The row ends.
+    End,
+    Unreadable(SegmentName),
+}
+
+impl Scope<'_> {
+    /// Finds where recovery to a target stops.
+    pub(crate) fn find(&self, target: &RecoveryTarget) -> Result<Found, PlanError> {
+        let ledger = self.catalog.ledger_reader()?;
+        let reader = SegmentReader::new(self.catalog, self.row, self.redo);
+        let mut search = Search { scope: self, ledger, reader, seen: Seen::default() };
+        match StopRule::of(target, self.consistent) {
+            Some(rule) => search.target(&rule),
+            None => search.end_of_wal(),
+        }
+    }
+}
+
+struct Search<'a> {
+    scope: &'a Scope<'a>,
+    ledger: LedgerReader,
+    reader: SegmentReader<'a>,
+    seen: Seen,
+}
+
+/// What was come across, for whoever has to be told that the target is not there.
+#[derive(Default)]
+struct Seen {
+    last_transaction: Option<Timestamp>,
+    /// The first record that proves a time, with the first end of a transaction at that time or later excluded.
+    proof: Option<(Lsn, Timestamp)>,
+    proven: Option<Timestamp>,
+    last_end: Option<Lsn>,
+    top_level: Option<TransactionPoint>,
+    below: Option<TransactionPoint>,
+    above: Option<TransactionPoint>,
+    points: Vec<NamedPoint>,
+    /// Where the row turned out to end.
+    end: Option<Lsn>,
+}
+
+impl Search<'_> {
+    fn target(&mut self, rule: &StopRule<'_>) -> Result<Found, PlanError> {
+        match self.first(rule)? {
+            Outcome::Hit(hit) => self.hit(rule, *hit, StopReason::Target),
+            Outcome::Unreadable(name) => Ok(Found::Unknown(name)),
+            Outcome::End => self.unreached(rule),
+        }
+    }
+
+    /// Goes through the segments that can hold the record, in order.
+    fn first(&mut self, rule: &StopRule<'_>) -> Result<Outcome, PlanError> {
+        for index in 0..self.scope.row.segments.len() {
+            let Some(file) = self.scope.row.segments.get(index).map(|segment| segment.file) else { break };
+            let known = self.ledger.facts(&file)?.and_then(|facts| sound(facts, index));
+            if let Some(records) = known {
+                self.seen.facts(rule, records);
+                if !may_hold(rule, records) {
+                    continue;
+                }
+            } else if is_filled(self.ledger.facts(&file)?) {
+                continue;
+            }
+            match self.read_for(rule, index)? {
+                (Some(hit), _) => return Ok(Outcome::Hit(Box::new(hit))),
+                (None, Reached::EndOfWal(end)) => {
+                    self.seen.end = Some(end);
+                    return Ok(Outcome::End);
+                }
+                (None, Reached::Unreadable(name)) => return Ok(Outcome::Unreadable(name)),
+                (None, Reached::Border | Reached::Enough) => {}
+            }
+        }
+        Ok(Outcome::End)
+    }
+
+    fn read_for(&mut self, rule: &StopRule<'_>, index: usize) -> Result<(Option<Hit>, Reached), PlanError> {
+        let Self { ledger, reader, seen, .. } = self;
+        let mut hit = None;
+        let reached = reader.read(index, ledger, &mut |past, step| {
+            let before = rule.stops_before(step);
+            if before || rule.stops_after(step) {
+                hit = Some(Hit { step: step.clone(), is_replayed: !before, past: *past, index });
+                return ControlFlow::Break(());
+            }
+            seen.step(rule, step);
+            ControlFlow::Continue(())
+        })?;
+        Ok((hit, reached))
+    }
+
+    fn hit(&mut self, rule: &StopRule<'_>, hit: Hit, reason: StopReason) -> Result<Found, PlanError> {
+        let consistent = rule.consistent;
+        let Some(replayed_to) = hit.replayed_to().filter(|end| *end >= consistent) else {
+            return Ok(Found::Unreached(Unreached::Inconsistent { stop: hit.step.start, consistent }));
+        };
+        if let Some(found) = self.other_epoch(rule, &hit)? {
+            return Ok(Found::Unreached(found));
+        }
+        let own = hit.step.mark.transaction();
+        let replayed = own.filter(|_| hit.is_replayed).or(hit.past.transaction);
+        let last_transaction = match replayed {
+            Some(point) => Some(point),
+            None => self.last_transaction_before(hit.past.since)?,
+        };
+        let first_left_out = match own.filter(|_| !hit.is_replayed) {
+            Some(point) => Some(point),
+            None => self.next_transaction(&hit)?,
+        };
+        Ok(Found::Stop(PlannedStop {
+            reason,
+            at: hit.step.start,
+            is_replayed: hit.is_replayed,
+            replayed_to,
+            timeline: self.scope.path.timeline_at(hit.step.start),
+            last_transaction,
+            first_left_out,
+            restore_points: self.namesakes(rule, &hit)?,
+        }))
+    }
+
+    /// PostgreSQL compares the lower halves only: with an epoch it can be told whether that is the transaction meant.
+    fn other_epoch(&mut self, rule: &StopRule<'_>, hit: &Hit) -> Result<Option<Unreached>, PlanError> {
+        let (StopPoint::Xid(target), Some(point)) = (rule.stop(), hit.step.mark.transaction()) else { return Ok(None) };
+        let Some(wanted) = target.with_epoch() else { return Ok(None) };
+        for segment in self.scope.row.segments.iter().take(hit.index + 1).rev() {
+            let records = self.ledger.facts(&segment.file)?.and_then(|facts| facts.records.as_ref());
+            let Some(next_xid) = records.and_then(|records| records.next_xid) else { continue };
+            let full = barman_catalog::XidRange::of(point.xid).full(next_xid).map(|(found, _)| found);
+            let other = full.filter(|found| *found != wanted);
+            return Ok(other.map(|found| Unreached::XidEpoch { target: *target, found }));
+        }
+        Ok(None)
+    }
+
+    /// The last end of a transaction in the segments before `index`.
+    fn last_transaction_before(&mut self, index: usize) -> Result<Option<TransactionPoint>, PlanError> {
+        for index in (0..index).rev() {
+            let Some(segment) = self.scope.row.segments.get(index) else { continue };
+            let facts = self.ledger.facts(&segment.file)?;
+            if is_filled(facts)
+                || facts.and_then(|facts| sound(facts, index)).is_some_and(|records| records.ends.is_none())
+            {
+                continue;
+            }
+            let mut last = None;
+            self.reread(index, &mut |_, step| {
+                last = step.mark.transaction().or(last);
+                ControlFlow::Continue(())
+            })?;
+            if last.is_some() {
+                return Ok(last);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first end of a transaction behind the record at which recovery stops.
+    fn next_transaction(&mut self, hit: &Hit) -> Result<Option<TransactionPoint>, PlanError> {
+        for index in hit.index..self.scope.row.segments.len() {
+            let Some(segment) = self.scope.row.segments.get(index) else { break };
+            let facts = self.ledger.facts(&segment.file)?;
+            if is_filled(facts)
+                || facts.and_then(|facts| sound(facts, index)).is_some_and(|records| records.ends.is_none())
+            {
+                continue;
+            }
+            let mut next = None;
+            let reached = self.reread(index, &mut |_, step| {
+                next = step.mark.transaction().filter(|point| point.lsn > hit.step.start);
+                if next.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            if next.is_some() || reached != Reached::Border {
+                return Ok(next);
+            }
+        }
+        Ok(None)
+    }
+
+    fn reread(
+        &mut self,
+        index: usize,
+        visit: &mut dyn FnMut(&Past, &Step) -> ControlFlow<()>,
+    ) -> Result<Reached, PlanError> {
+        self.reader.read(index, &mut self.ledger, visit)
+    }
+
+    /// The restore points of the name that was asked for, the one that counts first.
+    fn namesakes(&mut self, rule: &StopRule<'_>, hit: &Hit) -> Result<Vec<NamedPoint>, PlanError> {
+        let StopPoint::Name(wanted) = rule.stop() else { return Ok(Vec::new()) };
+        let is_wanted = |name: &[u8]| name == wanted.as_str().as_bytes();
+        let mut points: Vec<NamedPoint> = named(&hit.step).filter(|_| hit.is_replayed).into_iter().collect();
+        for index in hit.index..self.scope.row.segments.len() {
+            let Some(segment) = self.scope.row.segments.get(index) else { break };
+            let facts = self.ledger.facts(&segment.file)?;
+            if let Some(records) =
+                facts.and_then(|facts| sound(facts, index)).filter(|records| records.events_left_out == 0)
+            {
+                let later = restore_points(records).filter(|(lsn, ..)| *lsn > hit.step.start);
+                points.extend(later.filter(|(_, name, _)| is_wanted(name)).map(|(lsn, name, at)| point(lsn, name, at)));
+                continue;
+            }
+            let reached = self.reread(index, &mut |_, step| {
+                let is_later = step.start > hit.step.start;
+                let found = named(step).filter(|point| is_later && point.name == wanted.as_str());
+                points.extend(found);
+                ControlFlow::Continue(())
+            })?;
+            if reached != Reached::Border {
+                break;
+            }
+        }
+        Ok(points)
+    }
+
+    fn unreached(&mut self, rule: &StopRule<'_>) -> Result<Found, PlanError> {
+        let end = self.seen.end.or(self.scope.row.end()).unwrap_or(self.scope.redo);
+        let seen = std::mem::take(&mut self.seen);
+        Ok(Found::Unreached(match rule.stop() {
+            StopPoint::Time(target) => match seen.proof {
+                Some((lsn, proven)) => return self.equivalent(seen.last_end.map_or(lsn, |end| end.max(lsn)), proven),
+                None => Unreached::Time {
+                    target: *target,
+                    last_transaction: seen.last_transaction,
+                    proven: seen.proven.max(seen.last_transaction),
+                },
+            },
+            StopPoint::Xid(target) => {
+                let Seen { top_level, below, above, .. } = seen;
+                Unreached::Xid { target: *target, top_level, below, above }
+            }
+            StopPoint::Name(name) => Unreached::Name { name: name.as_str().to_owned(), known: seen.points },
+            StopPoint::Lsn(target) => Unreached::Lsn { target: *target, end },
+            StopPoint::Immediate => Unreached::Inconsistent { stop: end, consistent: rule.consistent },
+        }))
+    }
+
+    /// A time without a later commit: the position from which on nothing is missing that was committed until then.
+    fn equivalent(&mut self, lsn: Lsn, proven: Timestamp) -> Result<Found, PlanError> {
+        let target = RecoveryTarget { stop: Some(StopPoint::Lsn(lsn)), ..RecoveryTarget::default() };
+        let Some(rule) = StopRule::of(&target, self.scope.consistent) else { return self.end_of_wal() };
+        match self.first(&rule)? {
+            Outcome::Hit(hit) => self.hit(&rule, *hit, StopReason::EquivalentLsn { lsn, proven }),
+            Outcome::Unreadable(name) => Ok(Found::Unknown(name)),
+            Outcome::End => self.unreached(&rule),
+        }
+    }
+
+    /// Without a target recovery ends with the WAL: before the first damage, or with the last record.
+    fn end_of_wal(&mut self) -> Result<Found, PlanError> {
+        let mut index = self.scope.row.segments.len().saturating_sub(1);
+        for (at, segment) in self.scope.row.segments.iter().enumerate() {
+            let facts = self.ledger.facts(&segment.file)?;
+            if facts.is_some_and(|facts| matches!(facts.verdict, Verdict::Damaged { .. })) {
+                index = at;
+                break;
+            }
+        }
+        let reached = self.reread(index, &mut |_, _| ControlFlow::Continue(()))?;
+        if let Reached::Unreadable(name) = reached {
+            return Ok(Found::Unknown(name));
+        }
+        let past = self.reader.past;
+        let last_transaction = match past.transaction {
+            Some(point) => Some(point),
+            None => self.last_transaction_before(past.since)?,
+        };
+        let consistent = self.scope.consistent;
+        let ends = past.last.zip(past.end).filter(|(_, end)| *end >= consistent);
+        let Some((at, replayed_to)) = ends else {
+            let stop = past.end.unwrap_or(self.scope.redo);
+            return Ok(Found::Unreached(Unreached::Inconsistent { stop, consistent }));
+        };
+        Ok(Found::Stop(PlannedStop {
+            reason: StopReason::EndOfWal,
+            at,
+            is_replayed: true,
+            replayed_to,
+            timeline: self.scope.path.timeline_at(at),
+            last_transaction,
+            first_left_out: None,
+            restore_points: Vec::new(),
+        }))
+    }
+}
+
+/// What can be believed of a segment without reading it: all records that end in it are in its facts. What crosses into the
+/// first segment began before recovery does.
+fn sound(facts: &Facts, index: usize) -> Option<&RecordFacts> {
+    let is_sound = facts.verdict == Verdict::Verified || (index == 0 && facts.verdict == Verdict::BorderOpen);
+    facts.records.as_ref().filter(|_| is_sound)
+}
+
+/// Whether a segment holds nothing but a part of one record.
+fn is_filled(facts: Option<&Facts>) -> bool {
+    facts.is_some_and(|facts| facts.verdict == Verdict::Verified && facts.records.is_none())
+}
+
+/// Whether recovery may stop at a record that ends in a segment with these facts.
+fn may_hold(rule: &StopRule<'_>, records: &RecordFacts) -> bool {
+    let latest = records.ends.map(|ends| ends.greatest);
+    match rule.stop() {
+        StopPoint::Time(target) if rule.is_inclusive() => latest.is_some_and(|latest| latest > target.instant()),
+        StopPoint::Time(target) => latest.is_some_and(|latest| latest >= target.instant()),
+        StopPoint::Xid(target) => records.xids.is_some_and(|range| range.contains(target.low_half())),
+        StopPoint::Lsn(target) => records.last >= *target,
+        StopPoint::Name(name) => {
+            let mut names = restore_points(records).map(|(_, name, _)| name);
+            records.events_left_out > 0 || names.any(|found| found == name.as_str().as_bytes())
+        }
+        StopPoint::Immediate => records.end >= rule.consistent,
+    }
+}
+
+fn restore_points(records: &RecordFacts) -> impl Iterator<Item = (Lsn, &[u8], Timestamp)> {
+    records.events.iter().filter_map(|event| match &event.kind {
+        WalEventKind::RestorePoint { name } => Some((event.lsn, name.as_slice(), event.at?)),
+        _ => None,
+    })
+}
+
+fn point(lsn: Lsn, name: &[u8], at: Timestamp) -> NamedPoint {
+    NamedPoint { name: String::from_utf8_lossy(name).into_owned(), lsn, at }
+}
+
+fn named(step: &Step) -> Option<NamedPoint> {
+    match &step.mark {
+        Mark::RestorePoint { name, at } => Some(point(step.start, name, *at)),
+        _ => None,
+    }
+}
+
+/// How many restore points are named to somebody who asked for another one.
+const POINTS: usize = 20;
+
+impl Seen {
+    fn step(&mut self, rule: &StopRule<'_>, step: &Step) {
+        if let Some(at) = step.mark.time() {
+            self.clock(rule, step.start, at);
+        }
+        if let Mark::TransactionEnd(end, subtransactions) = &step.mark {
+            self.last_transaction = self.last_transaction.max(Some(end.at));
+            self.last_end = self.last_end.max(Some(end.lsn));
+            if let StopPoint::Xid(target) = rule.stop() {
+                self.neighbour(*target, *end, subtransactions);
+            }
+        }
+        if let Some(point) = named(step) {
+            self.point(point);
+        }
+    }
+
+    fn facts(&mut self, rule: &StopRule<'_>, records: &RecordFacts) {
+        // Where no end is late enough, it is enough to know that the ends are not behind the last record.
+        if let Some(ends) = records.ends {
+            self.last_transaction = self.last_transaction.max(Some(ends.greatest));
+            self.last_end = self.last_end.max(Some(records.last));
+        }
+        for checkpoint in &records.checkpoints {
+            self.clock(rule, checkpoint.lsn, of_seconds(checkpoint.unix_time));
+        }
+        for event in &records.events {
+            if let Some(at) = event.at {
+                self.clock(rule, event.lsn, at);
+            }
+        }
+        let points = restore_points(records).map(|(lsn, name, at)| point(lsn, name, at));
+        points.for_each(|point| self.point(point));
+    }
+
+    fn clock(&mut self, rule: &StopRule<'_>, lsn: Lsn, at: Timestamp) {
+        self.proven = self.proven.max(Some(at));
+        if let StopPoint::Time(target) = rule.stop()
+            && at >= target.instant()
+            && self.proof.is_none()
+        {
+            self.proof = Some((lsn, at));
+        }
+    }
+
+    /// Remembers who ends near a transaction that does not.
+    fn neighbour(&mut self, target: TargetXid, end: TransactionPoint, subtransactions: &[u32]) {
+        let wanted = target.low_half();
+        if subtransactions.contains(&wanted) {
+            self.top_level = self.top_level.or(Some(end));
+        }
+        let ahead = |xid: u32| xid.wrapping_sub(wanted).cast_signed();
+        match ahead(end.xid) {
+            _ if end.xid == 0 => {}
+            distance if distance > 0 => {
+                let nearest = self.above.is_none_or(|above| ahead(above.xid) > distance);
+                self.above = if nearest { Some(end) } else { self.above };
+            }
+            distance => {
+                let nearest = self.below.is_none_or(|below| ahead(below.xid) < distance);
+                self.below = if nearest { Some(end) } else { self.below };
+            }
+        }
+    }
+
+    fn point(&mut self, point: NamedPoint) {
+        // Facts and records of one segment tell of the same ones.
+        if self.points.len() < POINTS && self.points.iter().all(|known| known.lsn != point.lsn) {
+            self.points.push(point);
+        }
+    }
+}
