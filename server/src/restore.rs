@@ -2,7 +2,9 @@
 
 use crate::{Error, Server, one_line};
 use barman_config::Command;
-use barman_pitr::{RestoreEvent, RestoreOptions, RestorePlan, RestoreReport, RestoreRequest};
+use barman_pitr::{
+    RecoveryPlan, RecoveryRequest, RestoreEvent, RestoreOptions, RestorePlan, RestoreReport, RestoreRequest,
+};
 use barman_storage::Cancel;
 use std::path::Path;
 use wal_format::Timestamp;
@@ -20,12 +22,30 @@ impl Server {
         cancel: &Cancel,
     ) -> Result<RestorePlan, Error> {
         self.refuse_unsupported(Command::Restore)?;
-        self.refuse_catalog_as_destination(&request.destination)?;
         // The archive may be complete without it, so this alone is no reason to refuse a restore.
         if let Err(error) = self.archive_wal_in_turn(now, cancel, &mut |_| {}) {
             tracing::warn!(target: "barman.server", "no WAL archived before the restore: {}", one_line(&error));
         }
+        self.plan_restore_only(request)
+    }
+
+    /// Plans a restore with what is archived now, and changes nothing at all.
+    ///
+    /// # Errors
+    /// As [`Server::plan_restore`].
+    pub fn plan_restore_only(&self, request: &RestoreRequest) -> Result<RestorePlan, Error> {
+        self.refuse_unsupported(Command::Restore)?;
+        self.refuse_catalog_as_destination(&request.destination)?;
         Ok(barman_pitr::plan(self.catalog(), request)?)
+    }
+
+    /// Plans a recovery, wherever that may be.
+    ///
+    /// # Errors
+    /// An option is set that is not built, or the target cannot be reached.
+    pub fn plan_recovery(&self, request: &RecoveryRequest<'_>) -> Result<RecoveryPlan, Error> {
+        self.refuse_unsupported(Command::Restore)?;
+        Ok(barman_pitr::plan_recovery(self.catalog(), request)?)
     }
 
     /// A data directory within the catalog would be taken for part of it.

@@ -10,6 +10,7 @@ mod get_wal;
 mod keep;
 mod list_backups;
 mod list_servers;
+mod plan;
 mod put_wal;
 mod rebuild_ledger;
 mod rebuild_xlogdb;
@@ -22,6 +23,8 @@ mod switch_wal;
 mod unbuilt;
 mod verify_archive;
 pub(crate) mod wal_dump;
+
+pub(crate) use restore::recovery_plan::point_text;
 
 use crate::context::Context;
 use crate::error::CommandError;
@@ -53,6 +56,8 @@ pub(crate) enum Command {
     /// List the configured servers
     #[command(alias = "list-server")]
     ListServers(list_servers::Arguments),
+    /// Say what a restore would do, and at which record recovery would stop
+    Plan(plan::Arguments),
     /// Take WAL files from standard input, as `barman-wal-archive` sends them
     PutWal(put_wal::Arguments),
     /// Read every archived WAL file and write down anew what is known of it
@@ -99,6 +104,7 @@ impl Command {
             Self::Keep(arguments) => keep::run(context, arguments),
             Self::ListBackups(arguments) => list_backups::run(context, arguments),
             Self::ListServers(arguments) => list_servers::run(context, arguments),
+            Self::Plan(arguments) => plan::run(context, arguments),
             Self::PutWal(arguments) => put_wal::run(context, arguments),
             Self::RebuildLedger(arguments) => rebuild_ledger::run(context, arguments),
             Self::RebuildXlogdb(arguments) => rebuild_xlogdb::run(context, arguments),

@@ -1,8 +1,9 @@
 //! `restore`
 
 mod narrator;
+pub(super) mod recovery_plan;
 mod report;
-mod target;
+pub(super) mod target;
 mod unbuilt;
 
 use crate::context::{Context, Disabled};
@@ -85,10 +86,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
 
 fn request(context: &Context, server: &Server, arguments: &Arguments) -> Result<RestoreRequest, CommandError> {
     let config = server.config();
-    let backup = match arguments.backup_id.as_str() {
-        "auto" => BackupChoice::Auto,
-        word => BackupChoice::Id(server.catalog().resolve(word)?.backup_id),
-    };
+    let backup = backup_choice(server, &arguments.backup_id)?;
     let uses_get_wal = arguments.get_wal || (config.get_wal && !arguments.no_get_wal);
     let user = context.configuration.global.barman_user.clone();
     let relocations = arguments.tablespace.iter().map(|rule| relocation(rule)).collect::<Result<_, _>>()?;
@@ -111,7 +109,15 @@ fn request(context: &Context, server: &Server, arguments: &Arguments) -> Result<
     })
 }
 
-fn relocation(rule: &str) -> Result<Relocation, CommandError> {
+/// Which backup a word of the command line means.
+pub(super) fn backup_choice(server: &Server, word: &str) -> Result<BackupChoice, CommandError> {
+    Ok(match word {
+        "auto" => BackupChoice::Auto,
+        word => BackupChoice::Id(server.catalog().resolve(word)?.backup_id),
+    })
+}
+
+pub(super) fn relocation(rule: &str) -> Result<Relocation, CommandError> {
     rule.parse().map_err(|_| {
         CommandError::new(format!("Invalid tablespace relocation rule '{rule}'"))
             .hinted("The valid syntax for a relocation rule is NAME:LOCATION")
@@ -129,15 +135,19 @@ fn announce(context: &Context, server: &Server, plan: &RestorePlan) {
     for warning in &plan.warnings {
         output.warning(&warning_text(warning));
     }
-    let (name, id) = (server.name(), plan.backup.backup_id);
+    let (name, id) = (server.name(), plan.recovery.backup.backup_id);
     output.info(&format!("Starting local restore for server {name} using backup {id}"));
     output.info(&format!("Destination directory: {}", plan.destination.display()));
-    if plan.target.is_pitr() {
-        output.info(&format!("Doing PITR. Recovery target {}", target::described(&plan.target, plan.timeline())));
+    let wanted = &plan.recovery.target;
+    if wanted.is_pitr() {
+        output.info(&format!("Doing PITR. Recovery target {}", target::described(wanted, plan.timeline())));
+        for line in plan.recovery.stop.iter().flat_map(recovery_plan::stop_lines) {
+            output.info(line.trim_start());
+        }
     }
 }
 
-fn warning_text(warning: &PlanWarning) -> String {
+pub(super) fn warning_text(warning: &PlanWarning) -> String {
     match warning {
         PlanWarning::ZoneAssumed => "No time zone has been specified through '--target-time' command-line option. \
              Barman assumed the same time zone from the Barman host."
@@ -154,6 +164,11 @@ fn warning_text(warning: &PlanWarning) -> String {
         PlanWarning::LostWal { name } => {
             format!("{name} is listed in the archive but not there: recovery ends before it")
         }
+        PlanWarning::StopUnknown { name } => {
+            format!("{name} cannot be read here, so where recovery stops is not known before it does")
+        }
+        PlanWarning::NotYetArchived => "the target is not in the archive yet: the standby waits for it".to_owned(),
+        PlanWarning::PassedOver { id } => format!("backup {id} lacks WAL up to its end; an older one is taken"),
         _ => "the plan has a warning that this version cannot put into words".to_owned(),
     }
 }

@@ -1,8 +1,11 @@
 //! Why a restore cannot be done, in Barman's sentences.
 
+use crate::commands::point_text;
 use crate::error::CommandError;
-use barman_pitr::PlanError;
+use crate::output::time::local_with_offset;
+use barman_pitr::{PlanError, Unreached};
 use std::path::Path;
+use wal_format::Timestamp;
 
 pub(super) fn explain(error: &PlanError) -> CommandError {
     let plain = CommandError::from_error(error);
@@ -28,11 +31,6 @@ pub(super) fn explain(error: &PlanError) -> CommandError {
             CommandError::new("Can't enable recovery target action when PITR is not required")
                 .hinted("add a target, or leave --target-action out")
         }
-        PlanError::TargetNeedsBackup { kind } => CommandError::new(format!(
-            "For PITR without a backup_id, the only possible recovery targets are target_time and target_lsn. \
-             '{kind}' recovery target is not allowed without a backup_id."
-        ))
-        .hinted("name the backup to start from instead of 'auto'"),
         PlanError::NoCandidate { .. } => CommandError::new("Cannot find any candidate backup for recovery.")
             .hinted("every backup ends after the target: `barman list-backups` shows when"),
         PlanError::NotDone { server, id, .. } => CommandError::new(format!(
@@ -43,17 +41,57 @@ pub(super) fn explain(error: &PlanError) -> CommandError {
             CommandError::new(format!("The requested target time {target} is before the backup end time {end}"))
                 .hinted("start from an older backup, or say 'auto'")
         }
-        PlanError::LsnBeforeBackupEnd { .. } => plain.hinted("start from an older backup, or say 'auto'"),
+        PlanError::Unreached(unreached) => reachable(plain, unreached),
         PlanError::UnsupportedBackup { .. } | PlanError::EncodedWal { .. } => {
             plain.hinted("Barman 3.19 restores it from the same files")
         }
-        PlanError::MissingWal { .. } | PlanError::LsnBehindArchive { .. } => plain.hinted(
+        PlanError::MissingWal { .. } => plain.hinted(
             "deliver the missing WAL to the incoming directory if it still exists, or choose an earlier target",
         ),
         PlanError::Manifest { .. } | PlanError::LostFile { .. } | PlanError::WrongSize { .. } => {
             plain.hinted("this backup is damaged: restore another one")
         }
         PlanError::UnusablePath { .. } => plain.hinted("give the destination as an absolute path"),
+        _ => plain,
+    }
+}
+
+/// What can be reached instead.
+fn reachable(plain: CommandError, unreached: &Unreached) -> CommandError {
+    match unreached {
+        Unreached::Time { last_transaction, proven, .. } => {
+            let shown = |time: &Option<Timestamp>| time.map_or_else(|| "none".to_owned(), local_with_offset);
+            plain.hinted(format!(
+                "the last transaction in the archive ended at {}, and the WAL proves every time up to {}; without a \
+                 target, all of it is replayed",
+                shown(last_transaction),
+                shown(proven)
+            ))
+        }
+        Unreached::Xid { top_level: Some(top), .. } => {
+            plain.hinted(format!("it is a subtransaction: its transaction is {}; give that one", point_text(top)))
+        }
+        Unreached::Xid { below, above, .. } => {
+            let near: Vec<String> = [below, above].into_iter().flatten().map(point_text).collect();
+            match near.as_slice() {
+                [] => plain.hinted("`barman recovery-window` says what can be recovered"),
+                near => plain.hinted(format!("near by: {}", near.join("; "))),
+            }
+        }
+        Unreached::XidEpoch { .. } => {
+            plain.hinted("the transaction is too far away for its number; give a time or an LSN")
+        }
+        Unreached::Name { known, .. } => {
+            let known: Vec<String> =
+                known.iter().map(|point| format!("'{}' at {}", point.name, local_with_offset(point.at))).collect();
+            match known.as_slice() {
+                [] => plain.hinted("there is no restore point behind this backup; an older backup may lead to it"),
+                known => plain.hinted(format!("there are {}", known.join(", "))),
+            }
+        }
+        Unreached::Lsn { .. } => plain.hinted("choose an earlier LSN, or wait until the WAL is archived"),
+        Unreached::Inconsistent { .. } => plain
+            .hinted("start from an older backup, or say 'auto'; --target-immediate is the earliest point of this one"),
         _ => plain,
     }
 }

@@ -7,7 +7,7 @@ use wal_format::TimelineId;
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
-pub(super) struct Arguments {
+pub(in crate::commands) struct Arguments {
     /// Stop at this time
     #[arg(long, value_name = "TIME")]
     target_time: Option<String>,
@@ -45,7 +45,7 @@ impl Arguments {
     /// Returns the target that the options mean.
     ///
     /// A time without a zone is one of `zone`.
-    pub(super) fn parse(&self, zone: &LocalZone) -> Result<RecoveryTarget, CommandError> {
+    pub(in crate::commands) fn parse(&self, zone: &LocalZone) -> Result<RecoveryTarget, CommandError> {
         let mut stops =
             [self.time(zone)?, self.xid()?, self.lsn()?, self.name()?, self.immediate()].into_iter().flatten();
         let stop = stops.next();
