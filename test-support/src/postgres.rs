@@ -195,6 +195,20 @@ impl Postgres {
         self.wait_until("select pg_is_wal_replay_paused()");
     }
 
+    /// Waits until recovery stands still at its target, and tells whether it did; otherwise the server has ended.
+    pub fn try_until_paused(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while self.exit_status().is_none() {
+            let paused = self.try_psql("select pg_is_wal_replay_paused()");
+            if paused.is_ok_and(|paused| paused == "t") {
+                return true;
+            }
+            self.wait_a_little(deadline, "it neither pauses nor ends");
+        }
+        self.process = None;
+        false
+    }
+
     /// Waits until `query` returns true.
     pub fn wait_until(&self, query: &str) {
         let deadline = Instant::now() + PATIENCE;

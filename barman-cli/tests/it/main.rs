@@ -12,6 +12,7 @@ mod keeping;
 mod made_home;
 mod memory;
 mod output;
+mod random_targets;
 mod receiver_incidents;
 mod receivers;
 mod recovery;
@@ -19,6 +20,7 @@ mod reference_barman;
 mod scene;
 #[cfg(target_arch = "x86_64")]
 mod system_calls;
+mod targets;
 mod terminal;
 mod tls;
 mod wal_archive;
