@@ -102,7 +102,7 @@ fn minimum(data: &Dir, info: &BackupInfo) -> Result<Option<MinimumSettings>, Pla
 /// The setting, if the last line that has it sets it too low. What is not a plain number is left to the server.
 fn low(text: &[u8], name: &'static str, needed: u32) -> Option<LowSetting> {
     let lines = text.split(|byte| *byte == b'\n').map(key_and_value);
-    let (_, value) = lines.filter(|(key, _)| key == name).last()?;
+    let (_, value) = lines.rev().find(|(key, _)| key == name)?;
     let number = value.split('#').next()?.trim().trim_matches('\'');
     let found = number.parse().ok().filter(|found| *found < needed)?;
     Some(LowSetting { name, found, needed })

@@ -225,7 +225,7 @@ fn restore_json(plan: &RestorePlan) -> Value {
             "free_bytes": space.free,
             "suffices": space.suffices(),
         })).collect::<Vec<_>>(),
-        "signal_file": plan.configuration.signal.map(|signal| signal.file_name()),
+        "signal_file": plan.configuration.signal.map(barman_pitr::Signal::file_name),
         "settings_file": plan.configuration.file.as_path(),
         "settings": plan.configuration.settings.lines().collect::<Vec<_>>(),
         "minimum_settings": plan.review.minimum.as_ref().map(minimum),
