@@ -73,7 +73,7 @@ impl Client {
 
     /// Makes a client of a connection that waits for a command.
     pub(crate) fn ready(connection: Connection, mode: Mode, system: Option<SystemId>) -> Self {
-        Self { connection, mode, state: State::Ready, system }
+        Self { connection: connection.established(), mode, state: State::Ready, system }
     }
 
     /// Returns the server in words, for example `host "db1" (10.0.0.5), port 5432`.

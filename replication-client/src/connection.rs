@@ -34,16 +34,24 @@ pub(crate) struct Connection {
     wire: Wire,
     host: Arc<str>,
     reopen: Option<Reopen>,
+    /// Whether the server has let us in.
+    is_established: bool,
 }
 
 impl Connection {
     pub(crate) fn new(transport: Box<dyn Transport>, host: Arc<str>) -> Self {
-        Self { transport, wire: Wire::default(), host, reopen: None }
+        Self { transport, wire: Wire::default(), host, reopen: None, is_established: false }
     }
 
     /// Says how a second transport to the same server is opened, which cancelling needs.
     pub(crate) fn reopened_by(mut self, reopen: Reopen) -> Self {
         self.reopen = Some(reopen);
+        self
+    }
+
+    /// Notes that the server has let us in, and takes commands.
+    pub(crate) fn established(mut self) -> Self {
+        self.is_established = true;
         self
     }
 
@@ -134,10 +142,11 @@ impl Connection {
     }
 }
 
-/// Says goodbye, so that the server does not log a lost connection.
+/// Says goodbye, so that the server does not log a lost connection. Before it has let us in, it takes nothing but answers to
+/// what it asks for, and would log that instead; libpq goes without a word then, too (`sendTerminateConn` in fe-connect.c).
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.wire.outgoing.is_empty() {
+        if self.is_established && self.wire.outgoing.is_empty() {
             frontend::terminate(&mut self.wire.outgoing);
             self.flush_now();
         }

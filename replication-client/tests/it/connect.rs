@@ -34,6 +34,22 @@ async fn every_password_method_lets_us_in_with_the_password_and_not_without() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_gives_up_while_it_is_let_in_leaves_without_a_word() {
+    for major in majors() {
+        let server = Postgres::builder().major(major).password_roles().setting("log_connections", "on").start();
+        for user in ["scram", "md5u", "clear"] {
+            let none = error(&config(&server.conninfo_as(user))).await;
+            assert!(matches!(none.kind(), ErrorKind::NoPassword(None)), "{user}: {none:?}");
+        }
+        // What comes later is logged later.
+        Client::connect(&config(&server.conninfo()), Mode::Sql).await.unwrap();
+        server.psql("select pg_reload_conf()");
+        let log = server.log();
+        assert!(log.contains("connection authorized") && !log.contains("message type"), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_password_file_counts_if_nobody_else_can_read_it() {
     let server = Postgres::builder().password_roles().start();
     let dir = TempDir::new();
