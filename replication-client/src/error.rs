@@ -14,7 +14,8 @@ use crate::tls::TlsProblem;
 
 /// A failure: what was being done, with which server, and why it did not work.
 ///
-/// It displays what was being done and where; the reason is in [`kind`](Self::kind), which is also its source.
+/// It displays what was being done and where; the reason is in [`kind`](Self::kind), which is also its source. Where several
+/// hosts were tried, it displays the reasons of those before the last one, too.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {activity} ({host}{})", before(earlier))]
 pub struct Error {
@@ -111,10 +112,19 @@ impl Error {
     }
 }
 
-/// Names the addresses that failed before the last one.
+/// Names the addresses that failed before the last one, each with its reason: no source leads to these.
 fn before(earlier: &[Error]) -> String {
-    let hosts: String = earlier.iter().map(|error| format!("; {}", error.host)).collect();
-    if hosts.is_empty() { hosts } else { format!(", the last of several{hosts}") }
+    let failures: String = earlier.iter().map(|error| format!("; {}: {}", error.host, reasons(&*error.kind))).collect();
+    if failures.is_empty() { failures } else { format!(", the last of several{failures}") }
+}
+
+/// Returns an error and its causes in one line.
+fn reasons(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut texts: Vec<String> =
+        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    // Transparent wrappers repeat what they wrap.
+    texts.dedup();
+    texts.join(": ").replace('\n', " ")
 }
 
 /// The reasons for an [`Error`].

@@ -60,7 +60,10 @@ async fn the_next_host_is_tried_where_one_is_not_there() {
     assert_eq!(error.earlier().len(), 1);
     assert!(error.is_connection_refused() && error.earlier()[0].is_connection_refused());
     let host = format!("host \"127.0.0.1\", port {}", gone.port());
-    assert_eq!(error.to_string(), format!("cannot connect ({host}, the last of several; {host})"));
+    let reason = error.earlier()[0].kind().to_string();
+    let expected =
+        format!("cannot connect ({host}, the last of several; {host}: {reason}: Connection refused (os error 111))");
+    assert_eq!(error.to_string(), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
