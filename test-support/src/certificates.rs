@@ -45,6 +45,8 @@ pub struct Wanted {
     pub end: &'static str,
     /// Options of `openssl genpkey`.
     pub key: &'static [&'static str],
+    /// Options of `openssl ca` for its signature.
+    pub signature: Vec<&'static str>,
 }
 
 /// Keys on the curve P-256, which are made in no time.
@@ -95,7 +97,14 @@ impl Wanted {
             start: "20240101000000Z",
             end: "20990101000000Z",
             key: P256,
+            signature: Vec::new(),
         }
+    }
+
+    /// The certificate of an authority.
+    #[must_use]
+    pub fn authority() -> Self {
+        Self::named("authority").extensions("basicConstraints=critical,CA:TRUE\nsubjectKeyIdentifier=hash")
     }
 
     /// Replaces the extensions.
@@ -125,6 +134,14 @@ impl Wanted {
         self.key = options;
         self
     }
+
+    /// Has it signed by RSASSA-PSS with this hash function, which takes an authority with an RSA key.
+    #[must_use]
+    pub fn signed_with_pss(mut self, hash: &'static str) -> Self {
+        let padding = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest"];
+        self.signature = [&["-md", hash][..], &padding].concat();
+        self
+    }
 }
 
 impl Default for Authority {
@@ -140,9 +157,7 @@ impl Authority {
     /// There is no `openssl` program.
     #[must_use]
     pub fn new() -> Self {
-        Self::with(
-            &Wanted::named("authority").extensions("basicConstraints=critical,CA:TRUE\nsubjectKeyIdentifier=hash"),
-        )
+        Self::with(&Wanted::authority())
     }
 
     /// Makes an authority whose own certificate is as `wanted`.
@@ -212,7 +227,7 @@ impl Authority {
         self.write(&extensions, &wanted.extensions);
         let sign = ["ca", "-batch", "-notext", "-config", "ca.cnf", "-in", &request, "-out", &certificate];
         let dates = ["-startdate", wanted.start, "-enddate", wanted.end, "-extfile", &extensions];
-        self.openssl(&[&sign[..], &dates, signer].concat());
+        self.openssl(&[&sign[..], &dates, &wanted.signature, signer].concat());
         Issued { certificate: self.path(&certificate), key: self.path(&key) }
     }
 

@@ -1,7 +1,7 @@
 //! Barman's work over TLS, and what it says where there is none.
 
 use crate::scene::Scene;
-use test_support::{Authority, Postgres, Wanted};
+use test_support::{Authority, CommandExt, Postgres, Wanted};
 
 /// A server that lets the role `barman` in over TLS alone, with a password.
 struct Secured {
@@ -68,6 +68,17 @@ fn everything_works_over_tls() {
     scene.succeed(&["check", "main"]);
     let encrypted = "select count(*) from pg_stat_ssl join pg_stat_replication using (pid) where ssl";
     assert_eq!(scene.server.psql(encrypted), "1");
+}
+
+#[test]
+fn the_authorities_of_the_operating_system_are_trusted_where_they_are_asked_for() {
+    let secured = Secured::start();
+    secured.connect_with("sslrootcert=system");
+    secured.assert_said("it is not signed by a trusted authority", "put the certificate of the authority");
+    // Where OpenSSL, and what reads its places, is told to look for them.
+    let trusting = secured.authority.certificate();
+    let finished = secured.scene.command().env("SSL_CERT_FILE", trusting).args(["switch-wal", "main"]).finish();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
 }
 
 #[test]

@@ -380,6 +380,43 @@ async fn the_home_directory_has_certificates_for_all_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn as_many_scram_iterations_as_are_accepted_and_no_more() {
+    for major in majors() {
+        let matrix = Matrix::start(major).await;
+        // From 16 on there is a setting for it. What is stored may say any number in every version.
+        if major >= 16 {
+            matrix.server.psql("set scram_iterations = 100000; alter role scram password 'geheim'");
+            matrix.connect("scram", "channel_binding=require", Mode::Sql).await.unwrap();
+        }
+        let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        let stored = format!("SCRAM-SHA-256$100001:c2FsdHNhbHRzYWx0c2FsdA==${key}:{key}");
+        matrix.server.psql(&format!("alter role scram password '{stored}'"));
+        let refused = matrix.error("scram", "").await;
+        assert!(matches!(refused, ErrorKind::ScramIterations { asked: 100_001, limit: 100_000 }), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_is_bound_by_a_certificate_that_is_signed_with_rsa_pss() {
+    const RSA: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+    for major in majors() {
+        for hash in ["sha256", "sha384"] {
+            let authority = Authority::with(&Wanted::authority().key(RSA).signed_with_pss(hash));
+            let issued = authority.issue("server", &Wanted::server().signed_with_pss(hash));
+            let builder = Postgres::builder().major(major).password_roles();
+            let server = builder.tls(&authority, &issued).start();
+            let roots = authority.certificate();
+            let conninfo = format!("{} password=pw sslrootcert={}", server.conninfo_as("scram"), roots.display());
+            for version in ["TLSv1.2", "TLSv1.3"] {
+                let options = format!("sslmode=verify-full channel_binding=require ssl_max_protocol_version={version}");
+                let connected = Client::connect(&config(&format!("{conninfo} {options}")), Mode::Sql).await;
+                assert!(connected.is_ok(), "{major} {hash} {version}: {connected:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_tls_says_so() {
     let server = Postgres::start();
     let connect = |mode: &str| config(&format!("{} sslmode={mode}", server.conninfo()));
