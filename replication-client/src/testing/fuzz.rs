@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use wal_format::{Lsn, SystemId, TimelineId, Timestamp};
 
-use super::backend_bytes::feed;
+use super::backend_bytes::{BackendBytes, feed};
 use crate::backend_message::BackendMessage;
 use crate::base_backup::{self, BackupEvent, BaseBackupOptions, ServerCompression};
 use crate::config::Config;
@@ -43,6 +43,35 @@ pub fn backend_messages(bytes: &[u8]) {
         // SCRAM's answers differ from one time to the next, but not in length.
         (names, error, wire.outgoing.len())
     });
+}
+
+/// What a server says in SCRAM that does not know the password: its two messages, split at the first line break. `$` stands
+/// for the client's nonce, which is another one each time.
+pub fn scram(bytes: &[u8]) {
+    let mut wire = Wire::default();
+    let mut startup = begin(&mut wire);
+    wire.outgoing.clear();
+    let mut say = |code: u32, data: &[u8]| {
+        let bytes = BackendBytes::new().authentication(code, data);
+        wire.inbox.buffer().extend_from_slice(bytes.bytes());
+        let message = wire.inbox.poll().ok()??;
+        let progress = startup.handle(message, &mut wire.outgoing).ok()?;
+        Some((progress, wire.outgoing.split()))
+    };
+    let Some((_, sent)) = say(10, b"SCRAM-SHA-256\0\0") else { panic!("a client with a password begins") };
+    let nonce_at = sent.windows(2).position(|bytes| bytes == b"r=").unwrap() + 2;
+    let nonce = &sent[nonce_at..];
+    let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
+    let (first, last) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let first: Vec<u8> =
+        first.iter().flat_map(|byte| if *byte == b'$' { nonce } else { std::slice::from_ref(byte) }).copied().collect();
+    for (code, data) in [(11, &*first), (12, last), (0, &[])] {
+        match say(code, data) {
+            Some((progress, _)) => assert_eq!(progress, Progress::Authenticating, "it was let in without a proof"),
+            None => return,
+        }
+    }
+    panic!("it was believed without a proof");
 }
 
 /// A client that lets itself in by any method.
