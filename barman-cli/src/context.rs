@@ -87,8 +87,7 @@ impl Context {
 
     fn is_wanted(&self, config: &ServerConfig, inactive: Inactive, disabled: Disabled) -> bool {
         let name = &config.name;
-        if inactive == Inactive::Skipped && !config.active {
-            self.output.info(&format!("Skipping inactive server '{name}'"));
+        if inactive == Inactive::Skipped && self.skips(config) {
             return false;
         }
         match (disabled, config.disabled.first()) {
@@ -102,6 +101,14 @@ impl Context {
             }
             _ => true,
         }
+    }
+
+    /// Returns whether a server is inactive, and says that it is skipped then.
+    fn skips(&self, config: &ServerConfig) -> bool {
+        if !config.active {
+            self.output.info(&format!("Skipping inactive server '{}'", config.name));
+        }
+        !config.active
     }
 
     /// Calls `action` for each of the servers; what fails for one does not keep the others from their turn.
@@ -138,6 +145,15 @@ impl Context {
             }
             _ => self.server(name),
         }
+    }
+
+    /// Returns one server like [`single_server`](Self::single_server), or `None`, with a word about it, if it is inactive.
+    ///
+    /// # Errors
+    /// As [`single_server`](Self::single_server).
+    pub(crate) fn single_active_server(&self, name: &str) -> Result<Option<Server>, CommandError> {
+        let server = self.single_server(name, Disabled::Refused)?;
+        Ok(if self.skips(server.config()) { None } else { Some(server) })
     }
 
     /// Assembles a server, whatever state its configuration is in.

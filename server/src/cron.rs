@@ -88,7 +88,7 @@ impl Server {
         if self.config().streaming_archiver {
             return Ok(());
         }
-        match self.stop_receive_wal() {
+        match self.terminate("receive-wal") {
             Err(Error::NotRunning { .. }) => Ok(()),
             stopped => stopped.map(drop),
         }

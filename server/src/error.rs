@@ -141,7 +141,7 @@ pub enum Error {
     #[error("no {task} process is running for server '{server}'")]
     NotRunning {
         /// What it would do.
-        task: &'static str,
+        task: String,
         /// The server.
         server: String,
     },

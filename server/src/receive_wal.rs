@@ -11,8 +11,6 @@ use barman_catalog::{Lock, ServerProgress};
 use barman_config::{Command, CreateSlot};
 use barman_storage::Cancel;
 pub use reset::Reset;
-use rustix::process::{Pid, Signal, kill_process};
-use std::time::{Duration, Instant};
 use wal_format::{SystemId, Timestamp, WalFileName};
 
 /// What a receiver tells, and what happens before WAL flows.
@@ -108,34 +106,5 @@ impl Server {
         options.synchronous = Synchronous::IfNamed(config.streaming_archiver_name.clone());
         options.reconnect = Some(Reconnect::default());
         Ok(options)
-    }
-
-    /// Asks the running receiver to end, waits until it has, and returns the process it was.
-    ///
-    /// # Errors
-    /// None runs, it may not be signalled, or it does not end within ten seconds.
-    pub fn stop_receive_wal(&self) -> Result<u32, Error> {
-        const PATIENCE: Duration = Duration::from_secs(10);
-        const POLL: Duration = Duration::from_millis(50);
-        let holder = || self.catalog().lock_holder(Lock::ReceiveWal);
-        let pid = holder()?.ok_or_else(|| self.not_running())?;
-        self.interrupt(pid)?;
-        let started = Instant::now();
-        while holder()?.is_some() {
-            if started.elapsed() > PATIENCE {
-                return Err(Error::DoesNotStop { task: "receive-wal", pid });
-            }
-            std::thread::sleep(POLL);
-        }
-        Ok(pid)
-    }
-
-    fn interrupt(&self, pid: u32) -> Result<(), Error> {
-        let process = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| self.not_running())?;
-        kill_process(process, Signal::INT).map_err(|error| Error::Signal { pid, source: error.into() })
-    }
-
-    fn not_running(&self) -> Error {
-        Error::NotRunning { task: "receive-wal", server: self.name().to_owned() }
     }
 }

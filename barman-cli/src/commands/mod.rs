@@ -9,6 +9,7 @@ mod delete;
 mod get_wal;
 mod keep;
 mod list_backups;
+mod list_processes;
 mod list_servers;
 mod plan;
 mod put_wal;
@@ -20,6 +21,7 @@ mod restore;
 mod retention;
 mod show_backup;
 mod switch_wal;
+mod terminate_process;
 mod unbuilt;
 mod verify_archive;
 pub(crate) mod wal_dump;
@@ -53,6 +55,9 @@ pub(crate) enum Command {
     /// List the backups of a server
     #[command(alias = "list-backup")]
     ListBackups(list_backups::Arguments),
+    /// List the processes that work on a server
+    #[command(alias = "list-process")]
+    ListProcesses(list_processes::Arguments),
     /// List the configured servers
     #[command(alias = "list-server")]
     ListServers(list_servers::Arguments),
@@ -79,6 +84,8 @@ pub(crate) enum Command {
     /// Close the current WAL segment of a server
     #[command(alias = "switch-xlog")]
     SwitchWal(switch_wal::Arguments),
+    /// End a process that works on a server
+    TerminateProcess(terminate_process::Arguments),
     /// Print the records in WAL files, damage and all
     WalDump(wal_dump::Arguments),
     /// Read archived WAL again and compare it with what was archived
@@ -103,6 +110,7 @@ impl Command {
             Self::GetWal(arguments) => get_wal::run(context, arguments),
             Self::Keep(arguments) => keep::run(context, arguments),
             Self::ListBackups(arguments) => list_backups::run(context, arguments),
+            Self::ListProcesses(arguments) => list_processes::run(context, arguments),
             Self::ListServers(arguments) => list_servers::run(context, arguments),
             Self::Plan(arguments) => plan::run(context, arguments),
             Self::PutWal(arguments) => put_wal::run(context, arguments),
@@ -114,6 +122,7 @@ impl Command {
             Self::Retention(arguments) => retention::run(context, arguments),
             Self::ShowBackup(arguments) => show_backup::run(context, arguments),
             Self::SwitchWal(arguments) => switch_wal::run(context, arguments),
+            Self::TerminateProcess(arguments) => terminate_process::run(context, arguments),
             Self::WalDump(arguments) => wal_dump::run(&context.output, arguments),
             Self::VerifyArchive(arguments) => verify_archive::run(context, arguments),
             Self::Other(words) => unbuilt::run(words),

@@ -3,6 +3,7 @@
 mod all;
 mod report;
 
+use super::terminate_process::terminate;
 use crate::context::{Context, Disabled, Inactive, clock};
 use crate::error::CommandError;
 use barman_server::{Error, ReceiveWal, ReceiveWalEvent, Reset, Server};
@@ -42,7 +43,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     }
     let name = &arguments.server_name;
     if arguments.stop {
-        return stop(context, &context.single_server(name, Disabled::Refused)?);
+        return terminate(context, &context.single_server(name, Disabled::Refused)?, "receive-wal");
     }
     if arguments.create_slot {
         return create_slot(context, &context.single_server(name, Disabled::Refused)?, arguments.if_not_exists);
@@ -86,18 +87,6 @@ fn reset(context: &Context, server: &Server) -> Result<(), CommandError> {
             let message =
                 format!("Unable to reset the status of receive-wal for server {name}. Process is still running");
             return Err(CommandError::new(message).hinted(format!("`barman receive-wal --stop {name}` ends it")));
-        }
-        Err(error) => return Err(error.into()),
-    }
-    Ok(())
-}
-
-fn stop(context: &Context, server: &Server) -> Result<(), CommandError> {
-    match server.stop_receive_wal() {
-        Ok(pid) => context.output.info(&format!("Stopped process receive-wal({pid})")),
-        Err(Error::NotRunning { server, .. }) => {
-            let message = format!("Termination of receive-wal failed: no such process for server {server}");
-            return Err(CommandError::new(message).hinted(format!("`barman check {server}` says what runs")));
         }
         Err(error) => return Err(error.into()),
     }

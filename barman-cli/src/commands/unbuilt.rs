@@ -5,7 +5,7 @@ use crate::exit_code;
 use std::ffi::OsString;
 
 /// Every subcommand of Barman 3.19 that this program does not have yet.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 20] = [
     "check-wal-archive",
     "cloud-wal-archive",
     "cloud-wal-restore",
@@ -16,8 +16,6 @@ const COMMANDS: [&str; 23] = [
     "generate-manifest",
     "import-backup",
     "list-files",
-    "list-process",
-    "list-processes",
     "lock-directory-cleanup",
     "replication-status",
     "show-server",
@@ -26,7 +24,6 @@ const COMMANDS: [&str; 23] = [
     "sync-backup",
     "sync-info",
     "sync-wals",
-    "terminate-process",
     "verify",
     "verify-backup",
 ];

@@ -6,20 +6,20 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use test_support::{Barman, BarmanHome, Postgres};
 
-/// Sixteen sections for one server, each with a slot of its own.
+/// Four clusters and four sections for each of them, each with a slot of its own.
 struct Many {
-    server: Postgres,
+    servers: Vec<Postgres>,
     home: BarmanHome,
     receivers: Child,
 }
 
 impl Many {
     fn start() -> Self {
-        let builder = Postgres::builder().initdb_option("--wal-segsize=1").setting("max_wal_senders", "40");
-        let server = builder.setting("max_replication_slots", "40").start();
+        let cluster = || Postgres::builder().initdb_option("--wal-segsize=1").own_system_identifier().start();
+        let servers: Vec<Postgres> = std::iter::repeat_with(cluster).take(4).collect();
         let home = BarmanHome::new();
-        let conninfo = server.conninfo();
-        for name in Self::names() {
+        for (number, name) in Self::names().enumerate() {
+            let conninfo = servers[number % 4].conninfo();
             home.server(
                 &name,
                 &[
@@ -35,7 +35,7 @@ impl Many {
         let mut command = ours().command(&home);
         command.args(["receive-wal", "all"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let receivers = command.spawn().expect("our program can be started");
-        let many = Self { server, home, receivers };
+        let many = Self { servers, home, receivers };
         wait_until("all stream", || many.streaming().len() == 16);
         many
     }
@@ -46,8 +46,12 @@ impl Many {
 
     /// Those whose slots are in use, and the processes that use them: a receiver that was started anew has another one.
     fn streaming(&self) -> Vec<String> {
-        let active = "select slot_name || ' ' || active_pid from pg_replication_slots where active order by 1";
-        self.server.psql(active).lines().map(str::to_owned).collect()
+        let active = "select slot_name || ' ' || active_pid from pg_replication_slots where active";
+        let streaming = self.servers.iter().map(|server| server.psql(active));
+        let mut streaming: Vec<String> =
+            streaming.flat_map(|rows| rows.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        streaming.sort();
+        streaming
     }
 }
 
@@ -64,33 +68,66 @@ fn one_of_sixteen_receivers_is_stopped_by_barman_and_by_us_and_fifteen_go_on() {
     let mut expected = many.streaming();
     let barman = Barman::reference();
     for (program, arguments, name) in [
-        (&barman, &["receive-wal", "--stop", "s03"][..], "s03 "),
-        (&barman, &["terminate-process", "s04", "receive-wal"], "s04 "),
-        (&ours(), &["receive-wal", "--stop", "s05"], "s05 "),
+        (&barman, &["receive-wal", "--stop", "s03"][..], "s03"),
+        (&barman, &["terminate-process", "s04", "receive-wal"], "s04"),
+        (&ours(), &["receive-wal", "--stop", "s05"], "s05"),
+        (&ours(), &["terminate-process", "s06", "receive-wal"], "s06"),
     ] {
         let said = program.succeed(&many.home, arguments);
         assert!(said.starts_with("Stopped process receive-wal("), "{said}");
         expected.retain(|active| !active.starts_with(name));
         wait_until("it has ended", || many.streaming() == expected);
-        let listed = barman.succeed(&many.home, &["list-processes", name.trim()]);
-        assert!(listed.starts_with("No active subprocesses"), "{listed}");
+        assert_same(&many.home, &["list-processes", name]);
     }
-    assert_eq!(expected.len(), 13);
-    let listed = barman.succeed(&many.home, &["list-processes", "s06"]);
+    assert_eq!(expected.len(), 12);
+    let listed = assert_same(&many.home, &["list-processes", "s07"]);
     assert!(listed.contains(" receive-wal"), "{listed}");
     // They really receive.
-    let segment = many.server.switch_wal();
+    let segments: Vec<String> = many.servers.iter().map(Postgres::switch_wal).collect();
     for active in &expected {
         let name = active.split(' ').next().expect("a name");
-        let archived = many.home.path().join(name).join("wals").join(&segment[..16]).join(&segment);
+        let number: usize = name[1..].parse().expect("a number");
+        let segment = &segments[number % 4];
+        let archived = many.home.path().join(name).join("wals").join(&segment[..16]).join(segment);
         wait_until("the segment is archived", || archived.exists());
     }
     // The end of the process is the end of all, and of those that stand in for them.
     many.receivers.kill().expect("a child can be killed");
     many.receivers.wait().expect("a child can be waited for");
     wait_until("all have ended", || many.streaming().is_empty());
-    let listed = || barman.succeed(&many.home, &["list-processes", "s06"]);
-    assert!(listed().starts_with("No active subprocesses"), "{}", listed());
+    let listed = assert_same(&many.home, &["list-processes", "s07"]);
+    assert!(listed.starts_with("No active subprocesses"), "{listed}");
+    for arguments in [
+        &["terminate-process", "s07", "receive-wal"][..],
+        &["terminate-process", "s07", "nonsense"],
+        &["terminate-process", "all", "cron"],
+        &["list-processes", "all"],
+        &["list-processes", "nobody"],
+    ] {
+        assert_same(&many.home, arguments);
+    }
+}
+
+/// Asserts that Barman and we say the same, as text and as JSON, and returns the text.
+#[track_caller]
+fn assert_same(home: &BarmanHome, arguments: &[&str]) -> String {
+    let said = |program: &Barman, arguments: &[&str]| {
+        let finished = program.run(home, arguments);
+        let errors: Vec<String> =
+            finished.stderr.lines().filter(|line| !line.starts_with("HINT: ")).map(str::to_owned).collect();
+        (finished.code, finished.stdout, errors)
+    };
+    let text = said(&ours(), arguments);
+    assert_eq!(text, said(&Barman::reference(), arguments), "{arguments:?}");
+    let in_json = [&["-f", "json"], arguments].concat();
+    let (ours, theirs) = (said(&ours(), &in_json), said(&Barman::reference(), &in_json));
+    let document = |text: &str| {
+        let mut document: serde_json::Value = serde_json::from_str(text).expect("the output is JSON");
+        document.as_object_mut().expect("it is an object").remove("_HINT");
+        document
+    };
+    assert_eq!((ours.0, document(&ours.1)), (theirs.0, document(&theirs.1)), "{arguments:?}");
+    text.1
 }
 
 #[test]
