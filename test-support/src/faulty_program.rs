@@ -1,55 +1,135 @@
-//! Killing a program in front of a system call of choice, counted over all its threads.
+//! Killing a program in front of a system call of choice, or failing such calls, counted over all its threads.
 
-use std::collections::HashSet;
+mod tracer;
+
+use std::ops::Range;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use nix::libc;
-use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// A program that is killed with SIGKILL in front of one of the system calls by which it changes files below a directory, or
-/// sends something to somebody. Neither that call nor any behind it happens.
+use tracer::Tracer;
+
+/// A program whose system calls have an end of their own.
 #[derive(Debug)]
-pub struct SystemCallKill {
+pub struct FaultyProgram {
     thread: Option<JoinHandle<Option<u64>>>,
-    counted: Arc<AtomicUsize>,
+    noted: Noted,
     pid: Pid,
 }
 
-impl SystemCallKill {
-    /// Starts the program. It is killed at its `nth` such call, the first being 1; 0 only counts.
+/// Which system calls fail. Those are counted that concern files below a directory.
+#[derive(Debug, Clone)]
+pub struct FailingCalls {
+    /// Their kind.
+    pub kind: CallKind,
+    /// Their numbers among those of the kind, the first being 1.
+    pub which: Range<usize>,
+    /// What they return, such as 5 for EIO.
+    pub errno: i32,
+}
+
+/// Kinds of system calls that can be made to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallKind {
+    /// `fsync`, `fdatasync` and the like.
+    Sync,
+    /// Writing to a file, and asking for the room to do so.
+    Write,
+}
+
+/// What a program did, in order. What it sends is noted before it leaves, and a sync when it has ended: what is promised in a
+/// message can only rest on what is noted before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotedCall {
+    /// Created this file, or opened it where it was there.
+    Created(PathBuf),
+    /// A sync of this file or directory, and whether it succeeded.
+    Synced(PathBuf, bool),
+    /// A call of [`FailingCalls`] failed that is no sync.
+    Failed(PathBuf),
+    /// These bytes went to another program.
+    Sent(Vec<u8>),
+}
+
+/// What is known of a program, also while it runs.
+#[derive(Debug, Clone, Default)]
+struct Noted {
+    /// How many calls there were of the kind that matters.
+    counted: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
+    calls: Arc<Mutex<Vec<NotedCall>>>,
+}
+
+/// What is done to a program.
+#[derive(Debug)]
+enum Fault {
+    /// It is killed in front of this one of the calls by which it changes something; 0 is none.
+    Kill(usize),
+    Fail(FailingCalls),
+}
+
+impl FaultyProgram {
+    /// Starts a program that is killed with SIGKILL in front of the `nth` of the system calls by which it changes files below
+    /// a directory, or sends something to somebody, the first being 1; 0 only counts. Neither that call nor any behind it
+    /// happens.
     ///
     /// # Panics
     /// The program cannot be started or traced.
     #[must_use]
-    pub fn start(command: &Command, below: &Path, nth: usize) -> Self {
-        let counted = Arc::new(AtomicUsize::new(0));
-        let (mut command, below) = (stopping(command), below.to_owned());
+    pub fn killed_at(command: &Command, below: &Path, nth: usize) -> Self {
+        Self::start(command, below, Fault::Kill(nth))
+    }
+
+    /// Starts a program of which some system calls for files below a directory fail without happening.
+    ///
+    /// # Panics
+    /// The program cannot be started or traced.
+    #[must_use]
+    pub fn failing(command: &Command, below: &Path, calls: FailingCalls) -> Self {
+        Self::start(command, below, Fault::Fail(calls))
+    }
+
+    fn start(command: &Command, below: &Path, fault: Fault) -> Self {
+        let noted = Noted::default();
+        let (mut command, below, notes) = (stopping(command), below.to_owned(), noted.clone());
         let (started, pid) = std::sync::mpsc::channel();
-        let counter = Arc::clone(&counted);
         // Only the thread that traces a process may wait for it.
         #[allow(clippy::zombie_processes, reason = "the tracer waits for it")]
         let thread = std::thread::spawn(move || {
             let child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
             let pid = Pid::from_raw(child.id().try_into().expect("a process number"));
             started.send(pid).expect("the other end waits");
-            Tracer { pid, below, nth, counted: counter, inside: HashSet::new() }.run()
+            Tracer::new(pid, below, fault, notes).run()
         });
         let pid = pid.recv().expect("the program was started");
-        Self { thread: Some(thread), counted, pid }
+        Self { thread: Some(thread), noted, pid }
     }
 
-    /// Returns how many such calls there were.
+    /// Returns how many calls there were that count.
     #[must_use]
     pub fn counted(&self) -> usize {
-        self.counted.load(Ordering::SeqCst)
+        self.noted.counted.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many calls failed because they were to.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.noted.failed.load(Ordering::SeqCst)
+    }
+
+    /// Returns what it has done so far. Of a program that is to be killed nothing is noted.
+    ///
+    /// # Panics
+    /// Tracing failed.
+    #[must_use]
+    pub fn calls(&self) -> Vec<NotedCall> {
+        self.noted.calls.lock().expect("tracing goes on").clone()
     }
 
     /// Returns whether it has ended, in whatever way.
@@ -75,7 +155,7 @@ impl SystemCallKill {
     }
 }
 
-impl Drop for SystemCallKill {
+impl Drop for FaultyProgram {
     fn drop(&mut self) {
         if !self.has_ended() {
             let _ = kill(self.pid, Signal::SIGKILL);
@@ -96,126 +176,4 @@ fn stopping(command: &Command) -> Command {
     let null = std::process::Stdio::null;
     shell.stdin(null()).stdout(null()).stderr(null()).process_group(0);
     shell
-}
-
-struct Tracer {
-    pid: Pid,
-    below: PathBuf,
-    nth: usize,
-    counted: Arc<AtomicUsize>,
-    /// Threads within a system call: the next stop of theirs is its end.
-    inside: HashSet<Pid>,
-}
-
-impl Tracer {
-    fn run(mut self) -> Option<u64> {
-        let stopped = waitpid(self.pid, Some(WaitPidFlag::WUNTRACED)).expect("a child can be waited for");
-        assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
-        let options = Options::PTRACE_O_TRACESYSGOOD
-            | Options::PTRACE_O_TRACECLONE
-            | Options::PTRACE_O_TRACEEXEC
-            | Options::PTRACE_O_EXITKILL;
-        ptrace::seize(self.pid, options).expect("a child can be traced");
-        kill(self.pid, Signal::SIGCONT).expect("a child can be signalled");
-        loop {
-            // Children of other threads are not ours to wait for.
-            let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
-            match waitpid(None, Some(flags)).expect("the program is our child") {
-                WaitStatus::PtraceSyscall(thread) => {
-                    if let Some(call) = self.at_system_call(thread) {
-                        kill(self.pid, Signal::SIGKILL).expect("it is stopped");
-                        self.reap();
-                        return Some(call);
-                    }
-                    proceed(thread, None);
-                }
-                WaitStatus::PtraceEvent(thread, _, event) => {
-                    // What comes next is the end of the call that made it another program.
-                    if event == libc::PTRACE_EVENT_EXEC {
-                        self.inside = HashSet::from([thread]);
-                    }
-                    proceed(thread, None);
-                }
-                WaitStatus::Stopped(thread, signal) => proceed(thread, Some(signal)),
-                WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) if pid == self.pid => return None,
-                WaitStatus::Exited(thread, _) | WaitStatus::Signaled(thread, ..) => {
-                    self.inside.remove(&thread);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Returns the number of the call if it is the one to be killed at.
-    fn at_system_call(&mut self, thread: Pid) -> Option<u64> {
-        if self.inside.remove(&thread) {
-            return None;
-        }
-        self.inside.insert(thread);
-        // It may have been killed meanwhile.
-        let registers = ptrace::getregs(thread).ok()?;
-        if !self.changes_something(registers.orig_rax.cast_signed(), registers.rdi, registers.rdx) {
-            return None;
-        }
-        let counted = self.counted.fetch_add(1, Ordering::SeqCst) + 1;
-        (counted == self.nth).then_some(registers.orig_rax)
-    }
-
-    fn changes_something(&self, call: i64, first: u64, third: u64) -> bool {
-        const BY_NAME: [i64; 14] = [
-            libc::SYS_rename,
-            libc::SYS_renameat,
-            libc::SYS_renameat2,
-            libc::SYS_link,
-            libc::SYS_linkat,
-            libc::SYS_unlink,
-            libc::SYS_unlinkat,
-            libc::SYS_mkdir,
-            libc::SYS_mkdirat,
-            libc::SYS_symlinkat,
-            libc::SYS_fchmod,
-            libc::SYS_fchmodat,
-            libc::SYS_utimensat,
-            libc::SYS_truncate,
-        ];
-        const BY_FILE: [i64; 10] = [
-            libc::SYS_write,
-            libc::SYS_writev,
-            libc::SYS_pwrite64,
-            libc::SYS_pwritev,
-            libc::SYS_ftruncate,
-            libc::SYS_fallocate,
-            libc::SYS_fsync,
-            libc::SYS_fdatasync,
-            libc::SYS_sendfile,
-            libc::SYS_copy_file_range,
-        ];
-        const TO_OTHERS: [i64; 2] = [libc::SYS_sendto, libc::SYS_sendmsg];
-        // Of copy_file_range the third argument is the file that is written.
-        let file = if call == libc::SYS_copy_file_range { third } else { first };
-        match call {
-            libc::SYS_openat => third & (libc::O_CREAT | libc::O_TRUNC) as u64 != 0,
-            call if BY_FILE.contains(&call) => self.is_ours(file),
-            call => BY_NAME.contains(&call) || TO_OTHERS.contains(&call),
-        }
-    }
-
-    fn is_ours(&self, file: u64) -> bool {
-        std::fs::read_link(format!("/proc/{}/fd/{file}", self.pid)).is_ok_and(|path| path.starts_with(&self.below))
-    }
-
-    fn reap(&self) {
-        let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
-        // Until there is nothing left to wait for.
-        while let Ok(status) = waitpid(None, Some(flags)) {
-            if matches!(status, WaitStatus::Signaled(pid, ..) | WaitStatus::Exited(pid, _) if pid == self.pid) {
-                return;
-            }
-        }
-    }
-}
-
-/// Lets a thread go on to its next system call. One that was killed meanwhile is reported by its end.
-fn proceed(thread: Pid, signal: Option<Signal>) {
-    let _ = ptrace::syscall(thread, signal);
 }

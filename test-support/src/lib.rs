@@ -34,25 +34,25 @@ mod builder;
 mod certificates;
 mod data_directory;
 mod fault_proxy;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod faulty_program;
 mod os_user;
 mod pgbench;
 mod port;
 mod postgres;
 mod programs;
 mod run;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod system_call_kill;
 mod temp_dir;
 
 pub use barman::{Barman, BarmanHome};
 pub use builder::PostgresBuilder;
 pub use certificates::{Authority, Issued, Wanted};
 pub use fault_proxy::{Fault, FaultKind, FaultPlace, FaultProxy};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use faulty_program::{CallKind, FailingCalls, FaultyProgram, NotedCall};
 pub use os_user::OsUser;
 pub use pgbench::PgbenchLoad;
 pub use postgres::{Postgres, StopMode};
 pub use programs::{bin_dir, majors, pg_tool};
 pub use run::{CommandExt, Finished};
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub use system_call_kill::SystemCallKill;
 pub use temp_dir::TempDir;
