@@ -5,6 +5,7 @@
 
 mod base_backup;
 mod faults;
+mod lying_server;
 mod receiver;
 mod receiving;
 

@@ -31,6 +31,11 @@ impl Receiving {
         Self::with(crate::config(&conninfo), streaming, options)
     }
 
+    /// Does the same from wherever `conninfo` leads to.
+    pub(crate) fn from(conninfo: &str, streaming: &Path, options: ReceiverOptions) -> Self {
+        Self::with(crate::config(conninfo), streaming, options)
+    }
+
     fn with(config: Config, streaming: &Path, options: ReceiverOptions) -> Self {
         let dir = Dir::create(streaming, 0o755).unwrap();
         let cancel = Cancel::new();
@@ -65,6 +70,16 @@ impl Receiving {
     pub(crate) fn stop(mut self) -> Received {
         self.cancel.cancel();
         self.ended().unwrap()
+    }
+
+    /// Waits until something has come to pass, then asks it to stop, and waits until it has.
+    pub(crate) fn stop_when(self, condition: impl Fn() -> bool) -> Received {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition() {
+            assert!(Instant::now() < deadline, "waited in vain: {:?}", self.events());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.stop()
     }
 
     /// Waits until it ends by itself.
