@@ -34,6 +34,11 @@ pub enum ReceiverEvent<'a> {
         /// The name by which they wait for it.
         standby: String,
     },
+    /// The server's settings have changed: whether commits wait for this receiver, and perhaps how.
+    SettingsChanged {
+        /// Whether they wait.
+        synchronous: bool,
+    },
     /// WAL is missing before the first byte that is about to be received: nothing can be recovered across this gap.
     Gap {
         /// The timeline.

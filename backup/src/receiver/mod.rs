@@ -21,6 +21,7 @@ mod start;
 mod streaming_directory;
 mod synchronous;
 
+use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -38,6 +39,7 @@ use crate::cancelled::cancelled;
 use segment_writer::{SegmentWriter, StreamStart};
 use session::{Progress, Session, SessionEnd};
 use start::{Start, StartPoint};
+use synchronous::Waiting;
 
 /// Where a receiver stood when it was asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,8 +96,8 @@ struct Context<'a> {
 struct Connected {
     client: Client,
     start: StreamStart,
-    /// Commits wait for us.
-    synchronous: bool,
+    /// Whether commits wait for us.
+    waiting: Waiting,
     /// Where the WAL begins that the slot keeps.
     kept: Option<Lsn>,
 }
@@ -151,16 +153,20 @@ impl Context<'_> {
         let start = StreamStart { system: server.system_id, size, timeline, position };
         let host = client.host_description().to_owned();
         self.event(&ReceiverEvent::Connected { host, system: start.system, timeline, start: position, reason });
-        if let (true, Synchronous::IfNamed(standby)) = (waiting.forever, &self.options.synchronous) {
-            self.event(&ReceiverEvent::RemoteApply { standby: standby.clone() });
-        }
+        self.warn_of(waiting);
         if let Some(from) = gap_from {
             self.event(&ReceiverEvent::Gap { timeline, from, to: position });
         }
         if let StartReason::Branch { left, at } = reason {
             self.keep_surplus(left, at, size).await?;
         }
-        Ok(Connected { client, start, synchronous: waiting.synchronous, kept })
+        Ok(Connected { client, start, waiting, kept })
+    }
+
+    fn warn_of(&self, waiting: Waiting) {
+        if let (true, Synchronous::IfNamed(standby)) = (waiting.forever, &self.options.synchronous) {
+            self.event(&ReceiverEvent::RemoteApply { standby: standby.clone() });
+        }
     }
 
     /// Keeps what was received beyond the point at which the server left a timeline.
@@ -183,9 +189,49 @@ impl Context<'_> {
         }
     }
 
-    /// Receives one timeline after the other.
+    /// Receives one timeline after the other, and sees to it that a change of the server's settings is noticed.
     async fn follow(&self, connected: Connected) -> Result<Received, ReceiveError> {
-        let Connected { mut client, mut start, synchronous, .. } = connected;
+        let Connected { client, start, waiting, .. } = connected;
+        let synchronous = AtomicBool::new(waiting.synchronous);
+        tokio::select! {
+            ended = self.follow_timelines(client, start, &synchronous) => ended,
+            never = self.watch_settings(waiting, &synchronous) => match never {},
+        }
+    }
+
+    /// Asks from time to time whether commits wait for us. A server that does not answer has not changed its mind.
+    async fn watch_settings(&self, mut known: Waiting, synchronous: &AtomicBool) -> Infallible {
+        loop {
+            tokio::time::sleep(self.options.settings_interval).await;
+            let Some(waiting) = self.ask_settings().await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "cannot ask whether commits wait for the receiver");
+                None
+            }) else {
+                continue;
+            };
+            if waiting != known {
+                known = waiting;
+                synchronous.store(waiting.synchronous, Ordering::Relaxed);
+                self.event(&ReceiverEvent::SettingsChanged { synchronous: waiting.synchronous });
+                self.warn_of(waiting);
+            }
+        }
+    }
+
+    async fn ask_settings(&self) -> Result<Option<Waiting>, ReceiveError> {
+        let (Some(sql), Synchronous::IfNamed(_)) = (&self.options.sql, &self.options.synchronous) else {
+            return Ok(None);
+        };
+        let mut client = Client::connect(sql, Mode::Sql).await?;
+        Ok(Some(synchronous::waiting(&mut client, &self.options.synchronous).await?))
+    }
+
+    async fn follow_timelines(
+        &self,
+        mut client: Client,
+        mut start: StreamStart,
+        synchronous: &AtomicBool,
+    ) -> Result<Received, ReceiveError> {
         let mut writer = SegmentWriter::new(self.streaming.clone(), start);
         loop {
             let replacing = writer.is_replacing();

@@ -14,7 +14,8 @@ pub struct ReceiverOptions {
     pub slot: Option<String>,
     /// Whether a slot that is missing is created, with WAL reserved from then on.
     pub create_slot: bool,
-    /// An ordinary connection, which tells what the slot keeps where the server is older than 15.
+    /// An ordinary connection, which tells what the slot keeps where the server is older than 15, and whether settings have
+    /// changed.
     pub sql: Option<Config>,
     /// The only cluster whose WAL is accepted; without it, any is.
     pub system: Option<SystemId>,
@@ -25,6 +26,9 @@ pub struct ReceiverOptions {
     pub synchronous: Synchronous,
     /// How often WAL is synced and the server hears from us when nothing else calls for it.
     pub status_interval: Duration,
+    /// How often the server is asked whether its settings have changed. While WAL flows, a replication connection takes no
+    /// questions, so this is done by an ordinary one, which lasts for a moment only.
+    pub settings_interval: Duration,
     /// How to go on after an error that may pass; without it, every error ends the receiver.
     pub reconnect: Option<Reconnect>,
 }
@@ -38,7 +42,8 @@ pub enum Synchronous {
     /// They do.
     Always,
     /// They do if `synchronous_standby_names` has this name, the receiver's `application_name`. The server is asked each
-    /// time that it is connected to.
+    /// time that it is connected to and, where there is [`ReceiverOptions::sql`], every
+    /// [`ReceiverOptions::settings_interval`].
     IfNamed(String),
 }
 
@@ -62,6 +67,7 @@ impl Default for ReceiverOptions {
             archive: None,
             synchronous: Synchronous::Never,
             status_interval: Duration::from_secs(10),
+            settings_interval: Duration::from_secs(60),
             reconnect: None,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::future::ready;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use replication_client::{Client, Durable, StatusUpdate, StreamEvent, WalStream};
@@ -30,8 +31,8 @@ pub(super) struct Session<'a> {
     stream: WalStream,
     writer: SegmentWriter,
     progress: Progress,
-    /// Commits wait for us.
-    synchronous: bool,
+    /// Whether commits wait for us, as far as is known.
+    synchronous: &'a AtomicBool,
     /// What has arrived is to be synced as soon as nothing more does.
     sync_due: bool,
 }
@@ -68,7 +69,7 @@ impl<'a> Session<'a> {
         context: &'a Context<'a>,
         mut stream: WalStream,
         writer: SegmentWriter,
-        synchronous: bool,
+        synchronous: &'a AtomicBool,
     ) -> Self {
         // Our own timer syncs before it reports.
         stream.set_status_interval(None);
@@ -130,7 +131,7 @@ impl<'a> Session<'a> {
             self.progress.written = at;
             self.finish_segment().await?;
         }
-        self.sync_due |= self.synchronous;
+        self.sync_due |= self.synchronous.load(Ordering::Relaxed);
         if self.sync_due && self.writer.unsynced_bytes() >= LARGEST_GROUP {
             self.sync_and_report(false).await?;
         }

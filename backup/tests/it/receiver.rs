@@ -315,6 +315,33 @@ fn a_server_whose_commits_would_wait_for_ever_is_named() {
     assert!(named());
 }
 
+#[test]
+fn a_reload_that_has_commits_wait_for_us_is_noticed_while_wal_flows() {
+    let ground = Ground::new();
+    let mut watching = options();
+    watching.synchronous = Synchronous::IfNamed("barman_receive_wal".to_owned());
+    watching.sql = Some(crate::config(&ground.server.conninfo()));
+    watching.settings_interval = Duration::from_millis(100);
+    // Without the reload no sync would be due before the end of the test.
+    watching.status_interval = Duration::from_secs(3600);
+    let receiving = Receiving::start(&ground.server, &ground.streaming, watching);
+    ground.server.wait_until("select count(*) = 1 from pg_stat_replication where state = 'streaming'");
+    let set = |setting: &str, value: &str| {
+        ground.server.psql(&format!("alter system set {setting} = '{value}'"));
+        ground.server.psql("select pg_reload_conf()");
+    };
+    set("synchronous_standby_names", "barman_receive_wal");
+    receiving.wait_for("SettingsChanged { synchronous: true }");
+    // Which returns when it is synced here.
+    ground.server.psql("create table t (i int); insert into t values (1)");
+    assert!(!receiving.events().iter().any(|event| event.starts_with("RemoteApply")));
+    set("synchronous_commit", "remote_apply");
+    receiving.wait_for("RemoteApply { standby: \"barman_receive_wal\" }");
+    set("synchronous_standby_names", "");
+    receiving.wait_for("SettingsChanged { synchronous: false }");
+    receiving.stop();
+}
+
 /// An archive in which these segments are the newest.
 fn archive_with(home: &Path, newest: &[&str]) -> Catalog {
     for segment in newest {

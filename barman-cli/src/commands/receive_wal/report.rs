@@ -48,6 +48,12 @@ fn line(event: &ReceiveWalEvent<'_>) -> Option<String> {
         ReceiverEvent::SegmentFinished { segment } => format!("finished segment {segment}"),
         ReceiverEvent::HistoryStored { timeline } => format!("stored the history of timeline {timeline}"),
         ReceiverEvent::TimelineSwitch { from, to, at } => format!("switched from timeline {from} to {to} at {at}"),
+        ReceiverEvent::SettingsChanged { synchronous: true } => {
+            "commits wait for this receiver from now on (synchronous_standby_names)".to_owned()
+        }
+        ReceiverEvent::SettingsChanged { synchronous: false } => {
+            "commits do not wait for this receiver any more (synchronous_standby_names)".to_owned()
+        }
         ReceiverEvent::SyncFailed { error } => format!("{}; receiving again what was not synced", one_line(error)),
         ReceiverEvent::Reconnecting { error, after } => {
             format!("{}; trying again in {:.1} seconds", one_line(error), after.as_secs_f64())
