@@ -1,7 +1,11 @@
 //! The writer under power failures, failed syncs and restarts, with 1 MiB segments.
+//!
+//! `BARMAN_SEEDS` says how often chance decides what a power failure leaves of unsynced changes, at each position: 12 times by
+//! default, 2000 in `scripts/receiver-faults`.
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use barman_storage::testing::{Recorder, Survivors};
 use barman_storage::{Dir, RelativePath};
@@ -15,17 +19,21 @@ use super::{SegmentWriter, StreamStart};
 const MIB: u64 = 1 << 20;
 const SYSTEM: SystemId = SystemId::new(7_710_294_594_766_418_489);
 const EIO: i32 = 5;
-/// How often chance decides what a crash leaves of unsynced changes, at each position.
-const SEEDS: u64 = 12;
+
+fn seeds() -> u64 {
+    std::env::var("BARMAN_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
+}
 
 fn start_at(position: u64) -> StreamStart {
     let size = SegmentSize::new(MIB).unwrap();
     StreamStart { system: SYSTEM, size, timeline: TimelineId::FIRST, position: Lsn::new(position) }
 }
 
-/// WAL that is different at every position, and never zero.
-fn wal(from: u64, to: u64) -> Vec<u8> {
-    (from..to).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8 | 1).collect()
+/// WAL that is different at every position, and never zero. It is made once: it is compared with thousands of times.
+fn wal(from: u64, to: u64) -> &'static [u8] {
+    static WAL: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (0..8 * MIB).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8 | 1).collect());
+    &WAL[from as usize..to as usize]
 }
 
 fn name(position: u64) -> String {
@@ -63,7 +71,7 @@ impl Ground {
         while writer.position() < Lsn::new(to) {
             let at = writer.position();
             let data = wal(at.as_u64(), to.min(at.as_u64() + piece));
-            writer.write(at, &data)?;
+            writer.write(at, data)?;
             if let Some((segment, durable)) = writer.finish_segment()? {
                 self.flushed.push((self.recorder.position(), durable.lsn().as_u64()));
                 self.finished.push((self.recorder.position(), segment.to_string()));
@@ -91,7 +99,7 @@ impl Ground {
     }
 
     fn assert_safe(&self, start: u64) {
-        assert_eq!(self.recorder.recording().find_crash(SEEDS, self.keeps_promises(start)), None);
+        assert_eq!(self.recorder.recording().find_crash(seeds(), self.keeps_promises(start)), None);
     }
 }
 
@@ -106,7 +114,7 @@ fn readable(survivors: &Survivors, from: u64, to: u64) -> bool {
         let replacement = || survivors.file(format!("{name}.partial.tmp"));
         // Two of them where one is cut short and about to be replaced by the other.
         let wanted = wal(segment, end);
-        [whole, partial(), replacement()].into_iter().flatten().any(|bytes| bytes.starts_with(&wanted))
+        [whole, partial(), replacement()].into_iter().flatten().any(|bytes| bytes.starts_with(wanted))
     })
 }
 
@@ -126,7 +134,7 @@ fn whatever_a_power_failure_takes_flushed_wal_is_readable_and_every_sync_is_need
 
     let recording = ground.recorder.recording();
     for sync in recording.syncs() {
-        let crash = recording.without_sync(sync).find_crash(SEEDS, ground.keeps_promises(2 * MIB));
+        let crash = recording.without_sync(sync).find_crash(seeds(), ground.keeps_promises(2 * MIB));
         assert!(crash.is_some(), "sync {sync} of {:?} could be left out", recording.syncs());
     }
 }
@@ -163,7 +171,7 @@ fn zeros_are_written_ahead_of_small_pieces_now_and_then_and_never_behind_the_end
     let pieces = usize::try_from(MIB / PIECE).unwrap() - 2;
     assert_eq!(ground.recorder.position() - first, 2 * pieces + 3);
     let partial = read(ground.dir.path(), &format!("{}.partial", name(2 * MIB)));
-    assert!(partial[..(MIB - PIECE) as usize] == wal(2 * MIB, 3 * MIB - PIECE));
+    assert!(partial[..(MIB - PIECE) as usize] == *wal(2 * MIB, 3 * MIB - PIECE));
     assert!(partial[(MIB - PIECE) as usize..] == [0; PIECE as usize]);
 
     ground.write(&mut writer, 3 * MIB, PIECE).unwrap();
@@ -299,7 +307,7 @@ fn a_name_that_an_earlier_run_could_not_sync_is_durable_before_anything_later_is
 /// What an earlier run left: a file with the beginning of a segment, durable.
 fn leave_behind(root: &Path, name: &str, length: u64) {
     let content = wal(2 * MIB, 2 * MIB + length);
-    Dir::open(root).unwrap().replace(&RelativePath::new(name).unwrap(), 0o600, &content).unwrap();
+    Dir::open(root).unwrap().replace(&RelativePath::new(name).unwrap(), 0o600, content).unwrap();
 }
 
 #[test]
@@ -443,7 +451,7 @@ proptest! {
         let (mut at, mut finished) = (MIB, 0);
         for (length, sync) in pieces {
             let data = wal(at, at + length);
-            let mut rest = &data[..];
+            let mut rest = data;
             while !rest.is_empty() {
                 rest = writer.write(writer.position(), rest).unwrap();
                 finished += usize::from(writer.finish_segment().unwrap().is_some());
