@@ -2,9 +2,11 @@
 //!
 //! A deletion is marked first, with a copy of the record in the mark. Then the record goes, and with it the backup is
 //! gone for everybody; then the lines of its WAL in the index, the WAL, the data, and last the mark. Whatever stops this
-//! on the way, [`Catalog::finish_deletions`] finds the mark and goes on (invariants 3 and 7).
+//! on the way, [`Catalog::finish_deletions`] finds the mark and goes on (invariants 3 and 7). WAL that goes because of its
+//! age has a mark of its own.
 
 mod mark;
+mod old_wal;
 mod tree;
 mod wal;
 
@@ -136,6 +138,7 @@ impl Catalog {
         options: &DeleteOptions<'_>,
         events: &mut dyn FnMut(DeleteEvent<'_>),
     ) -> Result<(), Error> {
+        self.finish_removing_old_wal(options.cancel, events)?;
         let marked = self.marked_for_deletion()?;
         let mut interrupted = Vec::new();
         for id in marked {
@@ -163,28 +166,6 @@ impl Catalog {
             }
         }
         round.carry_out(options, events)
-    }
-
-    /// Removes WAL that goes for another reason than a backup's.
-    ///
-    /// # Errors
-    /// Something cannot be read or removed. WAL that is out of the index and still there harms nobody; it goes with the next
-    /// deletion that is finished after an interruption, or with its directory.
-    pub fn remove_wal<Why: Clone>(
-        &self,
-        freed: &Freed<Why>,
-        cancel: &Cancel,
-        events: &mut dyn FnMut(DeleteEvent<'_>),
-    ) -> Result<(), Error> {
-        if freed.is_empty() {
-            return Ok(());
-        }
-        let (names, index) = wal::take(self, &|name| freed.why(name).is_some())?;
-        if !names.is_empty() {
-            events(DeleteEvent::OldWal(&names));
-            wal::remove(self, &index, &names, cancel)?;
-        }
-        Ok(())
     }
 
     /// Takes the locks of the backups that are to be deleted.

@@ -95,6 +95,7 @@ impl ServerLayout {
             Lock::BackupId(id) => format!(".{server}-{id}.lock"),
             Lock::ArchiveWal => format!(".{server}-archive-wal.lock"),
             Lock::ReceiveWal => format!(".{server}-receive-wal.lock"),
+            Lock::RemoveWal => format!(".{server}-remove-wal.lock"),
             Lock::XlogDb => format!(".{server}-xlogdb.lock"),
         })
     }
@@ -237,6 +238,11 @@ pub(crate) fn ledger_refused() -> RelativePath {
     RelativePath::literal("refused")
 }
 
+/// Which WAL is being removed because of its age, below `backup_directory`.
+pub(crate) fn old_wal() -> RelativePath {
+    RelativePath::literal("removing")
+}
+
 /// A path put together from ids, numbers and WAL file names alone.
 #[allow(clippy::expect_used, reason = "those consist of digits, letters and single dots within the name")]
 fn own(path: String) -> RelativePath {
@@ -258,6 +264,7 @@ mod tests {
             (Lock::BackupId(id), ".main-20261120T164416.lock"),
             (Lock::ArchiveWal, ".main-archive-wal.lock"),
             (Lock::ReceiveWal, ".main-receive-wal.lock"),
+            (Lock::RemoveWal, ".main-remove-wal.lock"),
             (Lock::XlogDb, ".main-xlogdb.lock"),
         ] {
             assert_eq!(layout.lock(&lock).unwrap().as_path(), Path::new(name));

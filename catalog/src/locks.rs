@@ -25,6 +25,8 @@ pub enum Lock {
     ArchiveWal,
     /// Receive WAL from the server.
     ReceiveWal,
+    /// Remove WAL because of its age. Barman has no such lock, and does no such thing.
+    RemoveWal,
     /// Read or change xlog.db. Taken for moments only, and waited for: [`Catalog::xlog_db`] does so.
     XlogDb,
 }

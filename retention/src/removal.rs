@@ -184,6 +184,23 @@ impl<Why: Clone> Freed<Why> {
         self.why_at(Place::of(name)?)
     }
 
+    /// Returns what goes, as ranges of numbers that sort like the names of files. They are made to be stored: what they
+    /// mean stays as it is.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<u128>> {
+        self.all.ranges().map(|range| range.start.as_number()..range.end.as_number())
+    }
+
+    /// What [`ranges`](Self::ranges) has once returned, all for the same reason.
+    #[must_use]
+    pub fn of_ranges(why: &Why, ranges: impl IntoIterator<Item = Range<u128>>) -> Self {
+        let mut freed = Self::default();
+        for range in ranges {
+            let places = Places::range(Place::from_number(range.start)..Place::from_number(range.end));
+            freed.add(why, Removal(places));
+        }
+        freed
+    }
+
     /// Tells whether nothing goes.
     #[must_use]
     pub fn is_empty(&self) -> bool {

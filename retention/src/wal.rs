@@ -24,6 +24,16 @@ impl Place {
     pub(crate) const FIRST: Self = Self(0);
     pub(crate) const END: Self = Self(u128::MAX);
 
+    /// Timeline, log, segment and what follows it, as one number.
+    pub(crate) fn as_number(self) -> u128 {
+        self.0
+    }
+
+    /// What [`as_number`](Self::as_number) has returned; any other number lies between two names.
+    pub(crate) fn from_number(number: u128) -> Self {
+        Self(number)
+    }
+
     /// History files have none: all WAL of their timeline is useless without them, and they stay.
     pub(crate) fn of(name: &WalFileName) -> Option<Self> {
         match name {

@@ -6,6 +6,8 @@
 mod compression;
 mod crash;
 mod deleting;
+#[cfg(target_arch = "x86_64")]
+mod deletion_kills;
 mod errors;
 mod file_archival;
 mod keeping;

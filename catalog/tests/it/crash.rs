@@ -21,7 +21,7 @@ const THREE_BACKUP: &str = "20260103T000000";
 const LOSSES: [Loss; 4] = [Loss::Nothing, Loss::Everything, Loss::Seed(1), Loss::Seed(2)];
 
 /// Records `operation` on what `prepare` made, and shows every repository that a crash can leave to `check`.
-fn after_each_crash(
+pub(crate) fn after_each_crash(
     prepare: impl Fn(&Repository),
     operation: impl Fn(&Repository),
     check: impl Fn(&Repository, Crash, bool),

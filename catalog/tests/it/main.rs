@@ -12,6 +12,7 @@ mod differential;
 mod ingest;
 mod ledger;
 mod locks;
+mod old_wal;
 mod purge;
 mod put_wal;
 mod read;
