@@ -7,7 +7,6 @@
 //!   pg_receivewal takes. What archiving the same segments takes is printed beside.
 //! - How fast are commits that wait for the receiver (`synchronous_standby_names`), of 1, 8 and 32 clients? At least as fast
 //!   as with `pg_receivewal --synchronous`.
-//!
 //! - How much memory do 16 servers take in one process? Less than 64 MiB, however busy they are.
 //!
 //! `receive [catch-up | standby] [PAIRS]` and `receive servers` measure; `receive ours ...` and the like are its sides. Where

@@ -38,7 +38,7 @@ pub(super) struct SegmentFile {
     end: u64,
     /// Where `end` was at the last sync.
     synced: u64,
-    /// Where `end` was when the disk was last told to write.
+    /// Where `end` was when the disk was last told to write, be it by a sync.
     written_back: u64,
     /// Up to here there are zeros behind the WAL that a sync has seen, or bytes of an earlier run, which stay.
     prepared: u64,
@@ -125,6 +125,8 @@ impl SegmentFile {
         let failed = |source| ReceiveError::Sync { segment: self.segment, source };
         self.file.sync_data().map_err(failed)?;
         self.synced = self.end;
+        // What is on the disk already would only leave the cache, from which it is about to be archived.
+        self.written_back = self.end;
         match self.entry {
             DirectoryEntry::Synced => {}
             DirectoryEntry::Unsynced => self.dir.sync().map_err(failed)?,
