@@ -193,9 +193,9 @@ fn a_full_disk_that_has_room_again_ends_in_an_archive_without_a_gap() {
     scene.wait_until_streaming();
     fill(&scene.server);
     let filler = small.path().join("filler");
-    // More than there is.
-    let _ = std::fs::write(&filler, vec![1; 6 << 20]);
     wait_until("the disk is full", || {
+        // Each time, because archiving makes room.
+        fill_up(&filler);
         fill(&scene.server);
         log(&scene).contains("No space left on device")
     });
@@ -206,6 +206,13 @@ fn a_full_disk_that_has_room_again_ends_in_an_archive_without_a_gap() {
     assert!(receiver.runs());
     assert_archive_equals(&scene, kept.path());
     drop(receiver);
+}
+
+/// Adds to a file until there is no room left.
+fn fill_up(path: &Path) {
+    let mut file = std::fs::File::options().append(true).create(true).open(path).expect("it can be opened");
+    let more_than_there_is = vec![1; 6 << 20];
+    std::io::Write::write_all(&mut file, &more_than_there_is).expect_err("the disk is full");
 }
 
 struct Unmount<'a>(&'a Path);
