@@ -15,13 +15,13 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// Writes about 200 MB.
+    /// Writes about 550 MB: enough for starting a program and connecting not to count.
     pub(crate) fn new() -> Self {
         let builder = Postgres::builder().setting("wal_keep_size", "4GB").setting("max_wal_size", "4GB");
         let server = builder.setting("checkpoint_timeout", "1d").setting("autovacuum", "off").start();
         server.switch_wal();
         let first = server.psql("select pg_walfile_name(pg_current_wal_lsn())");
-        PgbenchLoad::initialise(&server, 15);
+        PgbenchLoad::initialise(&server, 40);
         let last = server.switch_wal();
         let end = server.psql("select pg_current_wal_lsn()");
         Self { server, first, last, end }
