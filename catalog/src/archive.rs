@@ -17,7 +17,6 @@ mod stray;
 mod verify;
 mod wal_storage;
 
-pub use coverage::{DamagedWal, MissingWal, WalCoverage, WalRun};
 pub use encoding::Encoding;
 pub use errors::ErrorFiles;
 pub use facts::{

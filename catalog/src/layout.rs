@@ -233,6 +233,16 @@ pub(crate) fn ledger_state() -> RelativePath {
     RelativePath::literal("state")
 }
 
+/// The ledger in short, below the ledger.
+pub(crate) fn ledger_summary() -> RelativePath {
+    RelativePath::literal("summary")
+}
+
+/// Tells whether a file of the ledger is the journal of a directory of the archive.
+pub(crate) fn is_ledger_of_directory(path: &RelativePath) -> bool {
+    timeline_of_hash_directory(path.file_name()).is_some()
+}
+
 /// What a sender was told to send again, below the ledger.
 pub(crate) fn ledger_refused() -> RelativePath {
     RelativePath::literal("refused")

@@ -71,11 +71,11 @@ mod wal_stats;
 mod xlog_db;
 
 pub use archive::{
-    ArchiveFault, ArchivedFile, ArchivedSegment, CatchUp, CheckpointFacts, Content, CustomFilters, DamagedWal, Due,
-    Encoding, ErrorFiles, Facts, Gap, HookDecision, Hooks, IngestEvent, IngestOptions, IngestSummary, LedgerReader,
-    MissingWal, NoHooks, Partial, Place, PurgePlan, PutWalError, PutWalNote, RecordFacts, Refusal, ServerProgress,
-    TimeRange, Unread, Unverified, Verdict, Verification, WaitingWal, WalCompression, WalCoverage, WalEvent,
-    WalEventKind, WalRun, WalSource, WalStorage, XidRange,
+    ArchiveFault, ArchivedFile, ArchivedSegment, CatchUp, CheckpointFacts, Content, CustomFilters, Due, Encoding,
+    ErrorFiles, Facts, Gap, HookDecision, Hooks, IngestEvent, IngestOptions, IngestSummary, LedgerReader, NoHooks,
+    Partial, Place, PurgePlan, PutWalError, PutWalNote, RecordFacts, Refusal, ServerProgress, TimeRange, Unread,
+    Unverified, Verdict, Verification, WaitingWal, WalCompression, WalEvent, WalEventKind, WalSource, WalStorage,
+    XidRange,
 };
 pub use backup_data::{BackupData, BackupFile};
 pub use backup_id::{BackupId, BackupIdError};

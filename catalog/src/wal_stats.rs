@@ -61,17 +61,15 @@ impl Catalog {
     pub fn wal_stats(&self, backups: &[BackupInfo]) -> Result<BTreeMap<BackupId, WalStats>, Error> {
         let mut counters = Counters::new(backups);
         if !counters.timelines.is_empty() {
-            self.xlog_db()?.scan(|line| {
-                counters.count(&line);
-                Ok::<_, Error>(())
-            })?;
+            let parts = self.xlog_db()?.fold(|| counters.clone(), |counters, line| counters.count(&line))?;
+            parts.into_iter().for_each(|part| counters.add(part));
         }
         Ok(counters.finish())
     }
 }
 
 /// The WAL of one backup: names on one timeline, compared as text, which is how Barman does it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Range {
     id: BackupId,
     begin: String,
@@ -116,6 +114,17 @@ impl Range {
         self.last.extend_from_slice(line.raw);
     }
 
+    /// Adds what was counted in a later part of the index.
+    fn add(&mut self, later: Self) {
+        let (stats, more) = (&mut self.stats, later.stats);
+        stats.wal_num += more.wal_num;
+        stats.wal_size = stats.wal_size.saturating_add(more.wal_size);
+        stats.wal_until_next_num += more.wal_until_next_num;
+        stats.wal_until_next_size = stats.wal_until_next_size.saturating_add(more.wal_until_next_size);
+        stats.first_modified = more.first_modified.or(stats.first_modified);
+        self.last = if later.last.is_empty() { std::mem::take(&mut self.last) } else { later.last };
+    }
+
     fn finish(self) -> (BackupId, WalStats) {
         let last = XlogLine::of(&self.last);
         let (name, modified) = (last.and_then(|line| line.name.parse().ok()), last.and_then(|line| line.modified()));
@@ -124,7 +133,7 @@ impl Range {
 }
 
 /// The ranges of all backups, so arranged that a segment finds its own without a look at all the others.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Counters {
     /// By timeline, as its eight digits in file names; ascending by begin.
     timelines: BTreeMap<String, Vec<Range>>,
@@ -133,7 +142,7 @@ struct Counters {
 }
 
 /// Names from one backup's begin to the next one's.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Stretch {
     timeline: String,
     /// How many ranges have begun.
@@ -185,6 +194,12 @@ impl Counters {
         // the search soon comes to one that ends before the segment, as do all before it.
         let begun = ranges.iter_mut().take(stretch.begun).rev();
         begun.take_while(|range| is_within(line.name, range.furthest.as_deref())).for_each(|range| range.count(line));
+    }
+
+    /// Adds what the same ranges counted in a later part of the index.
+    fn add(&mut self, later: Self) {
+        let ranges = self.timelines.values_mut().flatten();
+        ranges.zip(later.timelines.into_values().flatten()).for_each(|(range, later)| range.add(later));
     }
 
     fn find(&self, name: &str) -> Option<Stretch> {

@@ -121,6 +121,16 @@ impl XlogDb {
         self.snapshot()?.scan_from(offset, visit)
     }
 
+    /// Shows every line to one of several visitors, each of which sees a part of the index in order, at the same time as the
+    /// others; returns them in the order of their parts.
+    pub(crate) fn fold<T: Send>(
+        &self,
+        start: impl Fn() -> T + Sync,
+        visit: impl Fn(&mut T, XlogLine<'_>) + Sync,
+    ) -> Result<Vec<T>, Error> {
+        self.snapshot()?.fold(start, visit)
+    }
+
     /// The checksum of the lines right before `offset`, as many as tell this place from any other; `None` if the file is
     /// shorter. Names are not repeated in an index, so the same lines in the same place mean that none before was removed.
     pub(crate) fn checksum_before(&self, offset: u64) -> Result<Option<u32>, Error> {

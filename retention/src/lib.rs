@@ -30,6 +30,7 @@
 
 mod calendar;
 mod candidate;
+mod coverage;
 mod forecast;
 mod plan;
 mod policy;
@@ -41,6 +42,7 @@ mod window;
 
 pub use calendar::{Period, Zones};
 pub use candidate::{Backup, Candidate, Keep, Stage, State, Target};
+pub use coverage::{Coverage, DamagedWal, MissingWal, RunContents, WalRun};
 pub use forecast::{Forecast, HORIZON_BACKUPS, HORIZON_DAYS, Rates, forecast};
 pub use plan::{CLOCK_SKEW_SECONDS, LONGEST_SILENCE_SECONDS, Plan, Request, Stop, WalRange, WalRule, old_wal, plan};
 pub use policy::{ParsePolicyError, Policy, Unit, Window};
@@ -49,4 +51,4 @@ pub use rules::{KeepRule, Rules};
 pub use verdict::{Reason, Status, UnknownZone, Verdict, verdicts, verdicts_by};
 pub use wal::ArchivedWal;
 pub use wal_format::Timestamp;
-pub use window::{Broken, Coverage, Gap, Interval, RecoveryWindow, recovery_window};
+pub use window::{Broken, Gap, Interval, RecoveryWindow, recovery_window};

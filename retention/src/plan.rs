@@ -6,12 +6,13 @@ use wal_format::{SegmentSize, TimelineId, TimelineTree, Timestamp, WalFileName};
 
 use crate::calendar::{Zones, months_before};
 use crate::candidate::{Backup, Stage, State, Target};
+use crate::coverage::{Coverage, DamagedWal};
 use crate::policy::{Policy, Window};
 use crate::removal::{Freed, Occasion, Remaining, Removal};
 use crate::rules::{KeepRule, Rules};
 use crate::verdict::{Reason, Status, UnknownZone, Verdict, verdicts_by};
 use crate::wal::{ArchivedWal, Place};
-use crate::window::{Coverage, RecoveryWindow, recovery_window};
+use crate::window::{RecoveryWindow, recovery_window};
 
 /// Everything a plan depends on.
 #[derive(Clone, Copy)]
@@ -26,6 +27,8 @@ pub struct Request<'a, Id> {
     pub backups: &'a [Backup<Id>],
     /// Every archived file, in any order; planning is fastest when neighbours follow each other.
     pub wal: &'a [ArchivedWal],
+    /// What of it cannot be believed.
+    pub damage: &'a [DamagedWal],
     /// How the timelines branch.
     pub timelines: &'a TimelineTree,
     /// The size of the cluster's segments.
@@ -358,6 +361,7 @@ impl<Id: Ord + Clone> Sorter<Id> {
         let mut piles: Vec<Option<Pile>> = vec![None; self.rules.len()];
         let mut history: Option<Pile> = None;
         let mut before = Coverage::new(request.segment_size);
+        request.damage.iter().cloned().for_each(|damage| before.add_damage(damage));
         let mut after = before.clone();
         // Neighbours have neighbouring names, so the range of one file is mostly that of the next.
         let (mut index, mut range) = (0, Place::FIRST..Place::FIRST);

@@ -55,6 +55,6 @@ pub use listing::{BackupDetail, BackupSummary};
 pub use postgres::WalSwitch;
 pub use processes::Process;
 pub use receive_wal::{ReceiveWal, ReceiveWalEvent, Reset};
-pub use recovery_window::{RecoveryGap, RecoveryInterval, RecoveryWindow};
+
 pub use retention::Inventory;
 pub use server::Server;

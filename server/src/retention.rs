@@ -4,8 +4,8 @@ use crate::{Error, Server};
 use barman_catalog::{BackupId, BackupInfo, BackupTime, DeleteEvent, DeleteOptions, LocalZone, NoHooks, Status};
 use barman_config::Command;
 use barman_retention::{
-    ArchivedWal, Backup, Forecast, Plan, Policy, Request, Rules, Stage, Verdict, Zones, forecast, old_wal, plan,
-    verdicts_by,
+    ArchivedWal, Backup, DamagedWal, Forecast, Plan, Policy, Request, Rules, Stage, Verdict, Zones, forecast, old_wal,
+    plan, verdicts_by,
 };
 use barman_storage::{Cancel, Dir};
 use std::borrow::Cow;
@@ -19,6 +19,7 @@ pub struct Inventory {
     /// Every backup, ascending by id.
     pub backups: Vec<Backup<BackupId>>,
     wal: Vec<ArchivedWal>,
+    damage: Vec<DamagedWal>,
     timelines: TimelineTree,
     segment_size: SegmentSize,
 }
@@ -38,11 +39,16 @@ impl Server {
     /// # Errors
     /// The catalog cannot be read.
     pub fn inventory(&self) -> Result<Inventory, Error> {
-        let timelines = TimelineTree::new(self.catalog().timeline_histories()?).unwrap_or_else(|error| {
+        let (timelines, damage) = (self.timelines()?, self.catalog().wal_coverage()?.damage().cloned().collect());
+        Ok(Inventory { wal: self.catalog().archived_wal()?, damage, timelines, ..self.inventory_without_wal()? })
+    }
+
+    /// Returns how the archived timelines branch, as far as their histories can be believed.
+    pub(crate) fn timelines(&self) -> Result<TimelineTree, Error> {
+        Ok(TimelineTree::new(self.catalog().timeline_histories()?).unwrap_or_else(|error| {
             tracing::warn!(%error, "no recovery is promised on any timeline but those of the backups");
             TimelineTree::default()
-        });
-        Ok(Inventory { wal: self.catalog().archived_wal()?, timelines, ..self.inventory_without_wal()? })
+        }))
     }
 
     /// Looks at backups alone, which is all that most questions are about.
@@ -51,6 +57,7 @@ impl Server {
         Ok(Inventory {
             backups: self.catalog().retention_backups(&records)?,
             wal: Vec::new(),
+            damage: Vec::new(),
             timelines: TimelineTree::default(),
             segment_size: segment_size(&records),
         })
@@ -173,6 +180,7 @@ impl Inventory {
             now,
             backups: &self.backups,
             wal: &self.wal,
+            damage: &self.damage,
             timelines: &self.timelines,
             segment_size: self.segment_size,
             zones,

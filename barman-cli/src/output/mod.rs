@@ -3,6 +3,7 @@
 mod python_json;
 mod redact;
 pub(crate) mod time;
+pub(crate) mod window;
 
 use crate::exit_code;
 use redact::redacted;

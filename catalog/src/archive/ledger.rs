@@ -7,6 +7,7 @@
 
 mod catch_up;
 mod reader;
+mod summary;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use crate::{Catalog, Error, Facts, XlogDb, layout};
 
 pub use catch_up::CatchUp;
 pub use reader::LedgerReader;
+pub(crate) use summary::{DirectorySummary, Summaries};
 
 /// Entries of [`Facts`]. Another version of the program makes the ledger anew.
 const FORMAT: Format = Format { name: *b"WALF", version: 1 };

@@ -106,6 +106,8 @@ impl Catalog {
                 run.verify(name, known.get(&name), due)?;
             }
         }
+        // Every journal has grown.
+        run.ledger.summarize()?;
         Ok(run.done)
     }
 

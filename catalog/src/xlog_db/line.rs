@@ -1,6 +1,6 @@
 //! One line of the index: name, size, time, compression, encryption.
 
-use wal_format::WalFileName;
+use wal_format::{SegmentName, TimelineId, Timestamp, WalFileName};
 
 use crate::python::float_repr;
 
@@ -64,8 +64,7 @@ impl<'a> XlogLine<'a> {
     /// million of them is to answer at once.
     fn parse_usual(raw: &'a [u8]) -> Option<Self> {
         let (name, rest) = raw.split_at_checked(SEGMENT_NAME_LENGTH)?;
-        // Not `all`, which stops at the first: without a branch for each the bytes are looked at together.
-        if !name.iter().fold(true, |hex, byte| hex & byte.is_ascii_hexdigit()) {
+        if !is_hex(name) {
             return None;
         }
         let mut rest = rest.strip_prefix(b"\t").filter(|rest| rest.first().is_some_and(u8::is_ascii_digit))?;
@@ -88,6 +87,24 @@ impl<'a> XlogLine<'a> {
     pub fn modified(&self) -> Option<f64> {
         let (modified, _) = column(self.rest)?;
         std::str::from_utf8(modified).ok()?.parse().ok().filter(|seconds: &f64| seconds.is_finite())
+    }
+
+    /// Returns the same, to the microsecond, which is as exact as Barman's floating-point numbers are; 1970 if it cannot be
+    /// read.
+    #[must_use]
+    pub fn modified_at(&self) -> Timestamp {
+        Timestamp::from_unix_micros(micros(self.rest).unwrap_or_else(|| rounded(self.modified().unwrap_or(0.0))))
+    }
+
+    /// Returns the name, if the file is a whole segment.
+    #[must_use]
+    pub fn segment(&self) -> Option<SegmentName> {
+        let bytes = self.name.as_bytes();
+        if bytes.len() != SEGMENT_NAME_LENGTH || !is_hex(bytes) {
+            return None;
+        }
+        let number = |at: usize| Some(hex(bytes.get(at..)?.first_chunk()?));
+        Some(SegmentName { timeline: TimelineId::new(number(0)?)?, log: number(8)?, segment: number(16)? })
     }
 
     /// Tells whether the file is a whole segment, by the length of its name.
@@ -113,6 +130,53 @@ impl<'a> XlogLine<'a> {
         let (name, modified) = (self.name.parse().ok()?, self.modified()?);
         Some(XlogEntry { name, size: self.size, modified, compression, encryption })
     }
+}
+
+/// Whether there are only hexadecimal digits. Not with `all`, which stops at the first other: without a branch for each the
+/// bytes are looked at together.
+fn is_hex(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |hex, byte| hex & byte.is_ascii_hexdigit())
+}
+
+/// The number that eight hexadecimal digits stand for, in either case: all digits at once, then neighbours put together.
+const fn hex(digits: &[u8; 8]) -> u32 {
+    let text = u64::from_be_bytes(*digits);
+    let letters = text >> 6 & 0x0101_0101_0101_0101;
+    let nibbles = (text & 0x0F0F_0F0F_0F0F_0F0F) + letters * 9;
+    let bytes = (nibbles | nibbles >> 4) & 0x00FF_00FF_00FF_00FF;
+    let halves = (bytes | bytes >> 8) & 0x0000_FFFF_0000_FFFF;
+    let [b0, b1, b2, b3, ..] = (halves | halves >> 16).to_le_bytes();
+    u32::from_le_bytes([b0, b1, b2, b3])
+}
+
+/// A time such as `1795193057.2869148` in microseconds, without what follows these; `None` where it is written in another
+/// way.
+fn micros(column: &[u8]) -> Option<i64> {
+    let (seconds, rest) = digits(column, usize::MAX)?;
+    let (fraction, after) = digits(rest.strip_prefix(b".")?, MICROS_DIGITS)?;
+    let missing = MICROS_DIGITS - (rest.len() - 1 - after.len());
+    let (_, end) = digits(after, usize::MAX).unwrap_or((0, after));
+    let micros = (0..missing).fold(fraction, |micros, _| micros * 10);
+    let whole = end.first().is_none_or(u8::is_ascii_whitespace);
+    seconds.checked_mul(1_000_000)?.checked_add(micros).filter(|_| whole)
+}
+
+/// The number that up to `most` digits stand for, at least one, and what follows them.
+fn digits(text: &[u8], most: usize) -> Option<(i64, &[u8])> {
+    let (mut number, mut rest) = (0i64, text);
+    while let Some((digit @ b'0'..=b'9', behind)) = rest.split_first().filter(|_| text.len() - rest.len() < most) {
+        number = number.checked_mul(10)?.checked_add(i64::from(digit - b'0'))?;
+        rest = behind;
+    }
+    (rest.len() < text.len()).then_some((number, rest))
+}
+
+/// Digits of a second's fraction.
+const MICROS_DIGITS: usize = 6;
+
+#[allow(clippy::cast_possible_truncation, reason = "a cast of a number that is too great gives the greatest")]
+fn rounded(seconds: f64) -> i64 {
+    (seconds * 1e6).round() as i64
 }
 
 /// Returns the first word, and what follows it.
@@ -185,7 +249,37 @@ mod tests {
         assert_eq!(entry(without_size), None);
     }
 
+    #[test]
+    fn times_are_read_to_the_microsecond() {
+        for (text, expected) in [
+            ("1795193057.2869148", 1_795_193_057_286_914),
+            ("1795193057.5", 1_795_193_057_500_000),
+            ("1795193057", 1_795_193_057_000_000),
+            ("1.5e9", 1_500_000_000_000_000),
+            ("0.000001", 1),
+            ("-2.0", -2_000_000),
+            ("then", 0),
+        ] {
+            let line = format!("000000010000000000000004\t1\t{text}\tNone\tNone\n");
+            let micros = XlogLine::of(line.as_bytes()).unwrap().modified_at().unix_micros();
+            assert_eq!(micros, expected, "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_segment_is_what_its_name_says(name in "[0-9A-Fa-f]{24}|[0-9A-F]{23}[G/:@`g]|[0-9A-F]{23,25}") {
+            let line = format!("{name}\t1\t1.0\tNone\tNone\n");
+            prop_assert_eq!(XlogLine::of(line.as_bytes()).unwrap().segment(), name.parse().ok());
+        }
+
+        #[test]
+        fn times_are_those_of_floating_point_numbers(seconds in 0.0..1e10) {
+            let line = format!("000000010000000000000004\t1\t{seconds}\tNone\tNone\n");
+            let line = XlogLine::of(line.as_bytes()).unwrap();
+            prop_assert!((line.modified_at().unix_micros() - rounded(seconds)).abs() <= 1);
+        }
+
         #[test]
         fn parse_undoes_print(
             name in "[0-9A-F]{7}[1-9A-F][0-9A-F]{16}(\\.partial|\\.[0-9A-F]{8}\\.backup)?",

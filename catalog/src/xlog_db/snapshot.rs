@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
 use barman_storage::Operation;
+use memchr::{memchr, memrchr};
 use wal_format::Crc32c;
 
 use super::{BUFFER, LONGEST_LINE, XlogDb, XlogLine, invalid};
@@ -67,22 +69,82 @@ impl Snapshot {
     pub(super) fn scan_from<E: From<Error>>(
         &self,
         offset: u64,
+        visit: impl FnMut(XlogLine<'_>) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        self.scan_range(offset..self.length, visit)
+    }
+
+    /// Shows every line to one of several visitors, each of which sees a part of the index in order, at the same time as the
+    /// others; returns them in the order of their parts.
+    pub(super) fn fold<T: Send>(
+        &self,
+        start: impl Fn() -> T + Sync,
+        visit: impl Fn(&mut T, XlogLine<'_>) + Sync,
+    ) -> Result<Vec<T>, Error> {
+        let fold = |part: Range<u64>| {
+            let mut visitor = start();
+            self.scan_range(part, |line| {
+                visit(&mut visitor, line);
+                Ok::<_, Error>(())
+            })?;
+            Ok::<_, Error>(visitor)
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let parts = self.parts(threads)?;
+        let folded: Result<Vec<T>, Error> = std::thread::scope(|scope| {
+            let fold = &fold;
+            let threads: Vec<_> = parts.iter().map(|part| scope.spawn(|| fold(part.clone()))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        // An error is to count its line from the beginning.
+        folded.or_else(|_| Ok(vec![fold(0..self.length)?]))
+    }
+
+    /// Parts of about the same length, at most so many, which begin where lines do. What is short is one part.
+    fn parts(&self, most: usize) -> Result<Vec<Range<u64>>, Error> {
+        const LEAST: u64 = 1 << 20;
+        let most = (self.length / LEAST).clamp(1, most as u64);
+        let mut parts = Vec::new();
+        let mut start = 0;
+        for number in 1..=most {
+            let end = if number == most { self.length } else { self.line_start(self.length / most * number)? };
+            parts.push(start..end.max(start));
+            start = end;
+        }
+        Ok(parts)
+    }
+
+    /// Where the first line begins that does so behind a place; the end, if that is far away.
+    fn line_start(&self, place: u64) -> Result<u64, Error> {
+        let mut line = Vec::new();
+        self.section(place)?
+            .take(LONGEST_LINE as u64)
+            .read_to_end(&mut line)
+            .map_err(|error| self.unreadable(error))?;
+        Ok(memchr(b'\n', &line).map_or(self.length, |end| place + end as u64 + 1))
+    }
+
+    /// Shows every line of a range that begins with one; returns where the last line ends.
+    fn scan_range<E: From<Error>>(
+        &self,
+        range: Range<u64>,
         mut visit: impl FnMut(XlogLine<'_>) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let mut reader = BufReader::with_capacity(BUFFER, self.section(offset)?);
-        let (mut line, mut end) = (Vec::new(), offset);
-        for number in 1.. {
-            line.clear();
-            let limited = reader.by_ref().take(LONGEST_LINE as u64).read_until(b'\n', &mut line);
-            let length = limited.map_err(|error| self.unreadable(error))?;
-            if length == 0 {
-                break;
+        let mut block = Block::new(&self.file, range);
+        let mut number = 1;
+        while block.fill().map_err(|error| self.unreadable(error))? {
+            let mut rest = block.lines();
+            while !rest.is_empty() {
+                let (line, behind) = rest.split_at(memchr(b'\n', rest).map_or(rest.len(), |end| end + 1));
+                let parsed = XlogLine::parse(line).filter(|_| line.len() <= LONGEST_LINE);
+                parsed.ok_or_else(|| invalid(&self.path, number, line))?.map_or(Ok(()), &mut visit)?;
+                (rest, number) = (behind, number + 1);
             }
-            end += length as u64;
-            let parsed = XlogLine::parse(&line).ok_or_else(|| invalid(&self.path, number, &line))?;
-            parsed.map_or(Ok(()), &mut visit)?;
         }
-        Ok(end)
+        Ok(block.at)
     }
 
     /// Shows all bytes of a range, in pieces.
@@ -117,5 +179,50 @@ impl Snapshot {
 
     fn unreadable(&self, source: std::io::Error) -> Error {
         barman_storage::Error::new(Operation::Read, self.path.clone(), source).into()
+    }
+}
+
+/// A range of a file, a piece at a time; a piece ends with a line, if one ends in it.
+struct Block<'a> {
+    file: &'a File,
+    bytes: Vec<u8>,
+    /// How many of the bytes were read.
+    filled: usize,
+    /// How many of these are whole lines, which were shown.
+    shown: usize,
+    /// Where in the file the first byte lies that was not shown.
+    at: u64,
+    end: u64,
+}
+
+impl<'a> Block<'a> {
+    fn new(file: &'a File, range: Range<u64>) -> Self {
+        Self { file, bytes: vec![0; BUFFER], filled: 0, shown: 0, at: range.start, end: range.end }
+    }
+
+    /// Reads on; `false` at the end.
+    fn fill(&mut self) -> std::io::Result<bool> {
+        self.bytes.copy_within(self.shown..self.filled, 0);
+        self.filled -= self.shown;
+        while let Some(room) = self.bytes.get_mut(self.filled..).filter(|room| !room.is_empty()) {
+            let read_to = self.at + self.filled as u64;
+            let wanted = room.len().min(usize::try_from(self.end.saturating_sub(read_to)).unwrap_or(usize::MAX));
+            let Some(room) = room.get_mut(..wanted) else { break };
+            let read = self.file.read_at(room, read_to)?;
+            if read == 0 {
+                break;
+            }
+            self.filled += read;
+        }
+        let is_last = self.at + (self.filled as u64) >= self.end || self.filled < self.bytes.len();
+        let filled = self.bytes.get(..self.filled).unwrap_or_default();
+        self.shown = if is_last { self.filled } else { memrchr(b'\n', filled).map_or(self.filled, |end| end + 1) };
+        self.at += self.shown as u64;
+        Ok(self.shown > 0)
+    }
+
+    /// What was read, as far as lines are whole; at the end, all of it.
+    fn lines(&self) -> &[u8] {
+        self.bytes.get(..self.shown).unwrap_or_default()
     }
 }

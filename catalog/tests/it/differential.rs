@@ -287,6 +287,7 @@ fn answer(catalog: &Catalog, server: &str, scene: &Scene, now: Timestamp) -> Str
                 now,
                 backups: &catalog.retention_backups(&records).expect("annotations"),
                 wal: &catalog.archived_wal().expect("index"),
+                damage: &[],
                 timelines: &TimelineTree::default(),
                 segment_size: SIZE,
                 zones: &|_: &str, _| None,

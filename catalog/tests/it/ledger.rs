@@ -1,6 +1,6 @@
 //! What is known of archived files, and how WAL is judged on its way in.
 
-use barman_catalog::{Facts, IngestEvent, Verdict, WalSource};
+use barman_catalog::{Due, Facts, IngestEvent, Status, Verdict, WalSource};
 use barman_storage::Cancel;
 use wal_format::testing::WalBuilder;
 use wal_format::{SegmentNumber, WalFileName};
@@ -235,4 +235,58 @@ fn damage_is_archived_and_marked_and_foreign_wal_refused() {
             }
         }
     }
+}
+
+/// What is known of the archive with the ledger's summary is what is known without.
+#[track_caller]
+fn check_summary(repository: &Repository) {
+    let with = repository.catalog.wal_coverage().expect("readable");
+    let summary = repository.path("ledger/summary");
+    let aside = repository.path("ledger-summary-aside");
+    std::fs::rename(&summary, &aside).expect("there is a summary");
+    let without = repository.catalog.wal_coverage().expect("readable");
+    std::fs::rename(&aside, &summary).expect("renamed");
+    assert_eq!(with, without);
+}
+
+fn verify(repository: &Repository) {
+    let cancel = Cancel::new();
+    repository.catalog.verify_archive(Due::All, options(&cancel).now, &cancel, &mut |_| {}).expect("verified");
+}
+
+#[test]
+fn a_summary_says_what_the_journals_say() {
+    let repository = Repository::new();
+    let wal = whole_segments(&crossing(6));
+    let mut damaged = wal[2].clone();
+    damaged[8192 * 5 + 100] ^= 1;
+    arrive(&repository, WalSource::Incoming, &[(4, &wal[0]), (5, &wal[1])]);
+    verify(&repository);
+    check_summary(&repository);
+    let other_log = segment_size().segments_per_log();
+    for file in [(7, wal[3].as_slice()), (6, &damaged), (9, &wal[5]), (other_log, b"\x85\x01\x0c\x03 encrypted")] {
+        arrive(&repository, WalSource::Incoming, &[file]);
+        check_summary(&repository);
+        verify(&repository);
+        check_summary(&repository);
+    }
+    let coverage = repository.catalog.wal_coverage().expect("readable");
+    assert_eq!(coverage.damage().map(|damage| damage.name.to_string()).collect::<Vec<_>>(), [name(6)]);
+}
+
+#[test]
+fn a_summary_holds_while_the_journal_is_as_long_as_it_was() {
+    let repository = Repository::new();
+    let wal = whole_segments(&crossing(3));
+    arrive(&repository, WalSource::Incoming, &[(4, &wal[0]), (5, &wal[1]), (6, &wal[2])]);
+    repository.backup("20260101T000000", &name(4), &name(5), Status::Done);
+    verify(&repository);
+    let known = repository.catalog.wal_coverage().expect("readable");
+    // Which shows that the journal is not read.
+    let journal = "ledger/0000000100000000";
+    let length = repository.read(journal).len();
+    repository.write(journal, vec![0; length]);
+    assert_eq!(repository.catalog.wal_coverage().expect("readable"), known);
+    repository.write(journal, vec![0; length + 1]);
+    assert_ne!(repository.catalog.wal_coverage().expect("readable"), known);
 }

@@ -53,6 +53,7 @@ fn ten_thousand_backups_and_a_million_segments_are_planned_in_a_moment() {
         now: minute(SEGMENTS + 1),
         backups: &backups,
         wal: &wal,
+        damage: &[],
         timelines: &TimelineTree::default(),
         segment_size: SIZE,
         zones: &|_: &str, _| None,

@@ -145,8 +145,8 @@ fn summary(found: ErrorFiles) -> String {
 }
 
 /// Whether the WAL behind the backups is all there and can be believed. Silent while it is.
-pub(super) fn recoverable(server: &Server, report: &mut CheckReport) {
-    let window = match server.recovery_window() {
+pub(super) fn recoverable(server: &Server, now: Timestamp, report: &mut CheckReport) {
+    let window = match server.recovery_window(now) {
         Ok(window) => window,
         Err(error) => return report.fail("WAL gaps", one_line(&error)),
     };

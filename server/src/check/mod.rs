@@ -126,7 +126,7 @@ impl Server {
             report.push("systemid coherence", true, "no system Id available");
         }
         archive::errors(self, report);
-        archive::recoverable(self, report);
+        archive::recoverable(self, now, report);
     }
 
     fn check_catalog(&self, now: Timestamp, report: &mut CheckReport) {

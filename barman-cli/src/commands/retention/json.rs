@@ -1,8 +1,9 @@
 //! The plan as JSON. Every reason is an object with a `rule` and what it depends on.
 
 use super::Report;
+use crate::output::window;
 use barman_catalog::{BackupId, BackupTime};
-use barman_retention::{Backup, Forecast, Keep, Reason, RecoveryWindow, Verdict, WalRange, WalRule};
+use barman_retention::{Backup, Forecast, Keep, Reason, Verdict, WalRange, WalRule};
 use barman_server::one_line;
 use serde_json::{Value, json};
 use wal_format::Timestamp;
@@ -15,7 +16,7 @@ pub(super) fn of(report: &Report<'_>) -> Value {
         "not_enforced": plan.stop.as_ref().map(|stop| one_line(stop)),
         "backups": plan.verdicts.iter().map(|verdict| backup(report, verdict)).collect::<Vec<_>>(),
         "wal": plan.wal.iter().map(|range| wal(report, range)).collect::<Vec<_>>(),
-        "recovery_window": { "now": window(report, &plan.before), "afterwards": window(report, &plan.after) },
+        "recovery_window": { "now": window::json(&plan.before), "afterwards": window::json(&plan.after) },
         "freed_bytes": plan.freed_bytes,
         "kept_bytes": plan.kept_bytes,
         "bytes_over_limit": plan.bytes_over_limit,
@@ -93,32 +94,6 @@ fn wal(report: &Report<'_>, range: &WalRange<BackupId>) -> Value {
             "backup_id": backup.map(BackupId::to_string),
             "window_start": window_start.map(|start| time(report, start)),
         },
-    })
-}
-
-fn window(report: &Report<'_>, window: &RecoveryWindow<BackupId>) -> Value {
-    let interval = |interval: &barman_retention::Interval<BackupId>| {
-        json!({
-            "timeline": interval.timeline.get(),
-            "backup_id": interval.backup.to_string(),
-            "start_time": time(report, interval.start_time),
-            "end_time": time(report, interval.end_time),
-            "start_lsn": interval.start_lsn.to_string(),
-            "end_lsn": interval.end_lsn.to_string(),
-        })
-    };
-    let gap = |gap: &barman_retention::Gap| {
-        json!({
-            "first_missing": gap.first_missing.to_string(),
-            "start_time": time(report, gap.start_time),
-            "end_time": time(report, gap.end_time),
-        })
-    };
-    let broken = |broken: &barman_retention::Broken<BackupId>| json!({ "backup_id": broken.backup.to_string(), "missing": broken.missing.to_string() });
-    json!({
-        "intervals": window.intervals.iter().map(interval).collect::<Vec<_>>(),
-        "gaps": window.gaps.iter().map(gap).collect::<Vec<_>>(),
-        "broken": window.broken.iter().map(broken).collect::<Vec<_>>(),
     })
 }
 

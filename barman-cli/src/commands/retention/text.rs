@@ -2,6 +2,7 @@
 
 use super::Report;
 use crate::output::time::ctime;
+use crate::output::window;
 use barman_catalog::{BackupId, BackupTime};
 use barman_retention::{Forecast, Keep, Reason, RecoveryWindow, Target, Verdict, WalRange, WalRule};
 use barman_server::{human, one_line};
@@ -18,9 +19,9 @@ pub(super) fn of(server: &str, report: &Report<'_>) -> String {
     lines.push("WAL:".to_owned());
     lines.extend(plan.wal.iter().map(|range| wal(report, range)));
     lines.push("Recovery window now:".to_owned());
-    lines.extend(window(report, &plan.before));
+    lines.extend(window_lines(&plan.before));
     lines.push("Recovery window afterwards:".to_owned());
-    lines.extend(window(report, &plan.after));
+    lines.extend(window_lines(&plan.after));
     lines.push(format!("Frees {}, keeps {}", human::size_of(plan.freed_bytes), human::size_of(plan.kept_bytes)));
     if let Some(bytes) = plan.bytes_over_limit {
         lines.push(format!("WARNING: that is {} above the limit of the policy", human::size_of(bytes)));
@@ -93,22 +94,8 @@ fn wal(report: &Report<'_>, range: &WalRange<BackupId>) -> String {
     format!("  {names} ({files}, {}) {fate}", human::size_of(range.bytes))
 }
 
-fn window(report: &Report<'_>, window: &RecoveryWindow<BackupId>) -> Vec<String> {
-    let interval = |interval: &barman_retention::Interval<BackupId>| {
-        let (start, end) = (time(report, interval.start_time), time(report, interval.end_time));
-        let (from, to) = (interval.start_lsn, interval.end_lsn);
-        format!("  timeline {}: {start} to {end} ({from} to {to}), from backup {}", interval.timeline, interval.backup)
-    };
-    let gap = |gap: &barman_retention::Gap| {
-        let (start, end) = (time(report, gap.start_time), time(report, gap.end_time));
-        format!("  GAP: {start} to {end}: {} is missing", gap.first_missing)
-    };
-    let broken = |broken: &barman_retention::Broken<BackupId>| {
-        format!("  BROKEN: backup {} cannot be restored: {} is missing", broken.backup, broken.missing)
-    };
-    let mut lines: Vec<_> = window.intervals.iter().map(interval).collect();
-    lines.extend(window.gaps.iter().map(gap));
-    lines.extend(window.broken.iter().map(broken));
+fn window_lines(window: &RecoveryWindow<BackupId>) -> Vec<String> {
+    let lines = window::lines(window);
     if lines.is_empty() { vec!["  nothing can be recovered".to_owned()] } else { lines }
 }
 

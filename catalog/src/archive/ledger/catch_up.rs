@@ -121,6 +121,7 @@ impl Catalog {
             directories.entry(layout::ledger_of(&file.name)).or_default().push(file.name);
             Ok::<_, Error>(())
         })?;
+        ledger.forget_summary()?;
         for (journal, names) in &directories {
             let mut known = DirectoryFacts::new();
             for name in names {
@@ -135,6 +136,7 @@ impl Catalog {
             ledger.replace_directory(self, journal, known)?;
         }
         ledger.remove_others(&directories)?;
+        ledger.summarize()?;
         Ok(done)
     }
 }
@@ -168,7 +170,7 @@ impl Ledger {
             Journal::new(&self.dir, path.clone(), FORMAT).sync()?;
         }
         self.state().rewrite(&[end.to_entry()])?;
-        Ok(())
+        self.summarize()
     }
 
     /// Writes the journal of one directory anew; entries of files that came meanwhile stay.
@@ -197,7 +199,7 @@ impl Ledger {
     fn remove_others(&self, directories: &BTreeMap<RelativePath, Vec<WalFileName>>) -> Result<(), Error> {
         for entry in self.dir.entries()?.into_iter().filter(|entry| entry.kind == Kind::File) {
             let path = entry.path();
-            let is_own = [layout::ledger_state(), layout::ledger_refused()].contains(&path);
+            let is_own = [layout::ledger_state(), layout::ledger_summary(), layout::ledger_refused()].contains(&path);
             if !is_own && !directories.contains_key(&path) {
                 self.dir.remove_file(&path)?;
             }
