@@ -146,6 +146,38 @@ impl Dir {
         file.sync_data()
     }
 
+    /// Gives a file a second name, which must be free, in a directory of the same file system. On return the contents are
+    /// durable under it; if a file with the same bytes has it already, so are those. The first name stays until somebody
+    /// removes it, so that there is no moment at which a crash leaves neither.
+    ///
+    /// Returns `None` where only a copy can have the name: on another file system, on one without links, or because the
+    /// kernel refuses links to what belongs to others.
+    ///
+    /// # Errors
+    /// As for [`rename_new`](Self::rename_new).
+    pub fn link_new(
+        &self,
+        from: &RelativePath,
+        to_dir: &Self,
+        to: &RelativePath,
+    ) -> Result<Option<Published<()>>, PublishError> {
+        let (from_dir, from) = self.locate(from)?;
+        let (to_dir, to) = to_dir.locate(to)?;
+        from_dir.open_out(from, OFlags::RDONLY | OFlags::NOFOLLOW)?.sync()?;
+        let published = match from_dir.link(from, &to_dir, to) {
+            Ok(true) => Published::Created(()),
+            Ok(false) => match from_dir.compare(from, &to_dir, to)? {
+                Some(published) => published,
+                // Removed since the link found it.
+                None => return Ok(None),
+            },
+            Err(error) if needs_copy(&error) => return Ok(None),
+            Err(error) => return Err(to_dir.failed(Operation::Rename, to, error).into()),
+        };
+        to_dir.sync()?;
+        Ok(Some(published))
+    }
+
     /// Gives a file another name, possibly in another directory or file system, without replacing what may have that
     /// name.
     ///
@@ -203,16 +235,23 @@ impl Dir {
             if self.rename_if_free(from, to_dir, to)? {
                 return Ok(Published::Created(()));
             }
-            match self.has_same_contents(from, to_dir, to)? {
-                Some(true) => {
-                    // Whoever wrote it may have been killed before its sync.
-                    to_dir.open_out(to, OFlags::RDONLY)?.sync()?;
-                    return Ok(Published::AlreadyThere(()));
-                }
-                Some(false) => return Err(PublishError::Conflict { path: to_dir.path_of(to) }),
-                // Removed since the rename found it.
-                None => {}
+            // Without an answer it was removed since the rename found it.
+            if let Some(published) = self.compare(from, to_dir, to)? {
+                return Ok(published);
             }
+        }
+    }
+
+    /// Makes sure that a name which is taken stands for the same bytes and that these are durable; `None` if it is free.
+    fn compare(&self, from: &OsStr, to_dir: &Self, to: &OsStr) -> Result<Option<Published<()>>, PublishError> {
+        match self.has_same_contents(from, to_dir, to)? {
+            Some(true) => {
+                // Whoever wrote it may have been killed before its sync.
+                to_dir.open_out(to, OFlags::RDONLY)?.sync()?;
+                Ok(Some(Published::AlreadyThere(())))
+            }
+            Some(false) => Err(PublishError::Conflict { path: to_dir.path_of(to) }),
+            None => Ok(None),
         }
     }
 
@@ -236,14 +275,17 @@ impl Dir {
 
     /// Does the same on file systems that cannot rename without replacing, such as NFS.
     fn link_if_free(&self, from: &OsStr, to_dir: &Self, to: &OsStr) -> Result<bool, Error> {
-        let describe = || Change::AddName { existing: self.path_of(from), path: to_dir.path_of(to) };
-        let link = || rustix::fs::linkat(self, from, to_dir, to, AtFlags::empty());
-        let linked =
-            unless_taken(self.gate().pass(describe, link)).map_err(|e| to_dir.failed(Operation::Rename, to, e))?;
+        let linked = self.link(from, to_dir, to).map_err(|e| to_dir.failed(Operation::Rename, to, e))?;
         if linked {
             self.remove_child(from, AtFlags::empty())?;
         }
         Ok(linked)
+    }
+
+    /// Gives a file a second name unless that is taken. Returns whether it did.
+    fn link(&self, from: &OsStr, to_dir: &Self, to: &OsStr) -> io::Result<bool> {
+        let describe = || Change::AddName { existing: self.path_of(from), path: to_dir.path_of(to) };
+        unless_taken(self.gate().pass(describe, || rustix::fs::linkat(self, from, to_dir, to, AtFlags::empty())))
     }
 
     /// Makes a copy of a file, with its mode and time, in a directory of another file system, which is not synced yet.
@@ -300,6 +342,12 @@ impl Dir {
 /// Returns whether a file system said that it cannot rename without replacing.
 fn is_unsupported(error: &io::Error) -> bool {
     [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP].contains(&Errno::from_io_error(error).unwrap_or(Errno::IO))
+}
+
+/// Returns whether a file cannot be linked, which says nothing of whether it can be copied.
+fn needs_copy(error: &io::Error) -> bool {
+    const REFUSALS: [Errno; 6] = [Errno::XDEV, Errno::PERM, Errno::MLINK, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
+    Errno::from_io_error(error).is_some_and(|error| REFUSALS.contains(&error))
 }
 
 /// Takes "the name is taken" for an answer instead of an error.

@@ -244,6 +244,55 @@ fn rename_new_to_a_name_that_a_killed_run_gave_to_a_copy() {
     assert_eq!(needed, [false, true, true, true], "the original, the copy, and both directories");
 }
 
+fn link(dir: &Dir) -> Option<Published<()>> {
+    dir.link_new(&path("from/a"), dir, &path("to/b")).expect("link")
+}
+
+#[test]
+fn link_new_of_a_file_that_nobody_synced() {
+    let unsynced = |dir: &Dir| write_unsynced(dir, "to/a", &new());
+    let operation = |dir: &Dir| {
+        dir.link_new(&path("to/a"), dir, &path("from/b")).expect("link");
+    };
+    let trial = Trial::record(two_directories, unsynced, operation);
+    trial.check(|left| is_absent_or(left, "from/b", &new()), |left| is(left, "from/b", &new()));
+}
+
+#[test]
+fn link_new_keeps_the_first_name_at_every_moment() {
+    let trial = Trial::record(two_directories, nothing, |dir| assert_eq!(link(dir), Some(Published::Created(()))));
+    let before = |left: &Survivors| is(left, "from/a", &new()) && is_absent_or(left, "to/b", &new());
+    let needed = trial.check_promise(before, |left| is(left, "from/a", &new()) && is(left, "to/b", &new()));
+    assert_eq!(needed, [false, true], "the file, which was durable before, and its new directory");
+}
+
+#[test]
+fn link_new_of_what_a_killed_run_linked() {
+    let unsynced = |dir: &Dir| dir.link_new(&path("from/a"), dir, &path("to/b")).map(drop).map_err(unexpected);
+    let mut trial =
+        Trial::record(two_directories, unsynced, |dir| assert_eq!(link(dir), Some(Published::AlreadyThere(()))));
+    // The first run did not come to its sync of the directory.
+    trial.recording = trial.recording.without_sync(trial.begun - 1);
+    let needed = trial.check_promise(|left| is(left, "from/a", &new()), |left| is(left, "to/b", &new()));
+    assert_eq!(needed.last(), Some(&true), "{needed:?}");
+}
+
+#[test]
+fn link_new_leaves_it_to_the_caller_to_copy_what_cannot_be_linked() {
+    for error in [Errno::XDEV, Errno::PERM, Errno::MLINK, Errno::OPNOTSUPP] {
+        // Sync, link.
+        let fault = Some((1, error));
+        Trial::record_with_fault(two_directories, nothing, |dir| assert_eq!(link(dir), None), fault);
+    }
+}
+
+fn unexpected(error: PublishError) -> Error {
+    match error {
+        PublishError::Storage(error) => error,
+        error => panic!("{error}"),
+    }
+}
+
 #[test]
 fn create_subdir_of_new_directories() {
     let trial = Trial::record(nothing, nothing, |dir| drop(dir.create_subdir(&path("a/b"), 0o700).expect("create")));

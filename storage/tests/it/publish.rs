@@ -226,3 +226,17 @@ fn an_edited_file_keeps_what_is_not_written() -> Result<(), Error> {
     assert!(dir.create_file(&path("a"), 0o600).is_err_and(|error| error.is_already_exists()));
     Ok(())
 }
+
+#[test]
+fn link_new_gives_a_second_name_or_finds_that_it_is_taken() {
+    let (root, dir) = empty_directory();
+    publish(&dir, &path("a"), b"one").expect("first");
+    assert_eq!(dir.link_new(&path("a"), &dir, &path("b")).expect("linked"), Some(Published::Created(())));
+    let inode = |name: &str| std::fs::metadata(root.path().join(name)).expect("metadata").ino();
+    assert_eq!(inode("a"), inode("b"));
+    assert_eq!(dir.link_new(&path("a"), &dir, &path("b")).expect("again"), Some(Published::AlreadyThere(())));
+    publish(&dir, &path("c"), b"two").expect("another");
+    let taken = dir.link_new(&path("c"), &dir, &path("b"));
+    assert!(matches!(taken, Err(PublishError::Conflict { .. })), "{taken:?}");
+    assert_eq!(names(root.path()), ["a", "b", "c"]);
+}

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
 
 use barman_storage::{Cancel, Dir, Operation, OutFile, RelativePath, Stat};
-use wal_format::SegmentHeader;
+use wal_format::{Crc32c, SegmentHeader};
 
 use crate::archive::source::Candidate;
 use crate::xlog_db::described;
@@ -132,9 +132,33 @@ impl Detected {
         self.entry.encryption = encryption.map(str::to_owned);
     }
 
-    /// Tells whether the name still stands for the file that was opened, and nobody has written to it since.
+    /// Tells whether the name still stands for the file that was opened, and nobody has written to it since. It may have got
+    /// another name, in the archive.
     pub(super) fn is_unchanged(&self) -> Result<bool, Error> {
-        Ok(self.dir.stat(&self.path)? == Some(self.stat))
+        self.is_at(&self.dir, &self.path)
+    }
+
+    /// Tells the same of another name.
+    pub(super) fn is_at(&self, dir: &Dir, path: &RelativePath) -> Result<bool, Error> {
+        let found = dir.stat(path)?.map(|mut found| {
+            found.links = self.stat.links;
+            found
+        });
+        Ok(found == Some(self.stat))
+    }
+
+    /// Returns length and checksum of what was delivered; `raw` is that of what PostgreSQL wrote, if that is known.
+    pub(super) fn stored_content(&mut self, raw: Option<Content>, cancel: &Cancel) -> Result<Content, Error> {
+        if let Some(raw) = raw.filter(|_| self.encoding == Encoding::Plain) {
+            return Ok(raw);
+        }
+        let mut crc = Crc32c::new();
+        self.read_stored(|bytes| {
+            cancel.check()?;
+            crc.update(bytes);
+            Ok(())
+        })?;
+        Ok(Content { bytes: self.stat.size, crc32c: crc.finish() })
     }
 
     fn broken(&self, source: io::Error) -> Error {

@@ -6,8 +6,9 @@ use barman_storage::{Cancel, Dir, PublishError, Published};
 use wal_format::WalFileName;
 
 use crate::archive::ledger::Ledger;
+use crate::catalog::DIRECTORY_MODE;
 use crate::xlog_db::entry_of;
-use crate::{ArchivedSegment, Catalog, Encoding, Error, Facts, XlogDb, layout};
+use crate::{ArchivedSegment, Catalog, Content, Encoding, Error, Facts, XlogDb, layout};
 
 use super::ahead::Prepared;
 use super::detect::Detected;
@@ -55,12 +56,14 @@ pub(super) fn publish(
             (outcome, _) => Ok(outcome),
         };
     }
-    let stored = match prepared.filter(|prepared| prepared.is_of(file)) {
-        Some(prepared) => prepared,
-        None => Prepared::of(file, wals, catalog.wal_storage(), cancel)?,
-    };
     // Invariants 1 and 2: durable under its name before anything says that it is archived.
-    let content = stored.publish()?;
+    let content = match linked(catalog, (wals, source), file, facts, cancel)? {
+        Some(content) => content,
+        None => match prepared.filter(|prepared| prepared.is_of(file)) {
+            Some(prepared) => prepared.publish()?,
+            None => Prepared::of(file, wals, catalog.wal_storage(), cancel)?.publish()?,
+        },
+    };
     // Invariant 3: the record follows the data.
     file.describe_as_stored(content.bytes, catalog.wal_storage());
     db.append(&file.entry)?;
@@ -73,6 +76,33 @@ pub(super) fn publish(
         source.sync()?;
     }
     Ok(Outcome::Archived)
+}
+
+/// Gives a file that is stored as it was delivered its name in the archive, beside the one it has: nothing is copied. `None`
+/// where that cannot be done.
+fn linked(
+    catalog: &Catalog,
+    (wals, source): (&Dir, &Dir),
+    file: &mut Detected,
+    facts: &Facts,
+    cancel: &Cancel,
+) -> Result<Option<Content>, Error> {
+    if catalog.wal_storage().wraps(file.encoding) {
+        return Ok(None);
+    }
+    if let Some(directory) = layout::hash_directory(&file.entry.name) {
+        wals.create_subdir(&directory, DIRECTORY_MODE)?;
+    }
+    let (content, path) = (file.stored_content(facts.raw, cancel)?, layout::archived(&file.entry.name));
+    if source.link_new(&file.path, wals, &path)?.is_none() {
+        return Ok(None);
+    }
+    if !file.is_at(wals, &path)? {
+        // Its sender replaced it in this moment, and what got the name was not looked at.
+        wals.remove_file(&path)?;
+        return Ok(None);
+    }
+    Ok(Some(content))
 }
 
 /// Writes down what is known of a file. That can be found out again, so a ledger that cannot be written keeps no WAL waiting.
