@@ -17,4 +17,23 @@
 
 mod paired;
 
+use std::path::PathBuf;
+
 pub use paired::{Comparison, Interval, Outcome, process};
+
+/// The program `barman` of this workspace, as `scripts/bench` builds it beside the benchmarks.
+///
+/// # Panics
+/// It is not built.
+#[must_use]
+pub fn our_program() -> PathBuf {
+    let own = std::env::current_exe().expect("this program is a file");
+    let profile = own.ancestors().nth(2).expect("benchmarks lie in deps/ of their profile");
+    let program = profile.join("barman");
+    assert!(
+        program.is_file(),
+        "{} is not built: run scripts/bench, or cargo build --release -p barman-cli",
+        program.display()
+    );
+    program
+}
