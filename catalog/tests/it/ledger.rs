@@ -277,8 +277,9 @@ fn a_summary_says_what_the_journals_say() {
 #[test]
 fn a_summary_holds_while_the_journal_is_as_long_as_it_was() {
     let repository = Repository::new();
-    let wal = whole_segments(&crossing(3));
-    arrive(&repository, WalSource::Incoming, &[(4, &wal[0]), (5, &wal[1]), (6, &wal[2])]);
+    for number in 4..=6 {
+        arrive(&repository, WalSource::Incoming, &[(number, &segment(&name(number), 7))]);
+    }
     repository.backup("20260101T000000", &name(4), &name(5), Status::Done);
     verify(&repository);
     let known = repository.catalog.wal_coverage().expect("readable");
