@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use barman_storage::{Dir, Kind, RelativePath};
+use barman_storage::{Dir, Kind, RelativePath, Stat};
 
 use crate::catalog::DIRECTORY_MODE;
 use crate::{BackupId, BackupInfo, Catalog, Error, layout};
@@ -43,6 +43,11 @@ impl BackupFile {
     /// It is gone, not a regular file, or cannot be read.
     pub fn open(&self) -> Result<File, Error> {
         Ok(self.dir.open_file(&self.path)?)
+    }
+
+    /// What the file system says of it now; `None` if it is gone.
+    pub(crate) fn stat(&self) -> Result<Option<Stat>, Error> {
+        Ok(self.dir.stat(&self.path)?)
     }
 }
 

@@ -49,6 +49,22 @@ pub enum Error {
     #[error(transparent)]
     Cancelled(#[from] barman_storage::Cancelled),
 
+    /// A backup's manifest cannot be understood.
+    #[error("{} is no manifest of a backup", path.display())]
+    Manifest {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        source: wal_format::ManifestError,
+    },
+
+    /// A backup has a manifest already.
+    #[error("File {} already exists.", path.display())]
+    ManifestExists {
+        /// It.
+        path: PathBuf,
+    },
+
     /// There is no such backup.
     #[error("no backup {id} of server {server}")]
     NoBackup {

@@ -173,6 +173,11 @@ pub(crate) fn backup(id: &BackupId) -> RelativePath {
     own(id.to_string())
 }
 
+/// The manifest of a backup, in its data directory.
+pub(crate) fn manifest() -> RelativePath {
+    RelativePath::literal("backup_manifest")
+}
+
 /// The data directory within a backup.
 pub(crate) fn data() -> RelativePath {
     RelativePath::literal("data")

@@ -52,6 +52,8 @@ mod archive;
 mod backup_data;
 mod backup_id;
 mod backup_info;
+mod backup_listing;
+mod backup_manifest;
 mod backups;
 mod catalog;
 mod check_backup;
@@ -80,6 +82,8 @@ pub use archive::{
 pub use backup_data::{BackupData, BackupFile};
 pub use backup_id::{BackupId, BackupIdError};
 pub use backup_info::{BackupInfo, BackupInfoError, BackupMode, BackupType, CopyStats, FieldError, Status, Tablespace};
+pub use backup_listing::BackupPart;
+pub use backup_manifest::BackupFault;
 pub use backups::{next_backup, previous_backup};
 pub use catalog::Catalog;
 pub use check_backup::{BackupValidity, CheckBackupError};

@@ -27,6 +27,7 @@
 
 mod archive_wal;
 mod backup;
+mod backup_files;
 mod check;
 mod check_backup;
 mod cron;

@@ -130,6 +130,15 @@ impl WalFileName {
         }
     }
 
+    /// The timeline that the file is of.
+    #[must_use]
+    pub const fn timeline(&self) -> TimelineId {
+        match self {
+            Self::Segment(segment) | Self::Partial(segment) | Self::BackupLabel { segment, .. } => segment.timeline,
+            Self::History(timeline) => *timeline,
+        }
+    }
+
     fn parse(input: &[u8]) -> Parsed<'_, Self> {
         expect("a WAL file name", alt((history, of_segment))).parse(input)
     }

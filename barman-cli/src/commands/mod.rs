@@ -4,11 +4,14 @@ mod archive_wal;
 mod backup;
 mod check;
 mod check_backup;
+mod check_wal_archive;
 mod cron;
 mod delete;
+mod generate_manifest;
 mod get_wal;
 mod keep;
 mod list_backups;
+mod list_files;
 mod list_processes;
 mod list_servers;
 mod plan;
@@ -24,6 +27,7 @@ mod switch_wal;
 mod terminate_process;
 mod unbuilt;
 mod verify_archive;
+mod verify_backup;
 pub(crate) mod wal_dump;
 
 pub(crate) use restore::recovery_plan::point_text;
@@ -44,10 +48,14 @@ pub(crate) enum Command {
     Check(check::Arguments),
     /// Check that the WAL a backup needs has been archived, and update its status
     CheckBackup(check_backup::Arguments),
+    /// Check that nothing is archived that the WAL of a new server could be mixed up with
+    CheckWalArchive(check_wal_archive::Arguments),
     /// Run the maintenance that is due: call this every minute
     Cron(cron::Arguments),
     /// Delete a backup, and the WAL that it alone needs
     Delete(delete::Arguments),
+    /// Write the manifest of a backup that has none
+    GenerateManifest(generate_manifest::Arguments),
     /// Print a WAL file, decompressed
     GetWal(get_wal::Arguments),
     /// Keep a backup whatever the retention policy says
@@ -55,6 +63,8 @@ pub(crate) enum Command {
     /// List the backups of a server
     #[command(alias = "list-backup")]
     ListBackups(list_backups::Arguments),
+    /// List the files of a backup
+    ListFiles(list_files::Arguments),
     /// List the processes that work on a server
     #[command(alias = "list-process")]
     ListProcesses(list_processes::Arguments),
@@ -90,6 +100,9 @@ pub(crate) enum Command {
     WalDump(wal_dump::Arguments),
     /// Read archived WAL again and compare it with what was archived
     VerifyArchive(verify_archive::Arguments),
+    /// Compare a backup with its manifest
+    #[command(alias = "verify")]
+    VerifyBackup(verify_backup::Arguments),
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
@@ -105,11 +118,14 @@ impl Command {
             Self::Backup(arguments) => backup::run(context, arguments),
             Self::Check(arguments) => check::run(context, arguments),
             Self::CheckBackup(arguments) => check_backup::run(context, arguments),
+            Self::CheckWalArchive(arguments) => check_wal_archive::run(context, arguments),
             Self::Cron(arguments) => cron::run(context, arguments),
             Self::Delete(arguments) => delete::run(context, arguments),
+            Self::GenerateManifest(arguments) => generate_manifest::run(context, arguments),
             Self::GetWal(arguments) => get_wal::run(context, arguments),
             Self::Keep(arguments) => keep::run(context, arguments),
             Self::ListBackups(arguments) => list_backups::run(context, arguments),
+            Self::ListFiles(arguments) => list_files::run(context, arguments),
             Self::ListProcesses(arguments) => list_processes::run(context, arguments),
             Self::ListServers(arguments) => list_servers::run(context, arguments),
             Self::Plan(arguments) => plan::run(context, arguments),
@@ -125,6 +141,7 @@ impl Command {
             Self::TerminateProcess(arguments) => terminate_process::run(context, arguments),
             Self::WalDump(arguments) => wal_dump::run(&context.output, arguments),
             Self::VerifyArchive(arguments) => verify_archive::run(context, arguments),
+            Self::VerifyBackup(arguments) => verify_backup::run(context, arguments),
             Self::Other(words) => unbuilt::run(words),
         }
     }

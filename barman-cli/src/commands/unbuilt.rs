@@ -5,17 +5,14 @@ use crate::exit_code;
 use std::ffi::OsString;
 
 /// Every subcommand of Barman 3.19 that this program does not have yet.
-const COMMANDS: [&str; 20] = [
-    "check-wal-archive",
+const COMMANDS: [&str; 15] = [
     "cloud-wal-archive",
     "cloud-wal-restore",
     "config-switch",
     "config-update",
     "diagnose",
     "export-backup",
-    "generate-manifest",
     "import-backup",
-    "list-files",
     "lock-directory-cleanup",
     "replication-status",
     "show-server",
@@ -24,8 +21,6 @@ const COMMANDS: [&str; 20] = [
     "sync-backup",
     "sync-info",
     "sync-wals",
-    "verify",
-    "verify-backup",
 ];
 
 /// Refuses a subcommand that is not built, or that nobody knows.
