@@ -31,6 +31,7 @@ fn old(repository: &Repository) -> Freed<Timestamp> {
         now: NOW,
         backups: &[],
         wal: &repository.catalog.archived_wal().expect("index"),
+        damage: &[],
         timelines: &TimelineTree::default(),
         segment_size: SegmentSize::DEFAULT,
         zones: &|_: &str, _| None,
