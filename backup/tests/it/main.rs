@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod base_backup;
+mod example;
 mod faults;
 mod lying_server;
 mod receiver;
