@@ -151,6 +151,33 @@ fn a_completed_segment_is_in_the_archive_within_a_second() {
 }
 
 #[test]
+fn commits_that_would_wait_for_ever_are_warned_of_by_check_and_by_the_receiver() {
+    const WARNING: &str = "commits may wait for ever: synchronous_standby_names lists 'barman_receive_wal'";
+    let scene = Scene::of(Postgres::builder().initdb_option("--wal-segsize=1"));
+    scene.succeed(&["receive-wal", "--create-slot", "main"]);
+    let checked = || {
+        let report = scene.run(&["check", "main"]).stdout;
+        report.lines().find(|line| line.contains("synchronous_commit")).map(str::to_owned)
+    };
+    let set = |setting: &str, value: &str| {
+        scene.server.psql(&format!("alter system set {setting} = '{value}'"));
+        scene.server.psql("select pg_reload_conf()");
+    };
+    set("synchronous_standby_names", "barman_receive_wal");
+    assert_eq!(checked(), None);
+    set("synchronous_commit", "remote_apply");
+    let line = checked().expect("there is a line");
+    assert!(line.trim().starts_with(&format!("synchronous_commit: OK (WARNING: {WARNING}")), "{line}");
+
+    scene.succeed(&["cron"]);
+    scene.wait_until_streaming();
+    let log = || std::fs::read_to_string(scene.home.log_file()).unwrap_or_default();
+    wait_until("the receiver warns", || log().contains(&format!("main: {WARNING}")));
+    set("synchronous_standby_names", "another");
+    assert_eq!(checked(), None);
+}
+
+#[test]
 fn resetting_says_and_does_what_barman_says_and_does() {
     let scene = Scene::of(Postgres::builder().initdb_option("--wal-segsize=1"));
     scene.succeed(&["receive-wal", "--create-slot", "main"]);
