@@ -1,7 +1,7 @@
 //! What is due for a server each minute. Deciding is done here; the command line starts the processes.
 
 use crate::{Error, Server};
-use barman_catalog::{BackupId, DeleteEvent, Lock, Status};
+use barman_catalog::{BackupId, DeleteEvent, Lock, LockError, Status};
 use barman_config::Command;
 use barman_storage::Cancel;
 use wal_format::Timestamp;
@@ -98,6 +98,7 @@ impl Server {
     fn fail_interrupted_backups_unless_busy(&self) -> Result<(), Error> {
         match self.catalog().lock(Lock::Backup) {
             Ok(_lock) => self.fail_interrupted_backups(),
+            Err(LockError::Catalog(error)) => Err(error.into()),
             Err(_) => Ok(()),
         }
     }
