@@ -48,6 +48,13 @@ pub struct Unpublished {
 }
 
 impl Unpublished {
+    /// Where it lies meanwhile, in the directory in which it is to have its name. Whoever reads it there sees what was
+    /// written; and it may be moved elsewhere from there.
+    #[must_use]
+    pub fn path(&self) -> RelativePath {
+        self.temporary.path()
+    }
+
     /// Syncs the file and gives it its name, as [`Dir::publish_new`] does.
     ///
     /// # Errors

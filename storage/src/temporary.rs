@@ -6,7 +6,7 @@ use std::io;
 use rustix::fs::{AtFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 
-use crate::{Dir, Error, Operation, OutFile, PublishError, Published};
+use crate::{Dir, Error, Operation, OutFile, PublishError, Published, RelativePath};
 
 /// How many processes may write the same file at the same time before the next one gives up. Barman's locks let one.
 const MAXIMUM_WRITERS: usize = 16;
@@ -42,6 +42,10 @@ impl Temporary {
         &mut self.file
     }
 
+    pub(crate) fn path(&self) -> RelativePath {
+        RelativePath::listed(&self.name)
+    }
+
     /// Gives the file its final name unless that is taken; either way the contents are durable on return, but not the
     /// name.
     pub(crate) fn put_in_place(&mut self) -> Result<Published<()>, PublishError> {
@@ -71,7 +75,8 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if !self.in_place {
+        // Where it was moved elsewhere, somebody else may write a file of that name by now.
+        if !self.in_place && is_named(&self.dir, &self.name, &self.file).unwrap_or(false) {
             // A failure leaves a file that the next writer of the same name removes.
             let _ = self.dir.remove_child(&self.name, AtFlags::empty());
         }
@@ -161,6 +166,18 @@ mod tests {
         assert_eq!(names(root.path()), [".a.1.tmp", ".a.tmp"]);
         drop((first, second));
         assert!(names(root.path()).is_empty());
+    }
+
+    #[test]
+    fn one_that_was_moved_elsewhere_leaves_its_name_to_the_next_writer() {
+        let root = tempfile::tempdir().expect("directory");
+        let dir = Dir::open(root.path()).expect("open");
+        let first = Temporary::create(&dir, OsStr::new("a"), 0o600).expect("first");
+        dir.rename_over(OsStr::new(".a.tmp"), OsStr::new("elsewhere")).expect("rename");
+        let second = Temporary::create(&dir, OsStr::new("a"), 0o600).expect("second");
+        drop(first);
+        assert_eq!(names(root.path()), [".a.tmp", "elsewhere"]);
+        drop(second);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod incoming;
 
 use std::io::{self, Read};
 
-use barman_storage::{Dir, RelativePath};
+use barman_storage::{Dir, PublishError, RelativePath};
 use tar::EntryType;
 use wal_format::{Lsn, SystemId, Timestamp, WalFileName};
 
@@ -118,6 +118,12 @@ impl From<barman_storage::Error> for PutWalError {
     }
 }
 
+impl From<PublishError> for PutWalError {
+    fn from(error: PublishError) -> Self {
+        Self::Catalog(error.into())
+    }
+}
+
 impl Catalog {
     /// Stores the files of a tar stream in `incoming/`, durably (invariant 1), or none of them.
     ///
@@ -159,7 +165,7 @@ impl Catalog {
         let (system, mut neighbours) = (self.system_id(None)?, Neighbours::default());
         for file in files {
             let Ok(name) = file.name.parse::<WalFileName>() else { continue };
-            let place = (incoming, &file.temporary);
+            let place = (incoming, &file.temporary());
             let facts = match judge_arrival(self, &mut neighbours, place, name, system)? {
                 Ok(facts) => facts,
                 Err(refusal) => {

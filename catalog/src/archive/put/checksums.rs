@@ -119,7 +119,7 @@ impl Checksums {
 
 /// The checksum of a file that is stored.
 fn sum_of(incoming: &Dir, file: &Stored, algorithm: Algorithm) -> Result<String, Error> {
-    let unreadable =
-        |error| barman_storage::Error::new(Operation::Read, layout::shown(incoming, &file.temporary), error);
-    Ok(algorithm.sum(incoming.open_file(&file.temporary)?, |_| Ok(())).map_err(unreadable)?)
+    let path = file.temporary();
+    let unreadable = |error| barman_storage::Error::new(Operation::Read, layout::shown(incoming, &path), error);
+    Ok(algorithm.sum(incoming.open_file(&path)?, |_| Ok(())).map_err(unreadable)?)
 }

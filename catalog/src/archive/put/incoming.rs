@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::time::{Duration, SystemTime};
 
-use barman_storage::{Dir, Operation, PublishError, RelativePath};
+use barman_storage::{Dir, Operation, OutFile, RelativePath, Unpublished};
 use wal_format::Timestamp;
 
 use super::PutWalError;
@@ -14,16 +14,24 @@ use crate::{Catalog, Error, layout};
 /// Only the owner reads WAL, as with Barman.
 const MODE: u32 = 0o600;
 
-/// A file that is stored under a name which nobody looks at.
+/// A file that is stored under a name which nobody looks at, and is removed when this is dropped. What a killed process
+/// left is removed when the file is sent again.
 #[derive(Debug)]
 pub(super) struct Stored {
     /// What it is to be called.
     pub(super) name: String,
-    pub(super) temporary: RelativePath,
     pub(super) sha256: String,
+    file: Unpublished,
 }
 
-/// The files of one stream. What is not published when this is dropped is removed.
+impl Stored {
+    /// Where it is until then.
+    pub(super) fn temporary(&self) -> RelativePath {
+        self.file.path()
+    }
+}
+
+/// The files of one stream.
 #[derive(Debug)]
 pub(super) struct Received {
     incoming: Dir,
@@ -41,71 +49,72 @@ impl Received {
 
     /// Stores a member of the stream, with its time.
     pub(super) fn store(&mut self, name: String, entry: &mut tar::Entry<'_, impl Read>) -> Result<(), PutWalError> {
-        // The sequence number tells apart two members of one name.
-        let temporary = format!(".{}-{}-{name}", std::process::id(), self.files.len());
-        let temporary = RelativePath::new(&temporary).map_err(|_| PutWalError::FileName { file: name.clone() })?;
         let modified = entry.header().mtime().map_err(PutWalError::Stream)?;
-        // One of a process that had this number and was killed.
-        self.incoming.remove_file(&temporary)?;
-        let mut file = self.incoming.create_file(&temporary, MODE)?;
-        self.files.push(Stored { name, temporary, sha256: String::new() });
-        let mut failed = None;
-        let summed = Algorithm::Sha256.sum(entry, |bytes| {
-            file.write_all(bytes).map_err(|error| {
-                failed = Some(error);
-                io::Error::other("not stored")
-            })
-        });
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
-        let sha256 = summed.map_err(PutWalError::Stream)?;
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(modified))?;
-        if let Some(stored) = self.files.last_mut() {
-            stored.sha256 = sha256;
-        }
+        let path = plain(&name)?;
+        let (file, sha256) = self.incoming.prepare_new(&path, MODE, |file| {
+            let sha256 = copy(entry, file)?;
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(modified))?;
+            Ok::<_, PutWalError>(sha256)
+        })?;
+        self.files.push(Stored { name, sha256, file });
         Ok(())
     }
 
     /// Gives every file its name. When this returns, they are durable (invariants 1 and 2).
-    pub(super) fn publish(&self, catalog: &Catalog, now: Timestamp) -> Result<(), PutWalError> {
-        for file in &self.files {
-            // Names come without directories.
-            let path = RelativePath::new(&file.name).map_err(|_| PutWalError::FileName { file: file.name.clone() })?;
-            match self.incoming.rename_new(&file.temporary, &self.incoming, &path) {
-                Ok(_) => {}
-                Err(PublishError::Conflict { .. }) => return Err(self.conflict(catalog, file, &path, now)?),
-                Err(error) => return Err(Error::from(error).into()),
+    pub(super) fn publish(self, catalog: &Catalog, now: Timestamp) -> Result<(), PutWalError> {
+        for stored in self.files {
+            let path = plain(&stored.name)?;
+            let waiting = sum_of_waiting(&self.incoming, &path)?;
+            if let Some(waiting) = waiting.filter(|waiting| *waiting != stored.sha256) {
+                return Err(conflict(catalog, &self.incoming, &stored, waiting, now)?);
             }
+            stored.file.publish()?;
         }
         Ok(())
     }
+}
 
-    /// Moves a file to `errors/` because other contents have its name.
-    fn conflict(
-        &self,
-        catalog: &Catalog,
-        file: &Stored,
-        path: &RelativePath,
-        now: Timestamp,
-    ) -> Result<PutWalError, Error> {
-        let unreadable =
-            |error| barman_storage::Error::new(Operation::Read, layout::shown(&self.incoming, path), error);
-        let waiting = self.incoming.open_file(path)?;
-        let stored = Algorithm::Sha256.sum(waiting, |_| Ok(())).map_err(unreadable)?;
-        let conflict = PutWalError::Conflict { file: file.name.clone(), stored, found: file.sha256.clone() };
-        // `errors/` names a file as it was to be called.
-        let place = (&self.incoming, &file.temporary);
-        move_to_errors(catalog, place, path.file_name(), Kind::Duplicate, Some(&conflict), now)?;
-        Ok(conflict)
+/// Names come without directories.
+fn plain(name: &str) -> Result<RelativePath, PutWalError> {
+    RelativePath::new(name).map_err(|_| PutWalError::FileName { file: name.to_owned() })
+}
+
+/// Writes what comes, and returns its checksum.
+fn copy(entry: &mut impl Read, file: &mut OutFile) -> Result<String, PutWalError> {
+    let mut failed = None;
+    let summed = Algorithm::Sha256.sum(entry, |bytes| {
+        file.write_all(bytes).map_err(|error| {
+            failed = Some(error);
+            io::Error::other("not stored")
+        })
+    });
+    match failed {
+        Some(error) => Err(error.into()),
+        None => summed.map_err(PutWalError::Stream),
     }
 }
 
-impl Drop for Received {
-    fn drop(&mut self) {
-        for file in &self.files {
-            // Left behind, it takes space and is looked at by nobody.
-            let _ = self.incoming.remove_file(&file.temporary);
-        }
+/// The checksum of the file that waits under this name; `None` if there is none.
+fn sum_of_waiting(incoming: &Dir, path: &RelativePath) -> Result<Option<String>, Error> {
+    let unreadable = |error| barman_storage::Error::new(Operation::Read, layout::shown(incoming, path), error);
+    match incoming.open_file(path) {
+        Ok(waiting) => Ok(Some(Algorithm::Sha256.sum(waiting, |_| Ok(())).map_err(unreadable)?)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Moves a file to `errors/` because other contents have its name.
+fn conflict(
+    catalog: &Catalog,
+    incoming: &Dir,
+    file: &Stored,
+    waiting: String,
+    now: Timestamp,
+) -> Result<PutWalError, Error> {
+    let conflict = PutWalError::Conflict { file: file.name.clone(), stored: waiting, found: file.sha256.clone() };
+    // `errors/` names a file as it was to be called.
+    let place = (incoming, &file.temporary());
+    move_to_errors(catalog, place, file.name.as_ref(), Kind::Duplicate, Some(&conflict), now)?;
+    Ok(conflict)
 }
