@@ -83,7 +83,10 @@ pub(crate) fn move_to_errors(
     now: Timestamp,
 ) -> Result<RelativePath, Error> {
     let errors = catalog.errors_dir()?;
-    let target = free_name(&errors, name, kind, now)?;
+    let target = match interrupted(&errors, name, kind)? {
+        Some(target) => target,
+        None => free_name(&errors, name, kind, now)?,
+    };
     if let Some(reason) = reason {
         let text = explain(reason);
         errors.replace(&named(&errors, target.as_path().as_os_str(), REASON)?, FILE_MODE, text.as_bytes())?;
@@ -92,16 +95,39 @@ pub(crate) fn move_to_errors(
     Ok(target)
 }
 
+/// The name that a killed run has given a reason, or begun to, but no file. It is used up, or each such run would leave one.
+fn interrupted(errors: &Dir, name: &OsStr, kind: Kind) -> Result<Option<RelativePath>, Error> {
+    const STAMP: usize = "YYYYMMDDTHHMMSSZ".len();
+    let (start, end) = (cut(name).as_bytes(), format!(".{}{REASON}", kind.suffix()));
+    let target = |found: &[u8]| {
+        let begun = found.strip_prefix(b".").and_then(|found| found.strip_suffix(b".tmp"));
+        let target = begun.unwrap_or(found).strip_suffix(REASON.as_bytes())?.to_owned();
+        let middle = begun.unwrap_or(found).strip_prefix(start)?.strip_suffix(end.as_bytes())?;
+        (middle.len() == STAMP + 1).then_some(target)
+    };
+    for entry in errors.entries()? {
+        let Some(target) = target(entry.name.as_bytes()) else { continue };
+        let target = named(errors, OsStr::from_bytes(&target), "")?;
+        if errors.stat(&target)?.is_none() {
+            return Ok(Some(target));
+        }
+    }
+    Ok(None)
+}
+
+/// As much of a name as leaves room for what is added here: the longest that file systems take is 255 bytes.
+fn cut(name: &OsStr) -> &OsStr {
+    const LONGEST: usize = 255 - 40;
+    OsStr::from_bytes(name.as_bytes().get(..LONGEST).unwrap_or(name.as_bytes()))
+}
+
 /// A name that nothing in `errors/` has: with the second of `now`, or the next one that is free.
 fn free_name(errors: &Dir, name: &OsStr, kind: Kind, now: Timestamp) -> Result<RelativePath, Error> {
-    /// The longest name that file systems take, less what is added here.
-    const LONGEST: usize = 255 - 40;
     const SECOND: i64 = 1_000_000;
-    let name = OsStr::from_bytes(name.as_bytes().get(..LONGEST).unwrap_or(name.as_bytes()));
     let mut moment = now.unix_micros();
     loop {
         let stamp = LocalZone::UTC.civil(Timestamp::from_unix_micros(moment)).strftime("%Y%m%dT%H%M%SZ").to_string();
-        let target = named(errors, name, &format!(".{stamp}.{}", kind.suffix()))?;
+        let target = named(errors, cut(name), &format!(".{stamp}.{}", kind.suffix()))?;
         if errors.stat(&target)?.is_none() {
             return Ok(target);
         }
