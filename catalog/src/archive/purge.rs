@@ -68,11 +68,19 @@ impl Catalog {
         }
         let directories: BTreeSet<_> = plan.files.iter().filter_map(layout::hash_directory).collect();
         for directory in directories {
-            if wals.stat(&directory)?.is_some() && wals.subdir(&directory)?.entries()?.is_empty() {
+            if wals.stat(&directory)?.is_none() {
+                continue;
+            }
+            let files = wals.subdir(&directory)?;
+            if files.entries()?.is_empty() {
                 wals.remove_tree(&directory)?;
+                wals.sync()?;
+            } else {
+                // What came back after a crash would be in the way of the same names, and nobody would look for it.
+                files.sync()?;
             }
         }
-        Ok(wals.sync()?)
+        Ok(())
     }
 
     /// The first segment that backup `id` needs, if no WAL before that is of any use.

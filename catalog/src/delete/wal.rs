@@ -78,13 +78,15 @@ pub(super) fn remove(catalog: &Catalog, index: &Snapshot, names: &[WalFileName],
             wals.remove_empty_dir(&directory)?;
         }
     }
+    // A file that is in no directory of its own, such as a history, is in this one.
+    let mut is_changed = names.iter().any(|name| layout::hash_directory(name).is_none());
     for directory in names.iter().filter_map(layout::hash_directory).collect::<BTreeSet<_>>() {
         match wals.subdir(&directory) {
-            Err(error) if error.is_not_found() => {}
+            Err(error) if error.is_not_found() => is_changed = true,
             directory => directory?.sync()?,
         }
     }
-    Ok(wals.sync()?)
+    if is_changed { Ok(wals.sync()?) } else { Ok(()) }
 }
 
 /// Adds the files that lie in the archive without a line in the index and go all the same: what an interrupted run took

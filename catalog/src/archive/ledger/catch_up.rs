@@ -197,14 +197,16 @@ impl Ledger {
 
     /// Removes journals of directories that the archive does not have.
     fn remove_others(&self, directories: &BTreeMap<RelativePath, Vec<WalFileName>>) -> Result<(), Error> {
+        let mut has_removed = false;
         for entry in self.dir.entries()?.into_iter().filter(|entry| entry.kind == Kind::File) {
             let path = entry.path();
             let is_own = [layout::ledger_state(), layout::ledger_summary(), layout::ledger_refused()].contains(&path);
             if !is_own && !directories.contains_key(&path) {
                 self.dir.remove_file(&path)?;
+                has_removed = true;
             }
         }
-        Ok(self.dir.sync()?)
+        if has_removed { Ok(self.dir.sync()?) } else { Ok(()) }
     }
 }
 
