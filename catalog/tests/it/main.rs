@@ -13,6 +13,7 @@ mod ingest;
 mod ledger;
 mod locks;
 mod old_wal;
+mod power_loss;
 mod purge;
 mod put_wal;
 mod read;

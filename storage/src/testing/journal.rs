@@ -129,7 +129,7 @@ impl State {
                 Step::Rename { from, to: self.place(root, to).0, node }
             }
             Change::Remove { ref path } => Step::Remove { place: self.named(root, path)?.0 },
-            Change::Write { node, offset, bytes } => Step::Write { node, offset, bytes: Bytes(bytes.to_vec()) },
+            Change::Write { node, offset, bytes } => Step::Write { node, offset, bytes: Bytes(bytes.into()) },
             Change::SetLength { node, length } => Step::SetLength { node, length },
             Change::SetMode { node, mode } => Step::SetMode { node, mode },
             Change::SetModified { node, modified } => Step::SetModified { node, modified },

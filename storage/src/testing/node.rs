@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::change::NodeId;
@@ -19,14 +20,15 @@ pub(super) struct Node {
 
 #[derive(Debug, Clone)]
 pub(super) enum Content {
-    File(Vec<u8>),
+    /// Shared by all copies of a tree until one of them changes it.
+    File(Arc<Vec<u8>>),
     Directory(BTreeMap<OsString, NodeId>),
     Symlink(PathBuf),
 }
 
 impl Node {
     pub(super) fn file(mode: u32) -> Self {
-        Self { content: Content::File(Vec::new()), mode, modified: None }
+        Self { content: Content::File(Arc::default()), mode, modified: None }
     }
 
     pub(super) fn directory(mode: u32) -> Self {
@@ -42,10 +44,10 @@ impl Node {
     pub(super) fn load(dir: &Dir, path: &RelativePath) -> Result<Option<Self>, Error> {
         let Some(stat) = dir.stat(path)? else { return Ok(None) };
         let content = match stat.kind {
-            Kind::File => dir.read(path, u64::MAX)?.map(Content::File),
+            Kind::File => dir.read(path, u64::MAX)?.map(|contents| Content::File(Arc::new(contents))),
             Kind::Directory => Some(Content::Directory(BTreeMap::new())),
             Kind::Symlink => dir.read_link(path)?.map(Content::Symlink),
-            Kind::Other => Some(Content::File(Vec::new())),
+            Kind::Other => Some(Content::File(Arc::default())),
         };
         Ok(content.map(|content| Self { content, mode: stat.mode, modified: Some(stat.modified()) }))
     }
@@ -67,6 +69,7 @@ impl Node {
     /// Puts bytes at an offset, with zeros before them where the file is shorter.
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
         let Content::File(contents) = &mut self.content else { return };
+        let contents = Arc::make_mut(contents);
         self.modified = None;
         let start = usize::try_from(offset).expect("files of tests fit into memory");
         let end = start + bytes.len();
@@ -79,7 +82,7 @@ impl Node {
     pub(super) fn set_length(&mut self, length: u64) {
         if let Content::File(contents) = &mut self.content {
             self.modified = None;
-            contents.resize(usize::try_from(length).expect("files of tests fit into memory"), 0);
+            Arc::make_mut(contents).resize(usize::try_from(length).expect("files of tests fit into memory"), 0);
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Survivors;
@@ -57,7 +58,7 @@ pub(super) enum Step {
 
 /// What was written; shown as its length only.
 #[derive(Clone)]
-pub(super) struct Bytes(pub(super) Vec<u8>);
+pub(super) struct Bytes(pub(super) Arc<[u8]>);
 
 /// A name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +107,15 @@ impl Recording {
     pub fn syncs(&self) -> Vec<usize> {
         let syncs = self.steps.iter().enumerate().filter(|(_, step)| matches!(step, Step::Sync { .. }));
         syncs.map(|(position, _)| position).collect()
+    }
+
+    /// Returns what the sync at this position was of: its path below the recorded directory, at that moment. `None` if there
+    /// is no sync there, or its file had no name.
+    #[must_use]
+    pub fn synced(&self, position: usize) -> Option<PathBuf> {
+        let Step::Sync { node, .. } = *self.steps.get(position)? else { return None };
+        let nodes = self.nodes_after(position, Loss::Nothing);
+        path_of(&nodes, Self::ROOT, node, Path::new(""))
     }
 
     /// Returns the same recording as if the sync at this position had not happened. Positions stay what they are.
@@ -177,6 +187,15 @@ impl Recording {
         }
         syncs
     }
+}
+
+/// Looks for a node below a directory.
+fn path_of(nodes: &[Node], directory: NodeId, wanted: NodeId, path: &Path) -> Option<PathBuf> {
+    if directory == wanted {
+        return Some(path.to_owned());
+    }
+    let mut entries = nodes[directory.0].entries()?.iter();
+    entries.find_map(|(name, node)| path_of(nodes, *node, wanted, &path.join(name)))
 }
 
 /// The positions of the last syncs of a node.

@@ -1,0 +1,404 @@
+//! Each sync of each operation, left out in turn: some loss of power then breaks what the operation promises
+//! (invariants 1, 2 and 3). With all of them, none does.
+//!
+//! Locks are missing here because nothing of theirs is synced: after a loss of power nobody holds one, and a lock file
+//! that is lost, empty or left says nothing.
+
+use std::path::{Path, PathBuf};
+
+use barman_catalog::{Status, WalSource};
+use barman_retention::Occasion;
+use barman_storage::codec::Algorithm;
+use barman_storage::testing::{Crash, Loss, Recorder, Recording, Survivors};
+use barman_storage::{Cancel, Dir, RelativePath};
+
+use crate::compression::{storing, with};
+use crate::put_wal::{put, stream};
+use crate::repository::{Repository, backup, id, name, options, segment};
+
+/// How many different losses are tried at each position.
+const SEEDS: u64 = 12;
+
+const ONE: &str = "20260101T000000";
+const TWO: &str = "20260102T000000";
+const INDEX: &str = "wals/main-xlog.db";
+const NEW_INDEX: &str = "wals/.main-xlog.db.tmp";
+const SEGMENTS: &str = "wals/0000000100000000";
+
+/// Something that is run on a repository while its changes are recorded.
+struct Trial {
+    recording: Recording,
+    begun: usize,
+}
+
+impl Trial {
+    /// Records `operation` on what `prepare` made.
+    fn of(prepare: impl Fn(&Repository), operation: impl Fn(&Repository)) -> Self {
+        Self::after(prepare, |_, _| {}, operation)
+    }
+
+    /// As above; what `before` does was never synced.
+    fn after(
+        prepare: impl Fn(&Repository),
+        before: impl Fn(&Repository, &Recorder),
+        operation: impl Fn(&Repository),
+    ) -> Self {
+        let repository = Repository::new();
+        prepare(&repository);
+        let recorder = Recorder::start(&repository.home);
+        before(&Repository::at(&repository.home), &recorder);
+        let begun = recorder.position();
+        operation(&Repository::at(&repository.home));
+        Self { recording: recorder.recording(), begun }
+    }
+
+    /// The position of the first sync of this file or directory.
+    fn sync_of(&self, path: &str) -> usize {
+        let mut syncs = self.recording.syncs().into_iter();
+        syncs.find(|&sync| self.synced(sync) == path).unwrap_or_else(|| panic!("{path} is not synced"))
+    }
+
+    fn synced(&self, sync: usize) -> String {
+        let path = self.recording.synced(sync).unwrap_or_else(|| PathBuf::from("(no name)"));
+        path.strip_prefix("main").unwrap_or(&path).display().to_string()
+    }
+
+    /// What is there when all went well.
+    fn finally(&self, path: &str) -> Vec<u8> {
+        let crash = Crash { position: self.recording.len(), loss: Loss::Nothing };
+        file(&self.recording.survivors(crash), path).unwrap_or_else(|| panic!("no {path}")).to_vec()
+    }
+
+    /// Checks that the promise holds after every loss of power, and that it does not if one of the syncs of `needed` is left
+    /// out. Those of `spare` it holds without.
+    #[track_caller]
+    fn check(&self, promise: impl Fn(&Survivors, bool) -> bool, needed: &[&str], spare: &[&str]) {
+        let end = self.recording.len();
+        let holds = |position: usize, left: &Survivors| position < self.begun || promise(left, position == end);
+        assert_eq!(self.recording.find_crash(SEEDS, holds), None, "the promise is broken: {:?}", self.recording);
+        let syncs = self.recording.syncs().into_iter().filter(|sync| *sync >= self.begun);
+        let (broken, kept): (Vec<_>, Vec<_>) =
+            syncs.partition(|sync| self.recording.without_sync(*sync).find_crash(SEEDS, holds).is_some());
+        let names = |syncs: Vec<usize>| syncs.into_iter().map(|sync| self.synced(sync)).collect::<Vec<_>>();
+        let (broken, kept) = (names(broken), names(kept));
+        assert_eq!((broken.as_slice(), kept.as_slice()), (&own(needed)[..], &own(spare)[..]), "needed, and not");
+    }
+}
+
+impl Trial {
+    /// Checks that the promise does not hold if this file or directory is never synced.
+    #[track_caller]
+    fn check_without_all(&self, path: &str, promise: impl Fn(&Survivors, bool) -> bool) {
+        let syncs = self.recording.syncs().into_iter().filter(|sync| self.synced(*sync) == path);
+        let recording = syncs.fold(self.recording.clone(), |recording, sync| recording.without_sync(sync));
+        let end = recording.len();
+        let crash = recording.find_crash(SEEDS, |position, left| promise(left, position == end));
+        assert!(crash.is_some(), "{path} need not be synced");
+    }
+}
+
+fn own(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn file<'a>(left: &'a Survivors, path: &str) -> Option<&'a [u8]> {
+    left.file(Path::new("main").join(path))
+}
+
+fn has(left: &Survivors, path: &str) -> bool {
+    left.contains(Path::new("main").join(path))
+}
+
+/// Whether the index has a line of this file.
+fn is_recorded(left: &Survivors, name: &str) -> bool {
+    let line = format!("{name}\t");
+    file(left, INDEX).unwrap_or_default().windows(line.len()).any(|window| window == line.as_bytes())
+}
+
+fn ingest(repository: &Repository) {
+    repository.ingest(WalSource::Incoming).expect("a run");
+}
+
+fn deliver(repository: &Repository, number: u64, salt: u8) {
+    repository.write(&format!("incoming/{}", name(number)), segment(&name(number), salt));
+}
+
+/// A segment that waits, after one that is archived: what is made once for all is there.
+fn waiting(repository: &Repository) {
+    deliver(repository, 1, 7);
+    ingest(repository);
+    deliver(repository, 2, 7);
+    repository.backup(ONE, &name(1), &name(1), Status::Done);
+    repository.write(&format!("base/{ONE}/data/PG_VERSION"), "15\n");
+}
+
+/// Segment 2 is delivered still or recorded, what is recorded is archived, and in the end it is delivered no more.
+fn archived(stored: Vec<u8>) -> impl Fn(&Survivors, bool) -> bool {
+    let (incoming, path) = (format!("incoming/{}", name(2)), format!("{SEGMENTS}/{}", name(2)));
+    let sent = segment(&name(2), 7);
+    move |left, done| {
+        let delivered = file(left, &incoming) == Some(&sent);
+        let (archived, recorded) = (file(left, &path) == Some(&stored), is_recorded(left, &name(2)));
+        (delivered || recorded) && (!recorded || archived) && !(done && delivered)
+    }
+}
+
+#[test]
+fn archiving() {
+    let trial = Trial::of(waiting, ingest);
+    let temporary = format!("{SEGMENTS}/.{}.tmp", name(2));
+    trial.check(archived(segment(&name(2), 7)), &[&temporary, SEGMENTS, INDEX, "incoming"], &[]);
+}
+
+#[test]
+fn archiving_compressed() {
+    let run = |repository: &Repository| {
+        let cancel = Cancel::new();
+        let catalog = storing(repository, with(Algorithm::Zstd));
+        catalog.ingest(WalSource::Incoming, &options(&cancel), &mut |_| {}).expect("a run");
+    };
+    let trial = Trial::of(waiting, run);
+    let stored = trial.finally(&format!("{SEGMENTS}/{}", name(2)));
+    let temporary = format!("{SEGMENTS}/.{}.tmp", name(2));
+    trial.check(archived(stored), &[&temporary, SEGMENTS, INDEX, "incoming"], &[]);
+}
+
+/// The first run gave the file its name and broke off in front of the sync of that: the second one finds it archived. What it
+/// synced is synced once more before it is compared, since nobody knows whose run it was; and so is what is delivered, as
+/// wherever a file may be moved.
+#[test]
+fn archiving_what_an_interrupted_run_has_archived() {
+    const EIO: i32 = 5;
+    let name_sync = Trial::of(waiting, ingest).sync_of(SEGMENTS);
+    let interrupted = |repository: &Repository, recorder: &Recorder| {
+        recorder.fail_at(name_sync, EIO);
+        repository.ingest(WalSource::Incoming).expect_err("the sync fails");
+    };
+    let trial = Trial::after(waiting, interrupted, ingest);
+    let (stored, sent) = (format!("{SEGMENTS}/{}", name(2)), format!("incoming/{}", name(2)));
+    let needed = [SEGMENTS, INDEX, "incoming"];
+    trial.check(archived(segment(&name(2), 7)), &needed, &[&stored, &sent, &stored, SEGMENTS]);
+}
+
+#[test]
+fn refusing() {
+    let wrong = segment(&name(5), 7);
+    let prepare = |repository: &Repository| {
+        waiting(repository);
+        ingest(repository);
+        repository.write("errors/before.unknown", "so that the directory is there");
+    };
+    let path = format!("incoming/{}", name(3));
+    // As `cp` delivers it.
+    let deliver = |repository: &Repository, _: &Recorder| {
+        let incoming = Dir::open(&repository.path("incoming")).expect("a directory");
+        let mut file = incoming.create_file(&RelativePath::new(name(3)).expect("a name"), 0o600).expect("created");
+        file.write_all(&wrong).expect("written");
+    };
+    let trial = Trial::after(prepare, deliver, ingest);
+    let in_errors = |left: &Survivors, suffix: &str| {
+        let mut paths = left.paths().filter(|path| path.starts_with("main/errors"));
+        paths.find(|path| path.to_string_lossy().ends_with(suffix)).and_then(|path| left.file(path)).map(<[u8]>::to_vec)
+    };
+    let promise = |left: &Survivors, done: bool| {
+        let refused = in_errors(left, ".refused");
+        let reason = in_errors(left, ".refused.reason").is_some_and(|text| text.ends_with(b"\n"));
+        let is_whole = refused.as_ref().is_none_or(|refused| *refused == wrong && reason);
+        is_whole && (!done || (refused.is_some() && !has(left, &path)))
+    };
+    let reason = trial.recording.syncs().into_iter().map(|sync| trial.synced(sync));
+    let reason = reason.into_iter().find(|path| path.ends_with(".reason.tmp")).expect("a reason");
+    trial.check(promise, &[&reason, "errors", &path, "errors", "incoming"], &[]);
+}
+
+#[test]
+fn taking_what_is_sent() {
+    let bytes = [2, 3].map(|number| segment(&name(number), 7));
+    let sent = stream(&[(&name(2), &bytes[0]), (&name(3), &bytes[1])]);
+    let prepare = |repository: &Repository| deliver(repository, 1, 7);
+    let trial = Trial::of(prepare, |repository| drop(put(repository, &sent).expect("taken")));
+    let promise = |left: &Survivors, done: bool| {
+        [2, 3].into_iter().zip(&bytes).all(|(number, bytes)| {
+            let stored = file(left, &format!("incoming/{}", name(number)));
+            stored.map_or(!done, |stored| stored == bytes)
+        })
+    };
+    let temporary = |number| format!("incoming/.{}.tmp", name(number));
+    // Each file is published by itself; of both names the last sync would do.
+    trial.check(promise, &[&temporary(2), &temporary(3), "incoming"], &["incoming"]);
+}
+
+fn three_segments(repository: &Repository) {
+    for number in 1..=3 {
+        deliver(repository, number, 7);
+    }
+    ingest(repository);
+}
+
+#[test]
+fn rebuilding_the_index() {
+    let old = "old\n";
+    let prepare = |repository: &Repository| {
+        three_segments(repository);
+        repository.write(INDEX, old);
+    };
+    let trial = Trial::of(prepare, |repository| {
+        repository.catalog.rebuild_index().expect("rebuilt");
+    });
+    let new = trial.finally(INDEX);
+    let promise = |left: &Survivors, done: bool| match file(left, INDEX) {
+        Some(index) => index == new || (!done && index == old.as_bytes()),
+        None => false,
+    };
+    trial.check(promise, &[NEW_INDEX, "wals"], &[]);
+}
+
+#[test]
+fn rebuilding_the_ledger() {
+    let journal = "ledger/0000000100000000";
+    let old = "not a journal at all, and longer than its header";
+    let prepare = |repository: &Repository| {
+        three_segments(repository);
+        repository.write(journal, old);
+    };
+    let rebuild = |repository: &Repository| {
+        let cancel = Cancel::new();
+        repository.catalog.rebuild_ledger(options(&cancel).now, &cancel, &mut |_| {}).expect("rebuilt");
+    };
+    let trial = Trial::of(prepare, rebuild);
+    let new = trial.finally(journal);
+    let promise = |left: &Survivors, done: bool| {
+        let journal = file(left, journal).unwrap_or_default();
+        journal == new || (!done && journal == old.as_bytes())
+    };
+    trial.check(promise, &["ledger/.0000000100000000.tmp", "ledger"], &[]);
+}
+
+#[test]
+fn a_record() {
+    let prepare = |repository: &Repository| drop(repository.backup(ONE, &name(1), &name(1), Status::WaitingForWals));
+    let done = |repository: &Repository| drop(repository.backup(ONE, &name(1), &name(1), Status::Done));
+    let trial = Trial::of(prepare, done);
+    let record = format!("meta/{ONE}-backup.info");
+    let new = trial.finally(&record);
+    let promise = |left: &Survivors, done: bool| {
+        let record = file(left, &record).unwrap_or_default();
+        record == new || (!done && record.windows(16).any(|window| window == b"WAITING_FOR_WALS"))
+    };
+    trial.check(promise, &[&format!("meta/.{ONE}-backup.info.tmp"), "meta"], &[]);
+}
+
+#[test]
+fn the_record_of_a_backup_that_begins() {
+    let prepare = |repository: &Repository| drop(repository.backup(TWO, &name(1), &name(1), Status::Done));
+    let begin = |repository: &Repository| {
+        let info = backup(ONE, &name(1), &name(1), Status::Empty);
+        repository.catalog.save(&info).expect("saved");
+        repository.catalog.create_backup_data(&id(ONE), &[16386]).expect("directories");
+    };
+    let trial = Trial::of(prepare, begin);
+    let promise = |left: &Survivors, done: bool| {
+        let record = file(left, &format!("meta/{ONE}-backup.info"));
+        let is_whole = record.is_none_or(|record| record.ends_with(b"\n"));
+        let has_data = has(left, &format!("base/{ONE}"));
+        let all = [format!("base/{ONE}/data"), format!("base/{ONE}/16386")];
+        is_whole && (!has_data || record.is_some()) && (!done || all.iter().all(|path| has(left, path)))
+    };
+    let (record, data) = (format!("meta/.{ONE}-backup.info.tmp"), format!("base/{ONE}"));
+    // An empty `base` may be one whose own name is not durable yet; and the first directory of two is made durable for what is
+    // put into it next.
+    trial.check(promise, &[&record, "meta", "base", &data], &["", &data]);
+}
+
+#[test]
+fn purging() {
+    // The last segment of a directory, and the first ones of the next.
+    let numbers = [4095, 4096, 4097];
+    let path = |number| format!("wals/{}/{}", &name(number)[..16], name(number));
+    let prepare = |repository: &Repository| {
+        numbers.iter().for_each(|number| deliver(repository, *number, 7));
+        ingest(repository);
+        repository.backup(ONE, &name(4097), &name(4097), Status::Done);
+    };
+    let purge = |repository: &Repository| {
+        let plan = repository.catalog.plan_purge(&id(ONE)).expect("readable").expect("a plan");
+        repository.catalog.purge(&plan, |_| {}).expect("purged");
+    };
+    let trial = Trial::of(prepare, purge);
+    let promise = |left: &Survivors, done: bool| {
+        numbers.into_iter().all(|number| {
+            let (archived, recorded) = (has(left, &path(number)), is_recorded(left, &name(number)));
+            if number == 4097 { archived && recorded } else { (archived || !recorded) && (!done || !archived) }
+        })
+    };
+    trial.check(promise, &[NEW_INDEX, "wals", "wals", "wals/0000000100000001"], &[]);
+}
+
+/// Of each of these backups: what has a record has its data, its WAL and the lines of that; what is left without a record has
+/// a mark, by which the next run finds it; a parent names no child that is gone; and in the end nothing is left. The WAL from `kept` on, which
+/// another backup needs, is archived and recorded all the time.
+fn deleted(backups: &[(&str, u64)], kept: u64, left: &Survivors, done: bool) -> bool {
+    let whole = |bytes: Option<&[u8]>| bytes.is_some_and(|bytes| bytes.ends_with(b"\n") && !bytes.contains(&0));
+    let record = |backup: &str| file(left, &format!("meta/{backup}-backup.info"));
+    let archived = |number: u64| has(left, &format!("{SEGMENTS}/{}", name(number)));
+    let is_sound = |(backup, begin): (&str, u64)| {
+        let data = ["data/base/1/2", "16386/PG_17/1"].iter().all(|path| has(left, &format!("base/{backup}/{path}")));
+        let wal = (begin..=8).all(|number| archived(number) && is_recorded(left, &name(number)));
+        let mark = whole(file(left, &format!("meta/{backup}-delete_this")));
+        let remains = has(left, &format!("base/{backup}"));
+        let is_gone = record(backup).is_none() && !remains && !has(left, &format!("meta/{backup}-delete_this"));
+        let can_be_restored = record(backup).is_none() || (whole(record(backup)) && data && wal);
+        let names_child = |child: &str| {
+            record(backup).unwrap_or_default().windows(child.len()).any(|window| window == child.as_bytes())
+        };
+        let has_children = [ONE, TWO].iter().all(|child| !names_child(child) || record(child).is_some());
+        can_be_restored && has_children && (!remains || record(backup).is_some() || mark) && (!done || is_gone)
+    };
+    let (last, _) = backups[backups.len() - 1];
+    let is_owned = record(last).is_some() || has(left, &format!("meta/{last}-delete_this"));
+    let orphans = (1..=3).any(archived);
+    let lines = (1..=8).all(|number| match is_recorded(left, &name(number)) {
+        true => archived(number),
+        false => number < kept,
+    });
+    backups.iter().all(|backup| is_sound(*backup)) && lines && (!orphans || is_owned)
+}
+
+#[test]
+fn deleting_a_backup() {
+    let delete = |repository: &Repository| {
+        crate::delete::delete(repository, &[(ONE, Occasion::Policy)]).expect("deleted");
+    };
+    let trial = Trial::of(crate::delete::three_backups, delete);
+    let mark = format!("meta/.{ONE}-delete_this.tmp");
+    let needed = [&mark, "meta", "meta", "wals", SEGMENTS, "base", "meta"];
+    let promise = |left: &Survivors, done: bool| deleted(&[(ONE, 2)], 4, left, done);
+    // The new index is synced before the old one is locked, and once more under the lock with what was archived meanwhile,
+    // which is nothing here: either would do.
+    trial.check(promise, &needed, &[NEW_INDEX, NEW_INDEX]);
+    trial.check_without_all(NEW_INDEX, promise);
+}
+
+/// The mark of the child, the removal of its record and that of its mark are each followed by another sync of their directory
+/// before anything builds on them.
+#[test]
+fn deleting_a_backup_with_its_child() {
+    let prepare = |repository: &Repository| {
+        crate::delete::three_backups(repository);
+        let mut parent = repository.catalog.backup(&id(ONE)).expect("a record");
+        parent.children_backup_ids = vec![id(TWO)];
+        repository.catalog.save(&parent).expect("saved");
+        let mut child = repository.catalog.backup(&id(TWO)).expect("a record");
+        child.parent_backup_id = Some(id(ONE));
+        repository.catalog.save(&child).expect("saved");
+    };
+    let delete = |repository: &Repository| {
+        crate::delete::delete(repository, &[(TWO, Occasion::Policy), (ONE, Occasion::Policy)]).expect("deleted");
+    };
+    let trial = Trial::of(prepare, delete);
+    let [child, parent] = [TWO, ONE].map(|backup| format!("meta/.{backup}-delete_this.tmp"));
+    let record = format!("meta/.{ONE}-backup.info.tmp");
+    let needed = [&child, &record, "meta", &parent, "meta", "meta", "wals", "base", SEGMENTS, "base", "meta"];
+    let spare = ["meta", "meta", NEW_INDEX, NEW_INDEX, "meta"];
+    trial.check(|left, done| deleted(&[(TWO, 4), (ONE, 2)], 6, left, done), &needed, &spare);
+}
