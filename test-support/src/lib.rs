@@ -42,6 +42,8 @@ mod port;
 mod postgres;
 mod programs;
 mod run;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod system_call_fault;
 mod temp_dir;
 
 pub use barman::{Barman, BarmanHome};
@@ -55,4 +57,6 @@ pub use pgbench::PgbenchLoad;
 pub use postgres::{Postgres, StopMode};
 pub use programs::{bin_dir, majors, pg_tool};
 pub use run::{CommandExt, Finished};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use system_call_fault::{CallEffect, Ended, SystemCallFault, Traced};
 pub use temp_dir::TempDir;

@@ -9,6 +9,8 @@ mod deleting;
 #[cfg(target_arch = "x86_64")]
 mod deletion_kills;
 mod errors;
+#[cfg(target_arch = "x86_64")]
+mod every_call;
 mod file_archival;
 mod keeping;
 mod made_home;

@@ -1,0 +1,186 @@
+//! `kill -9`, an I/O error and a full disk at every system call by which a command changes the home: nothing is lost,
+//! Barman reads what is left, and running the command again finishes it (invariants 1, 2, 3 and 7).
+//!
+//! `BARMAN_CALLS` says at how many calls of each command, in each of four ways, spread over all of them: 3 by default, all of them in
+//! `scripts/crash`. One that nothing happened at is a failure.
+
+mod backups;
+mod kept_home;
+mod wal;
+
+use kept_home::{Files, KeptHome};
+use std::path::PathBuf;
+use test_support::{CallEffect, Ended, SystemCallFault};
+
+const ENOSPC: i32 = 28;
+const EIO: i32 = 5;
+
+/// A command, and the home that it is run on.
+struct Case {
+    home: KeptHome,
+    command: Vec<&'static str>,
+    input: Option<PathBuf>,
+    /// What is run after an interruption: the command itself if there is nothing here.
+    again: Vec<Vec<&'static str>>,
+    /// Files of which the command is to tell that they are refused, so that it fails when all goes well.
+    refuses: bool,
+    /// Whether what is left of WAL in the archive, and of backups, is judged by what the records say, because the command
+    /// removes both.
+    deletes: bool,
+}
+
+impl Case {
+    fn of(home: KeptHome, command: &[&'static str]) -> Self {
+        let command = command.to_vec();
+        Self { home, command, input: None, again: Vec::new(), refuses: false, deletes: false }
+    }
+
+    /// Disturbs the command at every call, or some of them, in every way.
+    fn prove(&self) {
+        let expected = self.undisturbed();
+        let (mut fired, mut tolerated) = (0, Vec::new());
+        for (way, effect) in WAYS.into_iter().enumerate() {
+            let calls = self.run(0, effect).counted;
+            assert!(calls > 2, "{calls} calls are no command");
+            for nth in chosen(calls, way) {
+                let ended = self.run(nth, effect);
+                let call = ended.call.clone();
+                let call = call.unwrap_or_else(|| panic!("nothing happened at call {nth} of {calls}: {ended:?}"));
+                fired += 1;
+                let when = format!("{:?}: {effect:?} at call {nth} of {calls}, {call}", self.command);
+                if effect != CallEffect::Kill && ended.code == Some(0) {
+                    self.home.assert_is(&expected, &format!("told to be done, and is not: {when}"));
+                    assert!(may_fail_unnoticed(&call), "{when}");
+                    tolerated.push(call);
+                }
+                self.home.assert_nothing_is_lost(self.deletes, &when);
+                if nth % self.barman_each(calls) == 0 {
+                    self.home.assert_barman_lists_the_same(&when);
+                }
+                self.finish();
+                self.home.assert_is(&expected, &format!("running again did not finish it: {when}"));
+                self.home.assert_archive_verifies(&when);
+            }
+        }
+        tolerated.sort();
+        tolerated.dedup();
+        println!("{:?}: disturbed {fired} times; errors that it works around: {tolerated:#?}", self.command);
+    }
+
+    /// Runs the command to its end, and again, and returns what is there then.
+    fn undisturbed(&self) -> Files {
+        let ended = self.run(0, CallEffect::Kill);
+        assert_eq!(ended.code, Some(i32::from(self.refuses)), "{:?}: {}", self.command, self.home.log());
+        let expected = self.home.state();
+        self.finish();
+        self.home.assert_is(&expected, "running it twice is running it once");
+        self.home.assert_archive_verifies("undisturbed");
+        self.home.assert_barman_lists_the_same("undisturbed");
+        self.home.assert_barman_rebuilds_the_same();
+        expected
+    }
+
+    /// Runs the command on the home as it was prepared.
+    fn run(&self, nth: usize, effect: CallEffect) -> Ended {
+        self.home.reset();
+        let mut fault = SystemCallFault::at(&self.home.path(), nth, effect);
+        if let Some(input) = &self.input {
+            fault = fault.input(input);
+        }
+        let mut command = self.home.command();
+        let ended = fault.start(command.args(&self.command)).wait();
+        self.wait_for_cron();
+        ended
+    }
+
+    /// Runs what a user or cron runs next.
+    fn finish(&self) {
+        let again = if self.again.is_empty() { vec![self.command.clone()] } else { self.again.clone() };
+        for command in again {
+            let ended = self.home.run(&command, self.input.as_deref());
+            let is_expected = ended.code == Some(0) || (self.refuses && ended.code == Some(1));
+            assert!(is_expected || command.first() == Some(&"delete"), "{command:?}: {ended:?}");
+        }
+        self.wait_for_cron();
+    }
+
+    fn wait_for_cron(&self) {
+        if self.again.iter().chain([&self.command]).any(|command| *command == ["cron"]) {
+            self.home.wait_for_background_processes();
+        }
+    }
+
+    /// Barman takes a second to start: in a short run it is asked once.
+    fn barman_each(&self, calls: usize) -> usize {
+        if per_way() >= calls { 10 } else { calls }
+    }
+}
+
+/// What the ledger lacks is found out again; what could not be compressed ahead of its turn is compressed when that comes.
+fn may_fail_unnoticed(call: &str) -> bool {
+    ["/ledger", ".tmp", "-xlogdb.lock", "mkdir "].iter().any(|part| call.contains(part))
+}
+
+const WAYS: [CallEffect; 4] = [CallEffect::Kill, CallEffect::Fail(ENOSPC), CallEffect::Fail(EIO), CallEffect::FullDisk];
+
+fn per_way() -> usize {
+    std::env::var("BARMAN_CALLS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
+}
+
+/// The calls to disturb, the first being 1, spread evenly; each way begins at another one.
+fn chosen(calls: usize, way: usize) -> Vec<usize> {
+    let wanted = per_way().clamp(1, calls);
+    let step = calls as f64 / wanted as f64;
+    let first = step * (way + 1) as f64 / (WAYS.len() + 1) as f64;
+    (0..wanted).map(|index| ((first + step * index as f64) as usize % calls) + 1).collect()
+}
+
+#[test]
+fn archive_wal() {
+    wal::archiving(&[]).prove();
+}
+
+#[test]
+fn archive_wal_compressed() {
+    wal::archiving(&[("compression", "zstd")]).prove();
+}
+
+#[test]
+fn archive_wal_that_refuses() {
+    wal::refusing().prove();
+}
+
+#[test]
+fn put_wal() {
+    wal::putting().prove();
+}
+
+#[test]
+fn rebuild_xlogdb() {
+    wal::rebuilding("rebuild-xlogdb").prove();
+}
+
+#[test]
+fn rebuild_ledger() {
+    wal::rebuilding("rebuild-ledger").prove();
+}
+
+#[test]
+fn check_backup() {
+    backups::checking().prove();
+}
+
+#[test]
+fn delete() {
+    backups::deleting(false).prove();
+}
+
+#[test]
+fn delete_with_incremental_children() {
+    backups::deleting(true).prove();
+}
+
+#[test]
+fn cron_after_a_crash() {
+    backups::recovering().prove();
+}

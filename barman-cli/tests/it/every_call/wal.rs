@@ -1,0 +1,107 @@
+//! Commands on WAL.
+
+use super::{Case, KeptHome};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+use test_support::CommandExt;
+use wal_format::testing::WalBuilder;
+use wal_format::{SegmentName, SegmentNumber, SegmentSize, TimelineId};
+
+const HISTORY: &str = "1\t0/900000\tno recovery target specified\n";
+const LABEL: &str = "START WAL LOCATION: 0/300028 (file 000000010000000000000003)\n";
+
+fn size() -> SegmentSize {
+    SegmentSize::new(1 << 20).expect("a power of two")
+}
+
+/// The name of segment `number` of timeline 1.
+pub(super) fn name(number: u64) -> String {
+    SegmentNumber::new(number).name(TimelineId::FIRST, size()).to_string()
+}
+
+/// A segment that each other one can follow; `salt` decides what is in it.
+fn segment(name: &str, salt: usize) -> Vec<u8> {
+    let name: SegmentName = name.parse().expect("a segment's name");
+    let mut wal = WalBuilder::at(WalBuilder::layout(size(), 8192), name.number(size()).expect("a possible name"));
+    wal.message(100 + 8 * salt);
+    wal.cross_with_head(64, 0);
+    wal.bytes().to_vec()
+}
+
+/// Delivers files long enough ago for nobody to wait for more of them.
+fn deliver(home: &KeptHome, files: &[(&str, &[u8])]) {
+    for (name, bytes) in files {
+        let path = format!("incoming/{name}");
+        home.write(&path, bytes);
+        let file = std::fs::File::options().write(true).open(home.at(&path)).expect("it was just written");
+        file.set_modified(SystemTime::now() - Duration::from_secs(7200)).expect("it is ours");
+    }
+}
+
+/// Puts segments into the archive as our program does.
+pub(super) fn archive(home: &KeptHome, numbers: impl IntoIterator<Item = u64>) {
+    for number in numbers {
+        deliver(home, &[(&name(number), &segment(&name(number), 7))]);
+    }
+    let archived = home.run(&["archive-wal", "main"], None);
+    assert_eq!(archived.code, Some(0), "{archived:?}");
+}
+
+/// Segments, a history, a label, a `.partial` file, and a file that the archive has already.
+pub(super) fn archiving(options: &[(&str, &str)]) -> Case {
+    let home = KeptHome::new(options);
+    archive(&home, [1]);
+    let [one, two, three] = [1, 2, 3].map(|number| (name(number), segment(&name(number), 7)));
+    let label = format!("{}.00000028.backup", name(3));
+    deliver(&home, &[(&one.0, &one.1), (&two.0, &two.1), (&three.0, &three.1)]);
+    deliver(&home, &[(&label, LABEL.as_bytes()), ("00000002.history", HISTORY.as_bytes())]);
+    deliver(&home, &[(&format!("{}.partial", name(4)), &segment(&name(4), 7))]);
+    home.keep();
+    Case::of(home, &["archive-wal", "main"])
+}
+
+/// Two segments of which one is archived with other contents and one is another than its name says; and no WAL at all.
+pub(super) fn refusing() -> Case {
+    let home = KeptHome::new(&[]);
+    archive(&home, [1]);
+    deliver(&home, &[(&name(1), &segment(&name(1), 8)), (&name(2), &segment(&name(5), 7))]);
+    deliver(&home, &[(&name(3), &segment(&name(3), 7)), ("notes.txt", b"no WAL")]);
+    home.keep();
+    Case { refuses: true, ..Case::of(home, &["archive-wal", "main"]) }
+}
+
+/// Two segments and a history, as `barman-wal-archive` sends them.
+pub(super) fn putting() -> Case {
+    let home = KeptHome::new(&[]);
+    archive(&home, [1]);
+    let directory = home.path().with_file_name("sent");
+    std::fs::create_dir(&directory).expect("beside the home");
+    let names = [name(2), name(3), "00000002.history".to_owned()];
+    for name in &names[..2] {
+        std::fs::write(directory.join(name), segment(name, 7)).expect("it is ours");
+    }
+    std::fs::write(directory.join(&names[2]), HISTORY).expect("it is ours");
+    let sums = Command::new("sha256sum").arg("-b").args(&names).current_dir(&directory).succeed();
+    std::fs::write(directory.join("SHA256SUMS"), sums).expect("it is ours");
+    let tar: PathBuf = directory.with_extension("tar");
+    let mut pack = Command::new("tar");
+    pack.arg("-cf").arg(&tar).args(&names).arg("SHA256SUMS").current_dir(&directory).succeed();
+    home.keep();
+    Case { input: Some(tar), ..Case::of(home, &["put-wal", "main"]) }
+}
+
+/// An archive of which the index lacks lines and the ledger is spoilt.
+pub(super) fn rebuilding(command: &'static str) -> Case {
+    let home = KeptHome::new(&[]);
+    deliver(&home, &[("00000002.history", HISTORY.as_bytes())]);
+    archive(&home, 1..=4);
+    if command == "rebuild-xlogdb" {
+        let index = std::fs::read_to_string(home.at("wals/main-xlog.db")).expect("there is an index");
+        home.write("wals/main-xlog.db", index.lines().take(2).map(|line| format!("{line}\n")).collect::<String>());
+    } else {
+        home.write("ledger/0000000100000000", "no ledger at all, and longer than what one begins with");
+    }
+    home.keep();
+    Case::of(home, &[command, "main"])
+}
