@@ -9,6 +9,7 @@ mod faults;
 mod lying_server;
 mod receiver;
 mod receiving;
+mod waiting_commits;
 
 use replication_client::{Config, Environment};
 
