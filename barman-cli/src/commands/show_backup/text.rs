@@ -85,6 +85,16 @@ fn tablespaces(text: &mut Text, info: &BackupInfo) {
     }
 }
 
+/// Before any of its WAL is archived, a backup has only a size of its own.
+fn sizes(text: &mut Text, size: u64, wal_size: u64) {
+    if wal_size == 0 {
+        text.nested("Backup Size", human::size_of(size));
+        return;
+    }
+    text.nested("Backup Size", format!("{} ({} with WALs)", human::size_of(size), human::size_of(size + wal_size)));
+    text.nested("WAL Size", human::size_of(wal_size));
+}
+
 fn base_backup(text: &mut Text, detail: &BackupDetail) {
     let info = detail.info();
     let size = detail.own_size();
@@ -93,16 +103,15 @@ fn base_backup(text: &mut Text, detail: &BackupDetail) {
     if let Some(kind) = info.backup_type().filter(|kind| *kind != BackupType::Rsync) {
         text.nested("Backup Type", kind.as_str());
     }
-    let with_wals = human::size_of(size + detail.summary.wal.wal_size);
-    text.nested("Backup Size", format!("{} ({with_wals} with WALs)", human::size_of(size)));
-    text.nested("WAL Size", human::size_of(detail.summary.wal.wal_size));
+    let wal = &detail.summary.wal;
+    sizes(text, size, wal.wal_size);
     if let Some((saved, percent)) = detail.resources_saved() {
         text.nested("Resources saved", format!("{} ({percent:.2}%)", human::size_of(saved)));
     }
     text.nested("Timeline", or_none(info.timeline));
     text.nested("Begin WAL", or_none(info.begin_wal));
     text.nested("End WAL", or_none(info.end_wal));
-    text.nested("Number of WALs", detail.summary.wal.wal_num);
+    text.nested_if("Number of WALs", Some(wal.wal_num).filter(|number| *number > 0));
     text.nested_if("WAL compression ratio", detail.wal_compression_ratio().map(percent));
     text.nested_if("Begin time", info.begin_time);
     text.nested_if("End time", info.end_time);
