@@ -24,6 +24,7 @@ mod reference_barman;
 mod scene;
 #[cfg(target_arch = "x86_64")]
 mod system_calls;
+mod taking_turns;
 mod targets;
 mod terminal;
 mod tls;
