@@ -42,6 +42,7 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)
 )]
 
+mod find;
 mod mangle;
 mod plan;
 mod plan_error;
@@ -53,6 +54,10 @@ mod target;
 mod target_time;
 mod timeline_path;
 mod wal_selection;
+pub use find::{
+    ActivityBucket, ActivityRequest, Evidence, Fate, FindError, Findings, Hit, HitKind, ParseRelationFileError, Quarry,
+    RelationFile, activity, find,
+};
 pub use mangle::{DangerousSetting, SettingChange};
 pub use plan::{
     LowSetting, MinimumSettings, PlanWarning, PlannedConfiguration, PlannedFile, PlannedSpace, PlannedTablespace,

@@ -7,6 +7,7 @@ mod check_backup;
 mod check_wal_archive;
 mod cron;
 mod delete;
+mod find_target;
 mod generate_manifest;
 mod get_wal;
 mod keep;
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Cron(cron::Arguments),
     /// Delete a backup, and the WAL that it alone needs
     Delete(delete::Arguments),
+    /// Find the moment to recover to: before a table was dropped, around a time, at a restore point
+    FindTarget(Box<find_target::Arguments>),
     /// Write the manifest of a backup that has none
     GenerateManifest(generate_manifest::Arguments),
     /// Print a WAL file, decompressed
@@ -121,6 +124,7 @@ impl Command {
             Self::CheckWalArchive(arguments) => check_wal_archive::run(context, arguments),
             Self::Cron(arguments) => cron::run(context, arguments),
             Self::Delete(arguments) => delete::run(context, arguments),
+            Self::FindTarget(arguments) => find_target::run(context, arguments),
             Self::GenerateManifest(arguments) => generate_manifest::run(context, arguments),
             Self::GetWal(arguments) => get_wal::run(context, arguments),
             Self::Keep(arguments) => keep::run(context, arguments),

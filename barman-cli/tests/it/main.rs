@@ -12,6 +12,7 @@ mod errors;
 #[cfg(target_arch = "x86_64")]
 mod every_call;
 mod file_archival;
+mod find_target;
 mod keeping;
 mod made_home;
 mod memory;

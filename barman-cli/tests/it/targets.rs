@@ -84,13 +84,13 @@ impl History {
     fn recover(&self, target: &[&str], action: &str) -> Option<String> {
         let stop = &self.plan(target)["stop"];
         let mut options = target.to_vec();
-        if !target.is_empty() {
+        if action != "none" {
             options.extend(["--target-action", action]);
         }
         let data = self.scene.restore("latest", &options);
         let builder = Postgres::builder().major(self.major);
         match action {
-            "pause" if !target.is_empty() => {
+            "pause" => {
                 let mut server = builder.start_existing(&data);
                 server.wait_until_paused();
                 let replayed = server.psql("select pg_last_wal_replay_lsn()");
@@ -167,10 +167,10 @@ fn the_plan_names_the_record_at_which_postgresql_stops() {
             (&["--target-name", "twice"], "promote", "0 1 2 4 5 21"),
             (&["--target-immediate"], "pause", "0"),
             (&["--target-time", &history.idle], "pause", all),
-            (&["--target-tli", "latest"], "promote", all),
+            (&["--target-tli", "latest"], "none", all),
         ];
         for (target, action, expected) in cases {
-            let rows = history.recover(target, if target[0] == "--target-tli" { "none" } else { action });
+            let rows = history.recover(target, action);
             assert!(rows.as_deref().is_none_or(|rows| rows == expected), "{major} {target:?}: {rows:?}");
         }
         refusals(&history);

@@ -12,11 +12,19 @@ impl Catalog {
     /// # Errors
     /// The index or the ledger cannot be read.
     pub fn wal_coverage(&self) -> Result<Coverage, Error> {
-        let size = self.segment_size()?.or(self.archived_segment_size()?).unwrap_or(SegmentSize::DEFAULT);
+        let size = self.wal_segment_size()?;
         let mut coverage = self.index_coverage(size)?;
         let mut reader = Reader { summaries: self.ledger_summaries()?, ledger: self.ledger_reader()?, size };
         coverage.describe(|run| reader.run(run))?;
         Ok(coverage)
+    }
+
+    /// Returns how long segments are: as the backups say, or else the archive; 16 MB if neither does.
+    ///
+    /// # Errors
+    /// The records or the index cannot be read.
+    pub fn wal_segment_size(&self) -> Result<SegmentSize, Error> {
+        Ok(self.segment_size()?.or(self.archived_segment_size()?).unwrap_or(SegmentSize::DEFAULT))
     }
 
     /// The segments that the index names.

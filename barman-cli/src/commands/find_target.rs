@@ -1,0 +1,233 @@
+//! `find-target`: the moment to recover to, and the command that does.
+
+mod histogram;
+
+use super::restore::recovery_plan::{point_json, point_text};
+use crate::context::{Context, Disabled};
+use crate::error::CommandError;
+use crate::output::time::local_with_offset;
+use barman_catalog::LocalZone;
+use barman_pitr::{Evidence, Fate, FindError, Findings, Hit, HitKind, Quarry, RelationFile, TargetTime};
+use barman_server::Server;
+use barman_storage::Cancel;
+use serde_json::{Value, json};
+use wal_format::{Lsn, Timestamp};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    wanted: Wanted,
+
+    /// With --large-delete: only from this relation
+    #[arg(long, value_name = "FILE", requires = "large_delete")]
+    relation: Option<String>,
+
+    /// With --commits: the beginning
+    #[arg(long, value_name = "TIME", requires = "commits")]
+    from: Option<String>,
+
+    /// With --commits: the end
+    #[arg(long, value_name = "TIME", requires = "commits")]
+    to: Option<String>,
+
+    /// With --commits: how long each line stands for, such as `1min`, `10s` or `1h`
+    #[arg(long, value_name = "TIME", requires = "commits", default_value = "1min")]
+    every: String,
+
+    /// The server
+    server_name: String,
+}
+
+/// What is looked for.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Wanted {
+    /// Find restore points of this name
+    #[arg(long, value_name = "NAME")]
+    restore_point: Option<String>,
+
+    /// Find the end of this transaction
+    #[arg(long, value_name = "XID")]
+    xid: Option<String>,
+
+    /// Find the transactions that ended next to this time
+    #[arg(long, value_name = "TIME")]
+    around: Option<String>,
+
+    /// Show how many transactions ended when: needs --from and --to
+    #[arg(long, requires_all = ["from", "to"])]
+    commits: bool,
+
+    /// Find when a relation was dropped: the number of its file (pg_relation_filenode), or DATABASE_OID/NUMBER
+    #[arg(long, value_name = "FILE")]
+    drop_of: Option<String>,
+
+    /// Find when a relation was truncated: the number of its file, or DATABASE_OID/NUMBER
+    #[arg(long, value_name = "FILE")]
+    truncate_of: Option<String>,
+
+    /// Find transactions that deleted thousands of rows
+    #[arg(long)]
+    large_delete: bool,
+}
+
+/// Searches the archive. Nothing is changed.
+pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
+    let server = context.single_server(&arguments.server_name, Disabled::Included)?;
+    let cancel = Cancel::new();
+    if arguments.wanted.commits {
+        let request = histogram::request(&context.zone, arguments)?;
+        let buckets =
+            context.run_until_signal(&cancel, || barman_pitr::activity(server.catalog(), &request, &cancel))?;
+        let buckets = buckets.map_err(|error| refused(&error))?;
+        context.output.result(server.name(), || histogram::json(&buckets), || histogram::text(&buckets));
+        return Ok(());
+    }
+    let quarry = quarry(&context.zone, arguments)?;
+    let found = context.run_until_signal(&cancel, || barman_pitr::find(server.catalog(), &quarry, &cancel))?;
+    let found = found.map_err(|error| refused(&error))?;
+    if found.unread > 0 {
+        let hint = format!("`barman rebuild-ledger {}` reads what can be read", server.name());
+        context.output.warning(&format!("{} segments were not searched: {hint}", found.unread));
+    }
+    context.output.result(server.name(), || json_of(&server, &found), || text_of(&server, &found));
+    Ok(())
+}
+
+fn refused(error: &FindError) -> CommandError {
+    CommandError::from_error(error)
+}
+
+fn quarry(zone: &LocalZone, arguments: &Arguments) -> Result<Quarry, CommandError> {
+    let Wanted { restore_point, xid, around, drop_of, truncate_of, .. } = &arguments.wanted;
+    Ok(if let Some(name) = restore_point {
+        Quarry::RestorePoint(parsed(name)?)
+    } else if let Some(xid) = xid {
+        Quarry::Xid(parsed(xid)?)
+    } else if let Some(time) = around {
+        Quarry::Around(moment(zone, time)?)
+    } else if let Some(file) = drop_of {
+        Quarry::DropOf(relation_file(file)?)
+    } else if let Some(file) = truncate_of {
+        Quarry::TruncateOf(relation_file(file)?)
+    } else {
+        Quarry::LargeDelete(arguments.relation.as_deref().map(relation_file).transpose()?)
+    })
+}
+
+fn parsed<T>(text: &str) -> Result<T, CommandError>
+where
+    T: std::str::FromStr<Err: std::error::Error + 'static>,
+{
+    text.parse().map_err(|error: T::Err| CommandError::from_error(&error))
+}
+
+fn relation_file(text: &str) -> Result<RelationFile, CommandError> {
+    let hint = "names are not looked up yet: ask a copy of the database for `select pg_relation_filenode('table')`";
+    parsed(text).map_err(|error| error.hinted(hint))
+}
+
+/// Reads a time as the target options do.
+fn moment(zone: &LocalZone, text: &str) -> Result<Timestamp, CommandError> {
+    let read = TargetTime::parse(text, zone).map(|time| time.instant());
+    read.map_err(|error| {
+        CommandError::new(format!("'{text}' is not a time: {}", error.reason))
+            .hinted("write it as 2026-11-20 18:39:13Z")
+    })
+}
+
+fn text_of(server: &Server, found: &Findings) -> String {
+    if found.hits.is_empty() {
+        return "Nothing was found".to_owned();
+    }
+    let block = |hit: &Hit| {
+        let at = hit.at.map_or_else(|| "at an unknown time".to_owned(), local_with_offset);
+        let mut lines = vec![format!("{} {at} ({} on timeline {})", what(&hit.what), hit.lsn, hit.timeline)];
+        let by = hit.transaction.filter(|_| hit.what != HitKind::TransactionEnd);
+        lines.extend(by.map(|end| format!("  by transaction {}", point_text(&end))));
+        lines.extend(evidence(&hit.what).map(|text| format!("  because it {text}")));
+        lines.push(format!("  Stop just before it: {}", command(server, hit)));
+        lines.join("\n")
+    };
+    found.hits.iter().map(block).collect::<Vec<_>>().join("\n")
+}
+
+fn what(kind: &HitKind) -> String {
+    match kind {
+        HitKind::RestorePoint { name } => format!("Restore point '{name}'"),
+        HitKind::TransactionEnd => "Transaction ended".to_owned(),
+        HitKind::Removed { relation, fate, .. } => format!("{} {relation}", fate_words(*fate)),
+        HitKind::Cut { relation, blocks } => format!("Cut {relation} to {blocks} blocks"),
+        HitKind::LargeDelete { relation, rows } => format!("Deleted {rows} rows or more of {relation}"),
+    }
+}
+
+const fn fate_words(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Dropped => "Dropped",
+        Fate::Truncated => "Truncated",
+        Fate::Rewritten => "Wrote anew",
+        Fate::NeverThere => "Rolled back the making of",
+        Fate::CannotTell => "Dropped, truncated or wrote anew (cannot tell)",
+    }
+}
+
+fn evidence(kind: &HitKind) -> Option<String> {
+    let HitKind::Removed { evidence, .. } = kind else { return None };
+    let Evidence { removed, created, created_empty, class_inserts, class_updates, class_deletes, .. } = evidence;
+    Some(format!(
+        "removed {removed} files and created {created}, {created_empty} of them empty; of pg_class it inserted \
+         {class_inserts} rows, changed {class_updates}, deleted {class_deletes}"
+    ))
+}
+
+/// Stops in front of the record that made it true: a transaction's end, or else what is shown.
+fn stop_lsn(hit: &Hit) -> Lsn {
+    hit.transaction.map_or(hit.lsn, |end| end.lsn)
+}
+
+fn command(server: &Server, hit: &Hit) -> String {
+    let (name, lsn, timeline) = (server.name(), stop_lsn(hit), hit.timeline);
+    format!("barman restore {name} auto DESTINATION --target-lsn {lsn} --exclusive --target-tli {timeline}")
+}
+
+fn json_of(server: &Server, found: &Findings) -> Value {
+    let hit = |hit: &Hit| {
+        json!({
+            "timeline": hit.timeline.get(),
+            "lsn": hit.lsn.to_string(),
+            "time": hit.at.map(local_with_offset),
+            "transaction": hit.transaction.as_ref().map(point_json),
+            "what": kind_json(&hit.what),
+            "restore_command": command(server, hit),
+        })
+    };
+    json!({"hits": found.hits.iter().map(hit).collect::<Vec<_>>(), "segments_not_searched": found.unread})
+}
+
+fn kind_json(kind: &HitKind) -> Value {
+    match kind {
+        HitKind::RestorePoint { name } => json!({"kind": "restore_point", "name": name}),
+        HitKind::TransactionEnd => json!({"kind": "transaction_end"}),
+        HitKind::Removed { relation, fate, evidence } => json!({
+            "kind": match fate {
+                Fate::Dropped => "dropped",
+                Fate::Truncated => "truncated",
+                Fate::Rewritten => "rewritten",
+                Fate::NeverThere => "never_there",
+                Fate::CannotTell => "cannot_tell",
+            },
+            "relation": relation.to_string(),
+            "files_removed": evidence.removed,
+            "files_created": evidence.created,
+            "files_created_empty": evidence.created_empty,
+            "pg_class_inserts": evidence.class_inserts,
+            "pg_class_updates": evidence.class_updates,
+            "pg_class_deletes": evidence.class_deletes,
+        }),
+        HitKind::Cut { relation, blocks } => json!({"kind": "cut", "relation": relation.to_string(), "blocks": blocks}),
+        HitKind::LargeDelete { relation, rows } => {
+            json!({"kind": "large_delete", "relation": relation.to_string(), "rows": rows})
+        }
+    }
+}

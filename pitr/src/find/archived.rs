@@ -1,0 +1,155 @@
+//! The archived segments of all timelines, and reading what lies around a place in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use barman_catalog::{Catalog, Partial, WalEvent};
+use wal_format::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineHistory, TimelineId, WalFileName};
+
+use super::story::Story;
+use crate::plan_error::PlanError;
+use crate::stop::TransactionPoint;
+use crate::stop::rule::Mark;
+use crate::stop::segment_reader::SegmentReader;
+use crate::stop::wal_row::{RowSegment, WalRow};
+
+/// How far from something that a transaction did its end or its beginning is looked for, in segments.
+const REACH: usize = 64;
+
+/// The archived segments.
+pub(super) struct Archived<'a> {
+    catalog: &'a Catalog,
+    size: SegmentSize,
+    /// Rows of segments that follow each other, by timeline and position.
+    rows: Vec<WalRow>,
+    histories: BTreeMap<TimelineId, TimelineHistory>,
+}
+
+/// A segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    row: usize,
+    index: usize,
+}
+
+impl<'a> Archived<'a> {
+    pub(super) fn list(catalog: &'a Catalog) -> Result<Self, PlanError> {
+        let size = catalog.wal_segment_size()?;
+        let mut names: BTreeSet<(TimelineId, SegmentNumber)> = BTreeSet::new();
+        catalog.xlog_db()?.scan(|line| {
+            if let (true, Ok(name)) = (line.is_segment(), line.name.parse::<SegmentName>())
+                && let Ok(number) = name.number(size)
+            {
+                names.insert((name.timeline, number));
+            }
+            Ok::<_, barman_catalog::Error>(())
+        })?;
+        let mut histories = BTreeMap::new();
+        for timeline in names.iter().map(|(timeline, _)| *timeline).collect::<BTreeSet<_>>() {
+            histories.extend(catalog.timeline_history(timeline)?.map(|history| (timeline, history)));
+        }
+        Ok(Self { catalog, size, rows: rows(names, size), histories })
+    }
+
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        let rows = self.rows.iter().enumerate();
+        rows.flat_map(|(row, segments)| (0..segments.segments.len()).map(move |index| Place { row, index }))
+    }
+
+    pub(super) fn file(&self, place: Place) -> WalFileName {
+        let segment = self.rows.get(place.row).and_then(|row| row.segments.get(place.index));
+        segment.map_or(WalFileName::History(TimelineId::FIRST), |segment| segment.file)
+    }
+
+    /// The timeline of a record: a segment in which one begins holds the end of the one before.
+    pub(super) fn timeline_at(&self, place: Place, lsn: Lsn) -> TimelineId {
+        let row = self.rows.get(place.row).and_then(|row| row.segments.first());
+        let timeline = row.map_or(TimelineId::FIRST, |segment| segment.name.timeline);
+        self.histories.get(&timeline).map_or(timeline, |history| history.timeline_at(lsn))
+    }
+
+    /// The transactions that ended in a segment.
+    pub(super) fn transaction_ends(&self, place: Place) -> Result<Vec<TransactionPoint>, PlanError> {
+        let mut ends = Vec::new();
+        self.read(place, &mut |mark| {
+            ends.extend(mark.transaction());
+            ControlFlow::Continue(())
+        })?;
+        Ok(ends)
+    }
+
+    /// The end of the transaction that did something, there or in the segments behind it.
+    pub(super) fn end_of(&self, place: Place, event: &WalEvent) -> Result<Option<TransactionPoint>, PlanError> {
+        let Some(xid) = event.xid else { return Ok(None) };
+        for index in place.index..place.index.saturating_add(REACH) {
+            let mut found = None;
+            let is_there = self.read(Place { index, ..place }, &mut |mark| match mark {
+                Mark::TransactionEnd(end, subtransactions) if end.xid == xid || subtransactions.contains(&xid) => {
+                    found = Some(*end);
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            })?;
+            if found.is_some() || !is_there {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// All that the transaction did that ended at `lsn`.
+    pub(super) fn story(&self, place: Place, lsn: Lsn) -> Result<Option<Story>, PlanError> {
+        let Some(row) = self.rows.get(place.row) else { return Ok(None) };
+        let first = place.index.saturating_sub(REACH);
+        // The nearest segments hold most transactions whole; one that began further back is read again from there.
+        let mut from = place.index.saturating_sub(1);
+        loop {
+            let segments = row.segments.get(from..=place.index).unwrap_or_default();
+            match Story::read(self.catalog, self.size, segments, lsn)? {
+                Some(story) if story.began() || from == first => return Ok(Some(story)),
+                None => return Ok(None),
+                Some(_) => from = from.saturating_sub(4).max(first),
+            }
+        }
+    }
+
+    /// Shows the marks of a segment; returns whether there is one.
+    fn read(&self, place: Place, visit: &mut dyn FnMut(&Mark) -> ControlFlow<()>) -> Result<bool, PlanError> {
+        let Some(row) = self.rows.get(place.row).filter(|row| place.index < row.segments.len()) else {
+            return Ok(false);
+        };
+        let mut ledger = self.catalog.ledger_reader()?;
+        let mut reader = SegmentReader::new(self.catalog, row, Lsn::new(0));
+        reader.read(place.index, &mut ledger, &mut |_, step| visit(&step.mark))?;
+        Ok(true)
+    }
+}
+
+fn rows(names: BTreeSet<(TimelineId, SegmentNumber)>, size: SegmentSize) -> Vec<WalRow> {
+    let mut rows: Vec<WalRow> = Vec::new();
+    for (timeline, number) in names {
+        let name = number.name(timeline, size);
+        let segment = RowSegment { number, file: WalFileName::Segment(name), name, stored_bytes: None, limit: None };
+        let follows = |row: &&mut WalRow| {
+            let last = row.segments.last();
+            last.is_some_and(|last| last.name.timeline == timeline && last.number.next() == number)
+        };
+        match rows.last_mut().filter(follows) {
+            Some(row) => row.segments.push(segment),
+            None => rows.push(WalRow { size, segments: vec![segment] }),
+        }
+    }
+    rows
+}
+
+/// Opens a segment for reading; `None` if it is gone or cannot be read here.
+pub(super) fn contents(
+    catalog: &Catalog,
+    segment: &RowSegment,
+) -> Result<Option<Box<dyn std::io::Read + Send>>, PlanError> {
+    let Some(stored) = catalog.find_wal(&segment.file, Partial::Exclude)? else { return Ok(None) };
+    match stored.contents() {
+        Err(barman_catalog::Error::Encoded { .. }) => Ok(None),
+        contents => Ok(Some(contents?)),
+    }
+}
