@@ -155,7 +155,8 @@ pub use pages::{Page, Pages};
 pub use payload::{
     Checkpoint, DatabaseCopy, DatabaseDirectory, DatabaseDrop, DroppedStatistics, Element, EndOfRecovery, HeapTruncate,
     InvalidationMessage, List, OverwriteContrecord, ParameterChange, Payload, Prepare, RelationMapUpdate, RestorePoint,
-    RowChange, RowChangeKind, StatisticsEntry, StorageTruncate, TransactionEnd, TransactionOrigin, WalLevel,
+    RowChange, RowChangeKind, RowPlace, RowVersions, StatisticsEntry, StorageTruncate, TransactionEnd,
+    TransactionOrigin, WalLevel,
 };
 pub use record::{Record, RecordHeader};
 pub use record_reader::{

@@ -174,10 +174,10 @@ const fn fate_words(fate: Fate) -> &'static str {
 
 fn evidence(kind: &HitKind) -> Option<String> {
     let HitKind::Removed { evidence, .. } = kind else { return None };
-    let Evidence { removed, created, created_empty, class_inserts, class_updates, class_deletes, .. } = evidence;
+    let Evidence { removed, created, created_empty, relations_dropped, transient_relations, .. } = evidence;
     Some(format!(
-        "removed {removed} files and created {created}, {created_empty} of them empty; of pg_class it inserted \
-         {class_inserts} rows, changed {class_updates}, deleted {class_deletes}"
+        "removed {removed} files and created {created}, {created_empty} of them empty; it deleted {relations_dropped} \
+         rows of pg_class that were there before, and {transient_relations} that were its own"
     ))
 }
 
@@ -221,9 +221,8 @@ fn kind_json(kind: &HitKind) -> Value {
             "files_removed": evidence.removed,
             "files_created": evidence.created,
             "files_created_empty": evidence.created_empty,
-            "pg_class_inserts": evidence.class_inserts,
-            "pg_class_updates": evidence.class_updates,
-            "pg_class_deletes": evidence.class_deletes,
+            "relations_dropped": evidence.relations_dropped,
+            "transient_relations": evidence.transient_relations,
         }),
         HitKind::Cut { relation, blocks } => json!({"kind": "cut", "relation": relation.to_string(), "blocks": blocks}),
         HitKind::LargeDelete { relation, rows } => {

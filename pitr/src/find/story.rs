@@ -1,14 +1,16 @@
 //! What a transaction did: whether the files that its end removes belonged to something that is gone, or that got new ones.
 //!
 //! A commit removes the files of dropped relations, and the old files of those that were truncated or written anew (VACUUM
-//! FULL, CLUSTER, REINDEX, REFRESH, most forms of ALTER TABLE … TYPE). The latter create files; a DROP creates none.
+//! FULL, CLUSTER, REINDEX, REFRESH, most forms of ALTER TABLE … TYPE). The latter create files; a DROP creates none. Where a
+//! transaction did both, rows deleted from `pg_class` tell whether anything was dropped that was there before: a transient
+//! table, by way of which a relation is written anew, was inserted by the same transaction.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use barman_catalog::Catalog;
 use wal_format::{
-    Item, Lsn, Payload, Record, RecordReader, RelFileLocator, RowChange, RowChangeKind, SegmentSize, Source,
+    Item, Lsn, Payload, Record, RecordReader, RelFileLocator, RowPlace, RowVersions, SegmentSize, Source,
     TransactionEnd,
 };
 
@@ -41,12 +43,10 @@ pub struct Evidence {
     pub created: usize,
     /// Those of them that nothing was written to.
     pub created_empty: usize,
-    /// Rows that it inserted into `pg_class`.
-    pub class_inserts: u32,
-    /// Rows that it changed in `pg_class`.
-    pub class_updates: u32,
-    /// Rows that it deleted from `pg_class`.
-    pub class_deletes: u32,
+    /// Rows of `pg_class` that it deleted, and that were there before it.
+    pub relations_dropped: u32,
+    /// Rows of `pg_class` that it deleted, and that it had inserted itself.
+    pub transient_relations: u32,
     /// Tables that it truncated, as logical decoding is told.
     pub truncated_tables: usize,
 }
@@ -58,6 +58,8 @@ pub(super) struct Story {
     removed: BTreeSet<RelFileLocator>,
     created: BTreeSet<RelFileLocator>,
     filled: BTreeSet<RelFileLocator>,
+    /// The rows of `pg_class` that it inserted, where they lie by now.
+    born: BTreeSet<RowPlace>,
     evidence: Evidence,
     /// Whether something that another transaction did was seen before it, or the WAL begins there.
     began: bool,
@@ -80,6 +82,7 @@ impl Story {
             removed,
             created: BTreeSet::new(),
             filled: BTreeSet::new(),
+            born: BTreeSet::new(),
             evidence: Evidence::default(),
             began: false,
         };
@@ -113,19 +116,25 @@ impl Story {
             Ok(Payload::StorageCreate { relation, .. }) => {
                 self.created.insert(relation);
             }
-            Ok(Payload::Rows(change)) if change.relation.number == PG_CLASS => self.class(change),
             Ok(Payload::HeapTruncate(cut)) => self.evidence.truncated_tables += cut.relations.len(),
             _ => {}
         }
+        if let Ok(Some(row)) = record.row_versions()
+            && row.relation.number == PG_CLASS
+        {
+            self.class(row);
+        }
     }
 
-    fn class(&mut self, change: RowChange) {
-        let count = match change.kind {
-            RowChangeKind::Insert => &mut self.evidence.class_inserts,
-            RowChangeKind::Delete => &mut self.evidence.class_deletes,
-            _ => &mut self.evidence.class_updates,
-        };
-        *count = count.saturating_add(u32::from(change.rows));
+    fn class(&mut self, row: RowVersions) {
+        let was_born_here = row.old.is_some_and(|old| self.born.remove(&old));
+        match (row.old, row.new) {
+            (Some(_), None) if was_born_here => self.evidence.transient_relations += 1,
+            (Some(_), None) => self.evidence.relations_dropped += 1,
+            (None, Some(new)) => drop(self.born.insert(new)),
+            (_, Some(new)) if was_born_here => drop(self.born.insert(new)),
+            _ => {}
+        }
     }
 
     /// Tells what became of a relation that it removed the files of.
@@ -147,15 +156,11 @@ impl Story {
 
 impl Evidence {
     fn fate_beside_new_files(&self) -> Fate {
-        // What is written anew by way of a transient table deletes that table's row, and exchanges the files of two rows.
-        let by_transient_table = self.class_deletes > 0
-            && self.class_inserts >= self.class_deletes
-            && self.class_updates >= 2
-            && self.created_empty == 0;
-        match (self.class_deletes, self.created_empty) {
-            (0, 0) => Fate::Rewritten,
-            (0, _) => Fate::Truncated,
-            _ if by_transient_table => Fate::Rewritten,
+        match (self.relations_dropped, self.transient_relations, self.created_empty) {
+            (0, 0, 0) => Fate::Rewritten,
+            // The values that were stored apart have an empty file as well.
+            (0, 1.., _) => Fate::Rewritten,
+            (0, 0, _) => Fate::Truncated,
             _ => Fate::CannotTell,
         }
     }
@@ -215,19 +220,18 @@ fn for_each_record(
 mod tests {
     use super::*;
 
-    fn fate(created_empty: usize, inserts: u32, updates: u32, deletes: u32) -> Fate {
-        let (class_inserts, class_updates, class_deletes) = (inserts, updates, deletes);
+    fn fate(created_empty: usize, transient_relations: u32, relations_dropped: u32) -> Fate {
         let evidence =
-            Evidence { created: 2, created_empty, class_inserts, class_updates, class_deletes, ..Evidence::default() };
+            Evidence { created: 2, created_empty, transient_relations, relations_dropped, ..Evidence::default() };
         evidence.fate_beside_new_files()
     }
 
     #[test]
-    fn beside_new_files_only_deleted_rows_of_pg_class_speak_for_a_drop() {
-        assert_eq!(fate(1, 0, 2, 0), Fate::Truncated);
-        assert_eq!(fate(0, 0, 1, 0), Fate::Rewritten, "REINDEX");
-        assert_eq!(fate(0, 3, 6, 3), Fate::Rewritten, "VACUUM FULL");
-        assert_eq!(fate(1, 0, 1, 1), Fate::CannotTell, "one table truncated, another dropped");
-        assert_eq!(fate(1, 1, 0, 1), Fate::CannotTell, "one table made, another dropped");
+    fn beside_new_files_only_rows_of_pg_class_that_were_there_before_speak_for_a_drop() {
+        assert_eq!(fate(1, 0, 0), Fate::Truncated);
+        assert_eq!(fate(0, 0, 0), Fate::Rewritten, "REINDEX");
+        assert_eq!(fate(1, 3, 0), Fate::Rewritten, "VACUUM FULL");
+        assert_eq!(fate(1, 0, 1), Fate::CannotTell, "one table truncated, another dropped");
+        assert_eq!(fate(1, 1, 1), Fate::CannotTell, "one table written anew, another dropped");
     }
 }
