@@ -143,8 +143,10 @@ fn method(input: &[u8]) -> Parsed<'_, BackupMethod> {
 }
 
 fn source(input: &[u8]) -> Parsed<'_, BackupSource> {
-    let sources = alt((value(BackupSource::Primary, tag("primary")), value(BackupSource::Standby, tag("standby"))));
-    expect("primary or standby", sources).parse(input)
+    // Before 14 a primary is called master.
+    let primary = value(BackupSource::Primary, alt((tag("primary"), tag("master"))));
+    let standby = value(BackupSource::Standby, tag("standby"));
+    expect("primary or standby", alt((primary, standby))).parse(input)
 }
 
 fn text_until<'a>(end: &'static str) -> impl Parser<&'a [u8], Output = String, Error = Mismatch<'a>> {
@@ -156,7 +158,7 @@ fn incremental_from(input: &[u8]) -> Parsed<'_, IncrementalFrom> {
     map(lines, |(lsn, timeline)| IncrementalFrom { lsn, timeline }).parse(input)
 }
 
-/// As PostgreSQL 13 to 18 write it: positions without padding.
+/// As PostgreSQL 14 to 18 write it: positions without padding. 13 calls a primary master.
 impl fmt::Display for BackupLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "START WAL LOCATION: {} (file {})", self.start_lsn, self.start_wal)?;
@@ -235,6 +237,14 @@ START TIMELINE: 1
     fn a_label_of_several_lines_is_read_whole() {
         let text = LABEL.replace("nightly backup", "one\nLABEL: two\n");
         assert_eq!(BackupLabel::parse(&text).unwrap().label, "one\nLABEL: two\n");
+    }
+
+    #[test]
+    fn version_13_calls_a_primary_master() {
+        let from = |word| BackupLabel::parse(&LABEL.replace("FROM: standby", word)).map(|label| label.from).ok();
+        assert_eq!(from("FROM: master"), Some(BackupSource::Primary));
+        assert_eq!(from("FROM: primary"), Some(BackupSource::Primary));
+        assert_eq!(from("FROM: replica"), None);
     }
 
     #[test]
