@@ -29,5 +29,6 @@ mod taking_turns;
 mod targets;
 mod terminal;
 mod tls;
+mod under_load;
 mod wal_archive;
 mod wal_dump;
