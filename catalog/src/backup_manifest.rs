@@ -113,7 +113,10 @@ impl Catalog {
 /// Lengths and checksums, by path; without what is ignored.
 fn read_manifest(data: &Dir) -> Result<BTreeMap<PathBuf, (u64, Option<Checksum>)>, Error> {
     let path = layout::shown(data, &layout::manifest());
-    let text = data.open_file(&layout::manifest())?;
+    let text = match data.open_file(&layout::manifest()) {
+        Err(error) if error.is_not_found() => return Err(Error::NoManifest { path }),
+        opened => opened?,
+    };
     let manifest = Manifest::read(text).map_err(|source| Error::Manifest { path, source })?;
     let listed = manifest.files.into_iter().filter(|file| !is_ignored(&file.path));
     Ok(listed.map(|file| (file.path, (file.size, file.checksum))).collect())

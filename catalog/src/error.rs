@@ -58,6 +58,13 @@ pub enum Error {
         source: wal_format::ManifestError,
     },
 
+    /// A backup has no manifest; in the words of `pg_verifybackup`.
+    #[error("could not open file \"{}\": No such file or directory", path.display())]
+    NoManifest {
+        /// Where it should be.
+        path: PathBuf,
+    },
+
     /// A backup has a manifest already.
     #[error("File {} already exists.", path.display())]
     ManifestExists {

@@ -19,6 +19,6 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     let info = server.catalog().resolve(backup)?;
     let cancel = Cancel::new();
     context.run_until_signal(&cancel, || server.generate_manifest(&info, &cancel))??;
-    context.output.info(&format!("Backup manifest for backup '{backup}' successfully generated for server ['{name}']"));
+    context.output.info(&format!("Backup manifest for backup '{backup}' successfully generated for server '{name}'"));
     Ok(())
 }

@@ -3,11 +3,13 @@
 // A test's own throwaway files are not part of a catalog.
 #![allow(clippy::disallowed_methods)]
 
+mod backup_files;
 mod compression;
 mod crash;
 mod deleting;
 #[cfg(target_arch = "x86_64")]
 mod deletion_kills;
+mod encryption;
 mod errors;
 #[cfg(target_arch = "x86_64")]
 mod every_call;

@@ -169,3 +169,22 @@ fn the_window_ends_where_a_segment_is_missing() {
     let check = scene.run(&["check", "main"]);
     assert!(check.stdout.contains("WAL gaps: FAILED (1 segments are missing"), "{check:?}");
 }
+
+#[test]
+fn a_gap_is_an_error_in_the_log_when_the_segment_behind_it_arrives() {
+    let server = Postgres::builder().initdb_option("--wal-segsize=1").start();
+    let home = home();
+    run(&home, &["archive-wal", "main"]);
+    let incoming = home.path().join("main/incoming");
+    segment(&server, &incoming);
+    assert_eq!(run(&home, &["archive-wal", "main"]).code, Some(0));
+    let lost = segment(&server, &incoming);
+    std::fs::remove_file(&lost).expect("removed");
+    segment(&server, &incoming);
+    run(&home, &["archive-wal", "main"]);
+    let log = std::fs::read_to_string(home.log_file()).expect("a log");
+    let name = lost.file_name().and_then(|name| name.to_str()).expect("a name");
+    let told: Vec<_> = log.lines().filter(|line| line.contains(name) && line.contains("ERROR")).collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(told[0].contains("missing"), "{told:?}");
+}

@@ -174,8 +174,9 @@ impl Run<'_> {
     fn judge_again(&mut self, name: WalFileName, known: Option<&Facts>) -> Result<Option<Facts>, Error> {
         let facts = observe_stored(self.catalog, &mut self.neighbours, name, (self.system, self.now))?;
         match (known, facts) {
-            // Not what was archived: what is in it now is of no interest.
-            (Some(known), Some(facts)) if facts.stored != known.stored => Ok(Some(known.clone())),
+            // Not what was archived: what is in it now is of no interest. And what was seen before it was encrypted is worth
+            // more than that it cannot be seen any more.
+            (Some(known), Some(facts)) if facts.stored != known.stored || !facts.is_judged() => Ok(Some(known.clone())),
             (known, Some(facts)) => {
                 if known != Some(&facts) {
                     self.ledger.append(&self.catalog.xlog_db()?, &facts)?;
