@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use wal_format::SegmentName;
+use barman_retention::Coverage;
+use wal_format::{SegmentName, TimelineId};
 
+use crate::archive::cover;
 use crate::{BackupId, BackupInfo, Catalog, Error, XlogLine};
 
 /// What `show-backup` and `list-backups` say of the WAL of one backup. Whole segments on its timeline count, as stored.
@@ -66,18 +68,40 @@ impl Catalog {
         }
         Ok(counters.finish())
     }
+
+    /// Returns the same, and what [`Catalog::wal_coverage`] returns: the index is read once for both.
+    ///
+    /// # Errors
+    /// The index or the ledger cannot be read.
+    pub fn wal_survey(&self, backups: &[BackupInfo]) -> Result<(BTreeMap<BackupId, WalStats>, Coverage), Error> {
+        let mut counters = Counters::new(backups);
+        let mut coverage = Coverage::new(self.covered_segment_size(backups)?);
+        let parts = self.xlog_db()?.fold(
+            || (counters.clone(), coverage.clone()),
+            |(counters, coverage), line| {
+                counters.count(&line);
+                cover(coverage, &line);
+            },
+        )?;
+        for (counted, covered) in parts {
+            counters.add(counted);
+            coverage.join(covered);
+        }
+        self.describe_coverage(&mut coverage)?;
+        Ok((counters.finish(), coverage))
+    }
 }
 
-/// The WAL of one backup: names on one timeline, compared as text, which is how Barman does it.
+/// The WAL of one backup: names on one timeline.
 #[derive(Debug, Clone)]
 struct Range {
     id: BackupId,
-    begin: String,
-    end: String,
+    begin: SegmentName,
+    end: SegmentName,
     /// End of the next backup; `None` without a limit.
-    limit: Option<String>,
+    limit: Option<SegmentName>,
     /// The furthest limit of this range and all that begin before it.
-    furthest: Option<String>,
+    furthest: Option<SegmentName>,
     stats: WalStats,
     /// The last line counted, as it was read: a million lines are counted, and only the last of them is looked at closely.
     last: Vec<u8>,
@@ -87,23 +111,23 @@ impl Range {
     fn of(info: &BackupInfo, next: Option<&BackupInfo>) -> Option<Self> {
         Some(Self {
             id: info.backup_id,
-            begin: info.begin_wal?.to_string(),
-            end: info.end_wal?.to_string(),
-            limit: next.and_then(|next| next.end_wal).map(|limit| limit.to_string()),
+            begin: info.begin_wal?,
+            end: info.end_wal?,
+            limit: next.and_then(|next| next.end_wal),
             furthest: None,
             stats: WalStats::default(),
             last: Vec::new(),
         })
     }
 
-    fn count(&mut self, line: &XlogLine<'_>) {
-        if !is_within(line.name, self.limit.as_deref()) {
+    fn count(&mut self, name: SegmentName, line: &XlogLine<'_>) {
+        if !is_within(name, self.limit) {
             return;
         }
-        if line.name == self.begin {
+        if name == self.begin {
             self.stats.first_modified = line.modified();
         }
-        if line.name <= self.end.as_str() {
+        if name <= self.end {
             self.stats.wal_num += 1;
             self.stats.wal_size = self.stats.wal_size.saturating_add(line.size);
         } else {
@@ -135,65 +159,64 @@ impl Range {
 /// The ranges of all backups, so arranged that a segment finds its own without a look at all the others.
 #[derive(Debug, Clone)]
 struct Counters {
-    /// By timeline, as its eight digits in file names; ascending by begin.
-    timelines: BTreeMap<String, Vec<Range>>,
+    /// Ascending by begin.
+    timelines: BTreeMap<TimelineId, Vec<Range>>,
     /// The part of a timeline in which the last segment lay: the next one is most likely there too.
     stretch: Option<Stretch>,
 }
 
 /// Names from one backup's begin to the next one's.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Stretch {
-    timeline: String,
+    timeline: TimelineId,
     /// How many ranges have begun.
     begun: usize,
-    start: String,
+    /// `None` before the first begin.
+    start: Option<SegmentName>,
     /// Itself excluded; `None` without a limit.
-    end: Option<String>,
+    end: Option<SegmentName>,
 }
 
 impl Stretch {
-    fn contains(&self, name: &str) -> bool {
-        self.start.as_str() <= name
-            && self.end.as_deref().is_none_or(|end| name < end)
-            && name.starts_with(&self.timeline)
+    fn contains(&self, name: SegmentName) -> bool {
+        name.timeline == self.timeline
+            && self.start.is_none_or(|start| start <= name)
+            && self.end.is_none_or(|end| name < end)
     }
 }
 
 impl Counters {
     fn new(backups: &[BackupInfo]) -> Self {
-        let mut timelines: BTreeMap<String, Vec<Range>> = BTreeMap::new();
+        let mut timelines: BTreeMap<TimelineId, Vec<Range>> = BTreeMap::new();
         let mut next = None;
         for info in backups.iter().rev() {
             if let Some(range) = Range::of(info, next) {
-                timelines.entry(digits(&range.begin).to_owned()).or_default().push(range);
+                timelines.entry(range.begin.timeline).or_default().push(range);
             }
             next = if info.status.is_copied() { Some(info) } else { next };
         }
         for ranges in timelines.values_mut() {
-            ranges.sort_by(|a, b| a.begin.cmp(&b.begin));
-            let mut furthest = Some(String::new());
+            ranges.sort_by_key(|range| range.begin);
+            let mut furthest = ranges.first().map(|first| first.begin);
             for range in ranges {
-                furthest = furthest.zip(range.limit.clone()).map(|(one, other)| one.max(other));
-                range.furthest.clone_from(&furthest);
+                furthest = furthest.zip(range.limit).map(|(one, other)| one.max(other));
+                range.furthest = furthest;
             }
         }
         Self { timelines, stretch: None }
     }
 
     fn count(&mut self, line: &XlogLine<'_>) {
-        if !line.is_segment() {
-            return;
+        let Some(name) = line.segment() else { return };
+        if self.stretch.is_none_or(|stretch| !stretch.contains(name)) {
+            self.stretch = self.find(name);
         }
-        if self.stretch.as_ref().is_none_or(|stretch| !stretch.contains(line.name)) {
-            self.stretch = self.find(line.name);
-        }
-        let Some(stretch) = &self.stretch else { return };
+        let Some(stretch) = self.stretch else { return };
         let Some(ranges) = self.timelines.get_mut(&stretch.timeline) else { return };
         // A backup's range ends with the next one's, so ranges overlap by little: going back from the last that has begun,
         // the search soon comes to one that ends before the segment, as do all before it.
         let begun = ranges.iter_mut().take(stretch.begun).rev();
-        begun.take_while(|range| is_within(line.name, range.furthest.as_deref())).for_each(|range| range.count(line));
+        begun.take_while(|range| is_within(name, range.furthest)).for_each(|range| range.count(name, line));
     }
 
     /// Adds what the same ranges counted in a later part of the index.
@@ -202,12 +225,12 @@ impl Counters {
         ranges.zip(later.timelines.into_values().flatten()).for_each(|(range, later)| range.add(later));
     }
 
-    fn find(&self, name: &str) -> Option<Stretch> {
-        let ranges = self.timelines.get(digits(name))?;
-        let begun = ranges.partition_point(|range| range.begin.as_str() <= name);
-        let start = begun.checked_sub(1).and_then(|last| ranges.get(last)).map(|range| range.begin.clone());
-        let end = ranges.get(begun).map(|range| range.begin.clone());
-        Some(Stretch { timeline: digits(name).to_owned(), begun, start: start.unwrap_or_default(), end })
+    fn find(&self, name: SegmentName) -> Option<Stretch> {
+        let ranges = self.timelines.get(&name.timeline)?;
+        let begun = ranges.partition_point(|range| range.begin <= name);
+        let start = begun.checked_sub(1).and_then(|last| ranges.get(last)).map(|range| range.begin);
+        let end = ranges.get(begun).map(|range| range.begin);
+        Some(Stretch { timeline: name.timeline, begun, start, end })
     }
 
     fn finish(self) -> BTreeMap<BackupId, WalStats> {
@@ -215,11 +238,6 @@ impl Counters {
     }
 }
 
-fn is_within(name: &str, limit: Option<&str>) -> bool {
+fn is_within(name: SegmentName, limit: Option<SegmentName>) -> bool {
     limit.is_none_or(|limit| name <= limit)
-}
-
-/// The timeline in a file name.
-fn digits(name: &str) -> &str {
-    name.get(..8).unwrap_or_default()
 }

@@ -151,19 +151,6 @@ impl Server {
         })
     }
 
-    /// Returns the newest backup whose data is complete, and the numbers of its WAL.
-    ///
-    /// # Errors
-    /// The catalog cannot be read.
-    pub fn newest_backup(&self) -> Result<Option<(BackupInfo, WalStats)>, Error> {
-        let backups = self.catalog().backups()?;
-        let Some(newest) = backups.iter().rev().find(|info| info.status.is_copied()) else {
-            return Ok(None);
-        };
-        let stats = self.catalog().wal_stats(&backups)?.remove(&newest.backup_id);
-        Ok(Some((newest.clone(), stats.unwrap_or_default())))
-    }
-
     fn retention(&self, backups: &[BackupInfo], now: Timestamp) -> Result<BTreeMap<BackupId, Verdict>, Error> {
         let Some(rules) = self.retention_rules() else { return Ok(BTreeMap::new()) };
         let verdicts = self.judge_backups(&rules, backups, now)?;

@@ -1,9 +1,9 @@
 //! What can be recovered, and what stands in the way of more.
 
 use crate::{Error, Server};
-use barman_catalog::BackupId;
+use barman_catalog::{BackupId, BackupInfo};
 use barman_config::Command;
-use barman_retention::{RecoveryWindow, recovery_window};
+use barman_retention::{Coverage, RecoveryWindow, recovery_window};
 use wal_format::Timestamp;
 
 impl Server {
@@ -13,10 +13,19 @@ impl Server {
     /// # Errors
     /// One of them cannot be read.
     pub fn recovery_window(&self, now: Timestamp) -> Result<RecoveryWindow<BackupId>, Error> {
+        self.recovery_window_of(&self.catalog().backups()?, self.catalog().wal_coverage()?, now)
+    }
+
+    /// Returns the same for records and WAL that somebody has looked at.
+    pub(crate) fn recovery_window_of(
+        &self,
+        backups: &[BackupInfo],
+        coverage: Coverage,
+        now: Timestamp,
+    ) -> Result<RecoveryWindow<BackupId>, Error> {
         self.refuse_unsupported(Command::Show)?;
-        let catalog = self.catalog();
-        let backups = catalog.retention_backups(&catalog.backups()?)?;
-        let mut window = recovery_window(&backups, catalog.wal_coverage()?, &self.timelines()?);
+        let backups = self.catalog().retention_backups(backups)?;
+        let mut window = recovery_window(&backups, coverage, &self.timelines()?);
         if let Some(kept) = self.retention_rules().and_then(|rules| rules.wal) {
             window.gaps.retain(|gap| gap.missing.since >= kept.start(now));
         }

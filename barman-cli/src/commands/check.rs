@@ -30,9 +30,6 @@ pub(crate) struct Arguments {
 struct Checked<'a> {
     config: &'a ServerConfig,
     report: CheckReport,
-    /// Bytes of the newest backup, and of the WAL after it.
-    backup_bytes: u64,
-    wal_bytes: u64,
 }
 
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
@@ -60,11 +57,7 @@ fn check<'a>(context: &Context, config: &'a ServerConfig, arguments: &Arguments)
         None => config.check_timeout,
     };
     let report = context.block_on(async { Ok::<_, Error>(server.check(timeout, context.now()).await) })??;
-    // Where the catalog cannot be read a check says so; there is no number then.
-    let newest = server.newest_backup().unwrap_or_default();
-    let backup_bytes = newest.as_ref().and_then(|(info, _)| info.size).unwrap_or(0);
-    let wal_bytes = newest.map_or(0, |(_, wal)| wal.wal_until_next_size);
-    Ok(Checked { config, report, backup_bytes, wal_bytes })
+    Ok(Checked { config, report })
 }
 
 fn report(context: &Context, checked: &Checked<'_>) {

@@ -4,7 +4,7 @@ use barman_retention::{Coverage, DamagedWal, RunContents, WalRun};
 use wal_format::{SegmentNumber, SegmentSize, TimelineId, WalFileName};
 
 use crate::archive::ledger::{DirectorySummary, Summaries};
-use crate::{Catalog, Error, Facts, LedgerReader, Verdict};
+use crate::{BackupInfo, Catalog, Error, Facts, LedgerReader, Verdict, XlogLine};
 
 impl Catalog {
     /// Returns which segments are archived, what they say, and what of them cannot be believed.
@@ -12,11 +12,18 @@ impl Catalog {
     /// # Errors
     /// The index or the ledger cannot be read.
     pub fn wal_coverage(&self) -> Result<Coverage, Error> {
-        let size = self.wal_segment_size()?;
-        let mut coverage = self.index_coverage(size)?;
-        let mut reader = Reader { summaries: self.ledger_summaries()?, ledger: self.ledger_reader()?, size };
-        coverage.describe(|run| reader.run(run))?;
+        let mut coverage = Coverage::new(self.wal_segment_size()?);
+        let parts = self.xlog_db()?.fold(|| coverage.clone(), |coverage, line| cover(coverage, &line))?;
+        parts.into_iter().for_each(|part| coverage.join(part));
+        self.describe_coverage(&mut coverage)?;
         Ok(coverage)
+    }
+
+    /// Adds what the ledger says of the segments.
+    pub(crate) fn describe_coverage(&self, coverage: &mut Coverage) -> Result<(), Error> {
+        let size = coverage.segment_size();
+        let mut reader = Reader { summaries: self.ledger_summaries()?, ledger: self.ledger_reader()?, size };
+        coverage.describe(|run| reader.run(run))
     }
 
     /// Returns how long segments are: as the backups say, or else the archive; 16 MB if neither does.
@@ -24,24 +31,13 @@ impl Catalog {
     /// # Errors
     /// The records or the index cannot be read.
     pub fn wal_segment_size(&self) -> Result<SegmentSize, Error> {
-        Ok(self.segment_size()?.or(self.archived_segment_size()?).unwrap_or(SegmentSize::DEFAULT))
+        self.covered_segment_size(&self.backups()?)
     }
 
-    /// The segments that the index names.
-    fn index_coverage(&self, size: SegmentSize) -> Result<Coverage, Error> {
-        let parts = self.xlog_db()?.fold(
-            || Coverage::new(size),
-            |coverage, line| {
-                if let Some(name) = line.segment()
-                    && let Ok(number) = name.number(size)
-                {
-                    coverage.add_segment(name.timeline, number, line.modified_at());
-                }
-            },
-        )?;
-        let mut whole = Coverage::new(size);
-        parts.into_iter().for_each(|part| whole.join(part));
-        Ok(whole)
+    /// The same, where the backups are known.
+    pub(crate) fn covered_segment_size(&self, backups: &[BackupInfo]) -> Result<SegmentSize, Error> {
+        let newest = backups.iter().rev().find(|info| info.status.is_copied()).map(|info| info.xlog_segment_size);
+        Ok(newest.or(self.archived_segment_size()?).unwrap_or(SegmentSize::DEFAULT))
     }
 
     /// How long the newest archived segment is, where no backup says how long segments are.
@@ -49,6 +45,15 @@ impl Catalog {
         let Some(newest) = self.newest_archived_segments()?.first().copied() else { return Ok(None) };
         let facts = self.facts(&WalFileName::Segment(newest)).ok().flatten();
         Ok(facts.and_then(|facts| SegmentSize::new(facts.raw?.bytes)))
+    }
+}
+
+/// Adds what a line of the index says.
+pub(crate) fn cover(coverage: &mut Coverage, line: &XlogLine<'_>) {
+    if let Some(name) = line.segment()
+        && let Ok(number) = name.number(coverage.segment_size())
+    {
+        coverage.add_segment(name.timeline, number, line.modified_at());
     }
 }
 

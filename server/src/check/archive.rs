@@ -1,6 +1,6 @@
 //! Checks of the way that WAL takes: received, delivered, archived.
 
-use super::CheckReport;
+use super::{CheckReport, Survey};
 use crate::postgres::Postgres;
 use crate::{Server, one_line};
 use barman_catalog::{ErrorFiles, Lock, Status};
@@ -145,8 +145,8 @@ fn summary(found: ErrorFiles) -> String {
 }
 
 /// Whether the WAL behind the backups is all there and can be believed. Silent while it is.
-pub(super) fn recoverable(server: &Server, now: Timestamp, report: &mut CheckReport) {
-    let window = match server.recovery_window(now) {
+pub(super) fn recoverable(server: &Server, survey: Survey, now: Timestamp, report: &mut CheckReport) {
+    let window = match server.recovery_window_of(&survey.backups, survey.wal, now) {
         Ok(window) => window,
         Err(error) => return report.fail("WAL gaps", one_line(&error)),
     };

@@ -1,31 +1,26 @@
 //! Checks of what the catalog holds: age, size and number of the backups, age and size of the WAL.
 
-use super::CheckReport;
-use crate::{Error, Server, human, one_line, wal_storage};
+use super::{CheckReport, Survey};
+use crate::{Server, human, wal_storage};
 use barman_catalog::{BackupInfo, BackupType, Status, WalStats};
 use std::time::Duration;
 use wal_format::Timestamp;
 
-pub(super) fn check(server: &Server, now: Timestamp, report: &mut CheckReport) {
-    let found = server.catalog().backups().map_err(Error::from);
-    let newest = server.newest_backup();
-    match (found, newest) {
-        (Ok(backups), Ok(newest)) => {
-            let info = newest.as_ref().map(|(info, _)| info);
-            let wal = newest.as_ref().map(|(_, wal)| wal);
-            maximum_age(server, info, now, report);
-            minimum_size(server, info, report);
-            wal_maximum_age(server, wal, now, report);
-            report.push("wal size", true, human::size_of(wal.map_or(0, |wal| wal.wal_until_next_size)));
-            match wal_storage::of(server.config()) {
-                Ok(_) => report.pass("compression settings"),
-                Err(reason) => report.push("compression settings", false, reason),
-            }
-            failed_backups(&backups, report);
-            redundancy(server, &backups, report);
-        }
-        (Err(error), _) | (_, Err(error)) => report.fail("catalog", one_line(&error)),
+pub(super) fn check(server: &Server, survey: &Survey, now: Timestamp, report: &mut CheckReport) {
+    let info = survey.newest.as_ref().map(|(info, _)| info);
+    let wal = survey.newest.as_ref().map(|(_, wal)| wal);
+    report.backup_bytes = info.and_then(|info| info.size).unwrap_or(0);
+    report.wal_bytes = wal.map_or(0, |wal| wal.wal_until_next_size);
+    maximum_age(server, info, now, report);
+    minimum_size(server, info, report);
+    wal_maximum_age(server, wal, now, report);
+    report.push("wal size", true, human::size_of(report.wal_bytes));
+    match wal_storage::of(server.config()) {
+        Ok(_) => report.pass("compression settings"),
+        Err(reason) => report.push("compression settings", false, reason),
     }
+    failed_backups(&survey.backups, report);
+    redundancy(server, &survey.backups, report);
 }
 
 fn maximum_age(server: &Server, newest: Option<&BackupInfo>, now: Timestamp, report: &mut CheckReport) {

@@ -8,7 +8,9 @@ mod backups;
 mod configuration;
 mod connections;
 
-use crate::Server;
+use crate::{Error, Server, one_line};
+use barman_catalog::{BackupInfo, WalStats};
+use barman_retention::Coverage;
 use std::fmt;
 use std::time::Duration;
 use wal_format::Timestamp;
@@ -39,6 +41,10 @@ impl fmt::Display for CheckResult {
 pub struct CheckReport {
     /// The results.
     pub results: Vec<CheckResult>,
+    /// The size of the newest backup, in bytes.
+    pub backup_bytes: u64,
+    /// The size of the WAL after it, as stored, in bytes.
+    pub wal_bytes: u64,
 }
 
 impl CheckReport {
@@ -88,6 +94,23 @@ impl CheckReport {
     }
 }
 
+/// What checks of the catalog look at.
+struct Survey {
+    backups: Vec<BackupInfo>,
+    newest: Option<(BackupInfo, WalStats)>,
+    wal: Coverage,
+}
+
+impl Survey {
+    fn of(server: &Server) -> Result<Self, Error> {
+        let backups = server.catalog().backups()?;
+        let (mut stats, wal) = server.catalog().wal_survey(&backups)?;
+        let newest = backups.iter().rev().find(|info| info.status.is_copied()).cloned();
+        let newest = newest.map(|info| (stats.remove(&info.backup_id).unwrap_or_default(), info));
+        Ok(Self { newest: newest.map(|(stats, info)| (info, stats)), backups, wal })
+    }
+}
+
 impl Server {
     /// Runs every check, for at most `timeout`; a check that takes longer fails as `check timeout`.
     pub async fn check(&self, timeout: Option<Duration>, now: Timestamp) -> CheckReport {
@@ -107,31 +130,45 @@ impl Server {
     }
 
     async fn run_checks(&self, now: Timestamp, timeout: Option<Duration>, report: &mut CheckReport) {
-        if self.config().active {
+        let catalog = if self.config().active {
             let mut connections = connections::open(self).await;
             archive::wal_archive(self, connections.sql(), timeout, now, report).await;
             archive::queues(self, report);
             connections::check(self, &mut connections, report).await;
-            self.check_catalog(now, report);
+            let catalog = self.check_catalog(now, report);
             configuration::client_programs(self, report);
             configuration::problems(self, report);
             connections::identity(self, &mut connections, report).await;
             archive::receiver(self, report);
             archive::server_archiver(self, connections.sql(), report).await;
+            catalog
         } else {
             archive::wal_archive(self, None, timeout, now, report).await;
             archive::queues(self, report);
-            self.check_catalog(now, report);
+            let catalog = self.check_catalog(now, report);
             configuration::problems(self, report);
             report.push("systemid coherence", true, "no system Id available");
-        }
+            catalog
+        };
         archive::errors(self, report);
-        archive::recoverable(self, now, report);
+        if let Some(catalog) = catalog {
+            archive::recoverable(self, catalog, now, report);
+        }
     }
 
-    fn check_catalog(&self, now: Timestamp, report: &mut CheckReport) {
+    /// Returns what was looked at, if it could be: a large index is not read twice.
+    fn check_catalog(&self, now: Timestamp, report: &mut CheckReport) -> Option<Survey> {
         configuration::directories(self, report);
         configuration::retention_policy(self, report);
-        backups::check(self, now, report);
+        match Survey::of(self) {
+            Ok(survey) => {
+                backups::check(self, &survey, now, report);
+                Some(survey)
+            }
+            Err(error) => {
+                report.fail("catalog", one_line(&error));
+                None
+            }
+        }
     }
 }

@@ -54,5 +54,5 @@ fn issues(critical: &[&Checked<'_>], total: usize) -> String {
 
 fn performance(checked: &Checked<'_>) -> String {
     let name = &checked.config.name;
-    format!("{name}={}B {name}_wals={}B", checked.backup_bytes, checked.wal_bytes)
+    format!("{name}={}B {name}_wals={}B", checked.report.backup_bytes, checked.report.wal_bytes)
 }
