@@ -220,7 +220,7 @@ impl Tracer {
         self.inside.insert(thread);
         // It may have been killed meanwhile.
         let registers = ptrace::getregs(thread).ok()?;
-        let change = Change::of(self.pid, &registers)?;
+        let change = Change::of(thread, &registers)?;
         if !change.path().starts_with(&self.fault.below) {
             return None;
         }

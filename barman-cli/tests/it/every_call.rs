@@ -5,6 +5,7 @@
 //! `scripts/crash`. One that nothing happened at is a failure.
 
 mod backups;
+mod end_of_backup;
 mod kept_home;
 mod wal;
 

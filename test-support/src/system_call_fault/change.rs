@@ -36,15 +36,15 @@ enum Target {
 }
 
 impl Change {
-    /// What a call of `process` changes; `None` for one that changes nothing.
-    pub(super) fn of(process: Pid, registers: &libc::user_regs_struct) -> Option<Self> {
+    /// What a call of a stopped thread changes; `None` for one that changes nothing.
+    pub(super) fn of(thread: Pid, registers: &libc::user_regs_struct) -> Option<Self> {
         let r = registers;
         let arguments = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9];
         let kind = Kind::of(r.orig_rax.cast_signed(), &arguments)?;
         let path = match kind.target {
-            Target::File(at) => opened(process, arguments[at]),
-            Target::Path(at) => directory(process, libc::AT_FDCWD as u64).join(text(process, arguments[at])),
-            Target::PathAt(at) => directory(process, arguments[at]).join(text(process, arguments[at + 1])),
+            Target::File(at) => opened(thread, arguments[at]),
+            Target::Path(at) => directory(thread, libc::AT_FDCWD as u64).join(text(thread, arguments[at])),
+            Target::PathAt(at) => directory(thread, arguments[at]).join(text(thread, arguments[at + 1])),
         };
         Some(Self { kind, path })
     }
@@ -109,31 +109,31 @@ impl Kind {
 }
 
 /// The file behind a descriptor.
-fn opened(process: Pid, descriptor: u64) -> PathBuf {
-    std::fs::read_link(format!("/proc/{process}/fd/{descriptor}")).unwrap_or_default()
+fn opened(thread: Pid, descriptor: u64) -> PathBuf {
+    std::fs::read_link(format!("/proc/{thread}/fd/{descriptor}")).unwrap_or_default()
 }
 
 /// The directory that paths are relative to.
-fn directory(process: Pid, descriptor: u64) -> PathBuf {
+fn directory(thread: Pid, descriptor: u64) -> PathBuf {
     // Descriptors are 32 bits of the register.
     #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
     let is_working_directory = descriptor as i32 == libc::AT_FDCWD;
     if is_working_directory {
-        std::fs::read_link(format!("/proc/{process}/cwd")).unwrap_or_default()
+        std::fs::read_link(format!("/proc/{thread}/cwd")).unwrap_or_default()
     } else {
-        opened(process, descriptor)
+        opened(thread, descriptor)
     }
 }
 
-/// A path in the memory of a process; as much of it as can be read.
-fn text(process: Pid, address: u64) -> OsString {
+/// A path in the memory of a thread, which must be the stopped one; as much of it as can be read.
+fn text(thread: Pid, address: u64) -> OsString {
     const WORD: u64 = size_of::<libc::c_long>() as u64;
     // Whole words, none of which reaches into a page that may not be there.
     let mut at = address - address % WORD;
     let mut skipped = (address % WORD) as usize;
     let mut bytes = Vec::new();
     while bytes.len() < libc::PATH_MAX as usize {
-        let Ok(word) = ptrace::read(process, at as ptrace::AddressType) else { break };
+        let Ok(word) = ptrace::read(thread, at as ptrace::AddressType) else { break };
         let word = &word.to_ne_bytes()[skipped..];
         if let Some(end) = word.iter().position(|byte| *byte == 0) {
             bytes.extend_from_slice(&word[..end]);

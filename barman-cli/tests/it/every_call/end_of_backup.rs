@@ -1,0 +1,92 @@
+//! The end of a backup of a real server: from the manifest's name to the status of the record.
+
+use super::{WAYS, chosen, per_way};
+use crate::scene::Scene;
+use std::path::PathBuf;
+use std::process::Command;
+use test_support::{Barman, CallEffect, CommandExt, Ended, OsUser, Postgres, SystemCallFault, pg_tool};
+
+/// The first call of the end gives the manifest its name.
+const FIRST: &str = "/backup_manifest";
+
+const BACKUP: [&str; 3] = ["backup", "--immediate-checkpoint", "main"];
+
+/// A server that delivers its WAL into a home.
+fn delivering() -> Scene {
+    let scene = Scene::of(Postgres::builder().initdb_option("--wal-segsize=1").setting("archive_mode", "on"));
+    scene.configure(&scene.server, &[("archiver", "on"), ("streaming_archiver", "off")]);
+    // `check` makes the directories; it fails because nothing is delivered yet.
+    scene.run(&["check", "--check-timeout", "1", "main"]);
+    let incoming = scene.home.path().join("main/incoming");
+    OsUser::of_servers().own_tree(&incoming);
+    let command = format!("cp %p {0}/.%f.tmp && mv {0}/.%f.tmp {0}/%f", incoming.display());
+    scene.server.psql(&format!("alter system set archive_command = '{command}'"));
+    scene.server.psql("select pg_reload_conf()");
+    let first = scene.server.switch_wal();
+    scene.server.wait_until(&format!("select last_archived_wal >= '{first}' from pg_stat_archiver"));
+    scene
+}
+
+fn back_up(scene: &Scene, nth: usize, effect: CallEffect) -> Ended {
+    let mut command = scene.command();
+    let fault = SystemCallFault::at(&scene.home.path(), nth, effect).from(FIRST);
+    fault.start(command.args(BACKUP)).wait()
+}
+
+/// Ids and statuses, the newest first.
+fn backups(scene: &Scene) -> Vec<(String, String)> {
+    let listed = scene.succeed(&["list-backups", "--minimal", "main"]);
+    let status = |id: &str| {
+        let record = std::fs::read_to_string(scene.home.path().join(format!("main/meta/{id}-backup.info")));
+        let record = record.expect("it is listed");
+        record.lines().find_map(|line| Some(line.strip_prefix("status=")?.to_owned())).expect("a status")
+    };
+    listed.lines().map(|id| (id.to_owned(), status(id))).collect()
+}
+
+/// What counts as a backup has all its files, as PostgreSQL's own tool says.
+fn assert_backups_are_whole(scene: &Scene, when: &str) {
+    for (id, status) in backups(scene) {
+        if status == "DONE" || status == "WAITING_FOR_WALS" {
+            let data: PathBuf = scene.home.path().join(format!("main/base/{id}/data"));
+            let verified = Command::new(pg_tool(15, "pg_verifybackup")).arg("--no-parse-wal").arg(&data).finish();
+            assert_eq!(verified.code, Some(0), "{when}: {verified:?}");
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_backup() {
+    let scene = delivering();
+    // What is made once for all is there.
+    scene.succeed(&BACKUP);
+    let mut fired = 0;
+    for (way, effect) in WAYS.into_iter().enumerate() {
+        let undisturbed = back_up(&scene, 0, effect);
+        let calls = undisturbed.counted;
+        assert!(calls > 4 && undisturbed.code == Some(0), "{undisturbed:?} is no end of a backup");
+        let points = chosen(calls, way);
+        // Each takes seconds: a short run has one of each kind.
+        let points = if per_way() < calls { &points[..1] } else { &points[..] };
+        for &nth in points {
+            let ended = back_up(&scene, nth, effect);
+            let call = ended.call.clone().unwrap_or_else(|| panic!("nothing happened at call {nth} of {calls}"));
+            let when = format!("{effect:?} at call {nth} of {calls}, {call}");
+            fired += 1;
+            assert_backups_are_whole(&scene, &when);
+            let newest = backups(&scene).first().map(|(_, status)| status.clone()).expect("a backup");
+            assert!(ended.code != Some(0) || newest == "DONE" || newest == "WAITING_FOR_WALS", "{newest}: {when}");
+            // The next one finishes what is left of this one, and the list is Barman's.
+            scene.succeed(&BACKUP);
+            let statuses = backups(&scene);
+            let is_final = |status: &str| ["DONE", "FAILED", "WAITING_FOR_WALS"].contains(&status);
+            assert!(statuses.iter().all(|(_, status)| is_final(status)), "{statuses:?}: {when}");
+            let list = ["list-backups", "main"];
+            assert_eq!(Barman::reference().succeed(&scene.home, &list), scene.succeed(&list), "{when}");
+            for (id, _) in &backups(&scene)[1..] {
+                scene.succeed(&["delete", "main", id]);
+            }
+        }
+    }
+    println!("the end of a backup: disturbed {fired} times");
+}
