@@ -12,7 +12,7 @@ mod wal;
 
 use std::collections::BTreeMap;
 
-use barman_retention::{Backup, Freed, Occasion, Remaining};
+use barman_retention::{Backup, Freed, Occasion, Remaining, Target};
 use barman_storage::{Cancel, LockFile};
 use wal_format::{Timestamp, WalFileName};
 
@@ -118,7 +118,8 @@ impl Catalog {
         for round in wanted.chunks(ROUND) {
             let locked = self.lock_for_deletion(round, events)?;
             let records = self.backups()?;
-            let backups = self.retention_backups(&records)?;
+            let mut backups = self.retention_backups(&records)?;
+            self.note_use(backups.iter_mut().filter(|backup| is_alone(backup, options.now)))?;
             let mut begun = Round::new(self, &backups, options.now);
             // What is begun is carried out even if beginning another one fails.
             let began = locked.into_iter().try_for_each(|locked| begun.begin(locked, options, events));
@@ -187,7 +188,7 @@ impl Catalog {
         Ok(locked)
     }
 
-    fn lock_unless_busy(&self, id: &BackupId) -> Result<Option<LockFile>, Error> {
+    pub(crate) fn lock_unless_busy(&self, id: &BackupId) -> Result<Option<LockFile>, Error> {
         match self.lock(Lock::BackupId(*id)) {
             Ok(lock) => Ok(Some(lock)),
             Err(LockError::Busy { .. }) => Ok(None),
@@ -244,6 +245,11 @@ impl Catalog {
         (next.size, next.deduplicated_size) = (Some(size), Some(own));
         self.save(&next)
     }
+}
+
+/// Whether the WAL behind a backup may go although the backup stays.
+fn is_alone(backup: &Backup<BackupId>, now: Timestamp) -> bool {
+    backup.candidate.keep.is_some_and(|keep| keep.target == Target::Standalone && keep.holds(now))
 }
 
 /// A backup that is to be deleted, and that nobody else works with.

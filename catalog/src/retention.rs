@@ -31,7 +31,19 @@ impl Catalog {
             end_lsn: info.end_xlog,
             size: info.deduplicated_size.or(info.size).unwrap_or(0),
             marked,
+            in_use: false,
         })
+    }
+
+    /// Notes of backups whether another process works with them at this moment.
+    ///
+    /// # Errors
+    /// A lock file cannot be opened.
+    pub fn note_use<'a>(&self, backups: impl IntoIterator<Item = &'a mut Backup<BackupId>>) -> Result<(), Error> {
+        for backup in backups {
+            backup.in_use = self.lock_unless_busy(&backup.candidate.id)?.is_none();
+        }
+        Ok(())
     }
 
     /// Returns every archived file that the index names, in its order.

@@ -102,6 +102,8 @@ pub struct Backup<Id> {
     pub size: u64,
     /// Somebody began to delete it, and was interrupted: parts of it may be gone.
     pub marked: bool,
+    /// A process works with it, and may need any WAL behind it: a restore to a later point does.
+    pub in_use: bool,
 }
 
 /// How far a backup has come; the words of Barman's records.

@@ -197,6 +197,7 @@ mod tests {
             end_lsn: None,
             size: 1000,
             marked: false,
+            in_use: false,
         };
         let backups: Vec<_> = (NOW_DAY - 19..=NOW_DAY).map(backup).collect();
         let wal = |hour: u64| ArchivedWal {

@@ -300,10 +300,11 @@ fn cut_wal<Id: Ord + Clone>(
 impl<Id> Backup<Id> {
     /// Whether a user, or the backup's state, asks for all WAL from it on.
     fn holds_later_wal(&self, now: Timestamp) -> bool {
-        match self.candidate.kept(now) {
+        let is_kept = match self.candidate.kept(now) {
             Some(target) => target == Target::Full,
             None => self.stage != Stage::Done,
-        }
+        };
+        is_kept || self.in_use
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use wal_format::{SegmentName, TimelineId, Timestamp, WalFileName};
 
-use crate::candidate::{Backup, Stage, Target};
+use crate::candidate::{Backup, Target};
 use crate::wal::{Place, Places};
 
 /// Why a backup is deleted. It decides about WAL behind backups that are kept for themselves alone.
@@ -104,14 +104,14 @@ impl<'a, Id: Ord> Remaining<'a, Id> {
         Some(Removal::before(limit.begin_wal?, protected, &standalone))
     }
 
-    /// What the older backups need, if all of them are standalone; `None` if one of them needs more than that, or does
+    /// What the older backups with all their data need, if all of them are standalone; `None` if one of them needs more than that, or does
     /// not say what it needs.
     fn standalone_before(&self, index: usize, occasion: Occasion) -> Option<Vec<Range<Place>>> {
-        let stage = self.backups.get(index)?.stage;
         let older = self.backups.get(self.gone_before..index)?.iter().zip(self.present.get(self.gone_before..index)?);
         let mut ranges = Vec::new();
-        for (backup, _) in older.rev().filter(|(backup, present)| **present && is_available(backup, stage)) {
-            if occasion == Occasion::Command || backup.candidate.kept(self.now) != Some(Target::Standalone) {
+        for (backup, _) in older.rev().filter(|(backup, present)| **present && backup.stage.is_copied()) {
+            let is_alone = backup.candidate.kept(self.now) == Some(Target::Standalone) && !backup.in_use;
+            if occasion == Occasion::Command || !is_alone {
                 return None;
             }
             ranges.push(Place::of_segment(backup.begin_wal?)..Place::after(backup.end_wal?));
@@ -141,11 +141,6 @@ impl<'a, Id: Ord> Remaining<'a, Id> {
         let all = self.backups.iter().zip(&self.present).enumerate().skip(index);
         all.filter(|(_, (_, present))| **present).map(|(index, (backup, _))| (index, *backup))
     }
-}
-
-/// Whether an older backup stands in the way of removing the WAL before a backup of this stage.
-fn is_available<Id>(backup: &Backup<Id>, stage: Stage) -> bool {
-    backup.stage.is_copied() || backup.stage == stage
 }
 
 impl<Id> Backup<Id> {

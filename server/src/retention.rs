@@ -158,7 +158,9 @@ impl Server {
         cancel: &Cancel,
         events: &mut dyn FnMut(DeleteEvent<'_>),
     ) -> Result<(), Error> {
-        let inventory = self.inventory()?;
+        let mut inventory = self.inventory()?;
+        // Invariant 6: whoever restores a backup may be on the way to any point behind it.
+        self.catalog().note_use(&mut inventory.backups)?;
         let zones = ZoneDatabase::default();
         let request = inventory.request(rules, self.config().minimum_redundancy, now, &zones);
         let freed = old_wal(&request);

@@ -1,6 +1,8 @@
 //! `delete`, `retention`, and what `cron` deletes: on two equal homes Barman and we say the same and leave the same.
 
-use crate::made_home::{CHAIN, ONE, THREE, THREE_BACKUPS, TWO, check_same, files, home, nothing, segment, write};
+use crate::made_home::{
+    CHAIN, ONE, THREE, THREE_BACKUPS, TWO, check_same, files, home, nothing, segment, with_rules, write,
+};
 use crate::scene::ours;
 use test_support::{Barman, BarmanHome};
 
@@ -183,4 +185,44 @@ fn a_redundancy_of_0_is_refused() {
     let cron = ours().run(&home, &["cron"]);
     assert!(cron.code == Some(1) && cron.stderr.contains("a redundancy of 0 keeps no backup at all"), "{cron:?}");
     assert!(files(&home).contains(&format!("main/meta/{ONE}-backup.info")));
+}
+
+/// barman#712: a server that only receives WAL fills the disk, since no backup takes any with it.
+#[test]
+fn a_server_without_backups_keeps_the_wal_of_its_window() {
+    let home = with_rules("REDUNDANCY 1 WAL FOR 3 DAYS", &[]);
+    let said = ours().succeed(&home, &["retention", "main"]);
+    let goes = format!("  {} .. {} (6 files, 24 B) goes: older than", segment(1), segment(6));
+    assert!(said.contains(&goes), "{said}");
+    let before = files(&home);
+    assert!(before.contains(&format!("main/wals/0000000100000000/{}", segment(1))), "a plan removes nothing");
+    let said = ours().succeed(&home, &["cron"]);
+    assert!(said.contains("delete WAL segments that are too old:\n\t") && said.contains(&segment(6)), "{said}");
+    let left: Vec<_> = files(&home).into_iter().filter(|file| file.contains("/wals/0")).collect();
+    let expected: Vec<_> = (7..=9).map(|number| format!("main/wals/0000000100000000/{}", segment(number))).collect();
+    assert_eq!(left, expected);
+    // Barman reads the index that is left, and keeps it.
+    let barman = Barman::reference();
+    barman.succeed(&home, &["cron"]);
+    let index = std::fs::read_to_string(home.path().join("main/wals/main-xlog.db")).expect("the index");
+    assert_eq!(index.lines().count(), 3);
+    assert_eq!(ours().succeed(&home, &["retention", "main"]).matches("goes").count(), 0);
+}
+
+#[test]
+fn a_forecast_says_what_a_policy_holds_and_when_the_disk_is_full() {
+    let home = with_rules("REDUNDANCY 3", &THREE_BACKUPS);
+    let forecast = |policy: &str| {
+        let at = ["--at", "2026-01-03 12:00:00+00:00"];
+        let command = [&["-f", "json", "retention", "main", "--forecast", "--policy", policy], &at[..]].concat();
+        let json: serde_json::Value = serde_json::from_str(&ours().succeed(&home, &command)).expect("JSON");
+        json["main"]["forecast"].clone()
+    };
+    let steady = |policy: &str| forecast(policy)["steady_bytes"].as_u64();
+    let (two, three) = (steady("REDUNDANCY 2"), steady("REDUNDANCY 3"));
+    assert!(two.is_some() && two < three, "{two:?} {three:?}: {}", forecast("REDUNDANCY 2"));
+    assert_eq!(steady("KEEP 10000 DAILY IN UTC"), None, "it grows beyond what is looked at");
+    assert_eq!(forecast("REDUNDANCY 2")["full_at"], serde_json::Value::Null);
+    let text = ours().succeed(&home, &["retention", "main", "--forecast"]);
+    assert!(text.to_lowercase().contains("forecast"), "{text}");
 }

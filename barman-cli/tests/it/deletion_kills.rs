@@ -3,11 +3,10 @@
 //!
 //! `BARMAN_DELETION_KILLS` says at how many calls of each: 6 by default, all in `scripts/retention-kills`.
 
-use crate::made_home::{CHAIN, ONE, THREE, THREE_BACKUPS, TWO, files, home, segment, write};
+use crate::made_home::{CHAIN, ONE, THREE, THREE_BACKUPS, TWO, files, home, with_rules};
 use crate::scene::ours;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 use test_support::{BarmanHome, FaultyProgram};
 
 /// Commands that delete, each on a home of its own.
@@ -51,19 +50,6 @@ const SCENES: [Scene; 5] = [
         left: &[],
     },
 ];
-
-/// A home whose rules are in our own file. Segment 9 was written an hour ago, each one before it a day earlier.
-fn with_rules(rules: &str, backups: &[crate::made_home::Backup<'_>]) -> BarmanHome {
-    let home = home(&[], backups);
-    write(&home.config_file().with_extension("retention"), &format!("[main]\nretention = {rules}\n"));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    let line = |number: u32| {
-        let written = now - 3600 - 86_400 * u64::from(9 - number);
-        format!("{}\t4\t{written}.0\tNone\tNone\n", segment(number))
-    };
-    write(&home.path().join("main/wals/main-xlog.db"), &(1..=9).map(line).collect::<String>());
-    home
-}
 
 fn kills() -> usize {
     std::env::var("BARMAN_DELETION_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)

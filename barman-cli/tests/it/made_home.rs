@@ -4,6 +4,7 @@ use crate::scene::ours;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 use test_support::{Barman, BarmanHome, Finished};
 
 /// A backup of the tests: id, first segment, and fields of its record that differ from the usual.
@@ -46,6 +47,19 @@ pub(crate) fn home(options: &[(&str, &str)], backups: &[Backup<'_>]) -> BarmanHo
     for directory in ["incoming", "streaming", "errors"] {
         std::fs::create_dir_all(server.join(directory)).expect("directory");
     }
+    home
+}
+
+/// A home whose rules are in our own file. Segment 9 was written an hour ago, each one before it a day earlier.
+pub(crate) fn with_rules(rules: &str, backups: &[Backup<'_>]) -> BarmanHome {
+    let home = home(&[], backups);
+    write(&home.config_file().with_extension("retention"), &format!("[main]\nretention = {rules}\n"));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let line = |number: u32| {
+        let written = now - 3600 - 86_400 * u64::from(9 - number);
+        format!("{}\t4\t{written}.0\tNone\tNone\n", segment(number))
+    };
+    write(&home.path().join("main/wals/main-xlog.db"), &(1..=9).map(line).collect::<String>());
     home
 }
 

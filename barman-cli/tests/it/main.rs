@@ -16,6 +16,7 @@ mod every_call;
 mod file_archival;
 mod find_target;
 mod keeping;
+mod leases;
 mod made_home;
 mod memory;
 mod output;

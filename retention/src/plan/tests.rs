@@ -39,6 +39,7 @@ fn done(tli: u32, number: u64) -> Backup<u64> {
         end_lsn: Some(Lsn::new((number << 24) + 0x80_0000)),
         size: 1000,
         marked: false,
+        in_use: false,
     }
 }
 
@@ -106,6 +107,20 @@ impl Scene {
             zones: &rome,
         })
         .unwrap()
+    }
+
+    fn old_wal(&self) -> Freed<Timestamp> {
+        old_wal(&Request {
+            rules: &self.rules,
+            minimum_redundancy: self.minimum_redundancy,
+            now: self.now,
+            backups: &self.backups,
+            wal: &self.wal,
+            damage: &[],
+            timelines: &self.timelines,
+            segment_size: SIZE,
+            zones: &rome,
+        })
     }
 
     /// The same server without what somebody began to delete, and what cannot be restored without that.
@@ -500,6 +515,23 @@ fn any_scene() -> impl Strategy<Value = Scene> {
     )
 }
 
+/// Rules that keep as much and more: each number in them is so much greater.
+fn longer(rules: &Rules, more: u32) -> Rules {
+    let window = |window: Window| Window { count: window.count + more, ..window };
+    let keep = rules.keep.iter().map(|rule| match rule {
+        KeepRule::Barman(Policy::Redundancy(count)) => KeepRule::Barman(Policy::Redundancy(count + more)),
+        KeepRule::Barman(Policy::RecoveryWindow(of)) => KeepRule::Barman(Policy::RecoveryWindow(window(*of))),
+        KeepRule::CalendarMonths { count, zone } => {
+            KeepRule::CalendarMonths { count: count + more, zone: zone.clone() }
+        }
+        KeepRule::Periods { counts, zone } => KeepRule::Periods {
+            counts: counts.iter().map(|(period, count)| (*period, count + more)).collect(),
+            zone: zone.clone(),
+        },
+    });
+    Rules { keep: keep.collect(), wal: rules.wal.map(window), limit: rules.limit }
+}
+
 /// The window that the rules promise, if they promise one.
 fn promised(rules: &Rules) -> Option<Window> {
     let windows = rules.keep.iter().filter_map(|rule| match rule {
@@ -571,6 +603,48 @@ proptest! {
             for point in (0..100).map(half_past).filter(|point| *point >= start && before.reaches_time(*point)) {
                 prop_assert!(plan.after.reaches_time(point), "{point:?} {plan:#?}");
             }
+        }
+    }
+
+    /// Who restores a backup, or takes an incremental one on top of it, needs it and any WAL behind it; whatever else goes
+    /// meanwhile, nothing of that does.
+    #[test]
+    fn what_is_in_use_stays_with_every_point_that_it_reaches(scene in any_scene(), used in vec(any::<bool>(), 9)) {
+        let mut scene = scene;
+        for (backup, used) in scene.backups.iter_mut().zip(used) {
+            backup.in_use = used && backup.stage == Stage::Done && !backup.marked;
+        }
+        let mut remaining = Remaining::new(&scene.backups, scene.now);
+        let mut freed = Freed::default();
+        let plan = scene.plan();
+        let used = |id: &u64| scene.backups.iter().any(|backup| backup.candidate.id == *id && backup.in_use);
+        for id in plan.deletions.iter().filter(|id| !used(id)) {
+            remaining.delete(id, Occasion::Policy).into_iter().for_each(|removal| freed.add(&hour(0), removal));
+        }
+        let left = Scene { backups: remaining.backups().cloned().collect(), ..scene.clone() };
+        let old = left.old_wal();
+        let stays = |wal: &&ArchivedWal| freed.why(&wal.name).is_none() && old.why(&wal.name).is_none();
+        let wal: Vec<_> = scene.wal.iter().filter(stays).copied().collect();
+        for backup in scene.backups.iter().filter(|backup| backup.in_use) {
+            let alone = |wal: &[ArchivedWal]| {
+                Scene { backups: vec![*backup], wal: wal.to_vec(), ..scene.clone() }.plan().before.intervals
+            };
+            prop_assert_eq!(alone(&wal), alone(&scene.wal), "{:?}", plan);
+        }
+    }
+
+    #[test]
+    fn more_retention_never_keeps_less(scene in any_scene(), more in 1..3u32) {
+        let longer = Scene { rules: longer(&scene.rules, more), ..scene.clone() };
+        let (less, more) = (scene.plan(), longer.plan());
+        prop_assert!(more.deletions.iter().all(|id| less.deletions.contains(id)), "{} {} {less:#?} {more:#?}", scene.rules, longer.rules);
+        let goes = |plan: &Plan<u64>| -> std::collections::BTreeSet<String> {
+            let left = scene.after(plan).wal;
+            scene.wal.iter().filter(|wal| !left.contains(wal)).map(|wal| wal.name.to_string()).collect()
+        };
+        prop_assert!(goes(&more).is_subset(&goes(&less)), "{} {} {less:#?} {more:#?}", scene.rules, longer.rules);
+        for interval in &less.after.intervals {
+            prop_assert!(more.after.reaches(interval.timeline, interval.start_lsn), "{interval:?} {more:#?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The rules one by one. That they are Barman's is judged by Barman: see `tests/it` and `scripts/retention-differential`.
 
 use super::*;
-use crate::candidate::{Candidate, Keep, State};
+use crate::candidate::{Candidate, Keep, Stage, State};
 
 const NOW: Timestamp = Timestamp::from_pg_micros(0);
 
@@ -16,6 +16,7 @@ fn backup(id: u32, timeline: u32, stage: Stage) -> Backup<u32> {
         end_lsn: None,
         size: 0,
         marked: false,
+        in_use: false,
     }
 }
 
@@ -83,10 +84,12 @@ fn a_backup_that_waits_for_wal_is_the_next_and_one_that_failed_is_not() {
 }
 
 #[test]
-fn a_failed_backup_frees_what_is_before_the_next_unless_there_is_an_older_one() {
+fn a_failed_backup_frees_what_is_before_the_next_unless_an_older_one_is_complete() {
     let failed = |id| backup(id, 1, Stage::Failed);
     check(&[failed(10), done(20)], &[10], Command, "1:0-19");
-    check(&[failed(5), failed(10), done(20)], &[10], Command, "");
+    check(&[failed(5), failed(10), done(20)], &[10], Command, "1:0-19");
+    check(&[backup(5, 1, Stage::WaitingForWals), failed(10), done(20)], &[10], Command, "");
+    check(&[done(5), failed(10), done(20)], &[10], Command, "");
     check(&[failed(5), done(10), done(20)], &[10], Command, "1:0-19");
 }
 

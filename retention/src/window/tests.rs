@@ -36,6 +36,7 @@ fn backup(tli: u32, begin: u64, end: u64) -> Backup<u64> {
         end_lsn: Some(lsn(end)),
         size: 0,
         marked: false,
+        in_use: false,
     }
 }
 
