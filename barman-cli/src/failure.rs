@@ -60,6 +60,8 @@ fn explain(error: &Error) -> CommandError {
                 .hinted("`barman get-wal --peek` lists what is there")
         }
         Error::DestinationInCatalog { .. } => plain.hinted("choose a directory outside barman_home"),
+        Error::Restore(barman_pitr::RestoreError::NoSpace { .. }) => plain
+            .hinted("nothing was created: make room, or restore elsewhere; `barman plan` shows what is needed where"),
         Error::Restore(_) => plain
             .hinted("no server can be started from the destination as it is: mend the cause, empty it, restore again"),
         Error::WalMissing { reason, .. } => {

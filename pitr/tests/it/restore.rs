@@ -311,3 +311,17 @@ fn the_bytes_that_are_announced_are_the_bytes_that_are_copied() {
         ]
     );
 }
+
+#[test]
+fn a_restore_without_room_creates_nothing() {
+    let fixture = Fixture::with_backup();
+    let mut plan = fixture.plan(&fixture.request()).expect("a plan");
+    let [space] = plan.space.as_mut_slice() else { panic!("{:?}", plan.space) };
+    // Data and WAL lie on one file system, which gives out whole blocks.
+    assert!(space.needed > 4 * crate::fixture::SIZE_BYTES && space.needed.is_multiple_of(4096), "{space:?}");
+    assert!(space.suffices());
+    space.free = space.needed - 1;
+    let error = fixture.restore(&plan).expect_err("there is no room");
+    assert!(matches!(error, RestoreError::NoSpace { .. }), "{error:?}");
+    assert!(!fixture.destination().exists());
+}
