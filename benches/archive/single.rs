@@ -50,7 +50,7 @@ fn write_and_sync(bytes: &[u8], path: &Path) {
 
 /// The stream that `barman-wal-archive` sends: the segment and its checksum.
 fn pack(segment: &Path, stream: &Path) {
-    let script = "cd \"$1\" && sha256sum \"$2\" > \"$4/SHA256SUMS\" && tar -cf \"$3\" \"$2\" -C \"$4\" SHA256SUMS";
+    let script = "cd \"$1\" && sha256sum -b \"$2\" > \"$4/SHA256SUMS\" && tar -cf \"$3\" \"$2\" -C \"$4\" SHA256SUMS";
     let (dir, name) = (segment.parent().expect("a directory"), segment.file_name().expect("a name"));
     let list = stream.parent().expect("a directory");
     let mut command = Command::new("sh");
