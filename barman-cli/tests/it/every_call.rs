@@ -44,7 +44,13 @@ impl Case {
             let calls = self.run(0, effect).counted;
             assert!(calls > 2, "{calls} calls are no command");
             for nth in chosen(calls, way) {
-                let ended = self.run(nth, effect);
+                let mut ended = self.run(nth, effect);
+                // What cron has started races with it, so that it makes one call more or less.
+                for _ in 0..if self.runs_cron() { 10 } else { 0 } {
+                    if ended.call.is_none() {
+                        ended = self.run(nth, effect);
+                    }
+                }
                 let call = ended.call.clone();
                 let call = call.unwrap_or_else(|| panic!("nothing happened at call {nth} of {calls}: {ended:?}"));
                 fired += 1;
@@ -106,9 +112,13 @@ impl Case {
     }
 
     fn wait_for_cron(&self) {
-        if self.again.iter().chain([&self.command]).any(|command| *command == ["cron"]) {
+        if self.runs_cron() {
             self.home.wait_for_background_processes();
         }
+    }
+
+    fn runs_cron(&self) -> bool {
+        self.again.iter().chain([&self.command]).any(|command| *command == ["cron"])
     }
 
     /// Barman takes a second to start: in a short run it is asked once.
