@@ -126,7 +126,7 @@ fn a_command_line_that_cannot_be_understood() {
     assert_eq!(finished.code, Some(2), "{finished:?}");
     assert!(finished.stderr.contains("barman backup: error: "), "{finished:?}");
     assert_eq!(ours().run(&home, &["no-such-command"]).code, Some(2));
-    assert_fails(&ours().run(&home, &["list-files", "main", "x"]), 1, "the command 'list-files' is not built yet");
+    assert_fails(&ours().run(&home, &["diagnose"]), 1, "the command 'diagnose' is not built yet");
 }
 
 #[test]
