@@ -57,16 +57,17 @@ pub enum BackupFault {
 
 impl Catalog {
     /// Compares every file of a backup in the plain format with its manifest, and shows what differs to `found`. What
-    /// differs in length is found before any contents are read.
+    /// differs in length is found before any contents are read. Meanwhile nobody deletes the backup (invariant 6).
     ///
     /// # Errors
-    /// There is no manifest, or it or a file cannot be read.
+    /// The backup is being deleted or changed; there is no manifest, or it or a file cannot be read.
     pub fn verify_backup(
         &self,
         info: &BackupInfo,
         cancel: &Cancel,
         found: &mut dyn FnMut(&BackupFault),
     ) -> Result<(), Error> {
+        let _lease = self.lease_unless_in_use(&info.backup_id)?;
         let backup = self.backup_data(info)?;
         let mut listed = read_manifest(&backup.data)?;
         let mut to_read = Vec::new();
@@ -90,13 +91,15 @@ impl Catalog {
         Ok(())
     }
 
-    /// Writes a manifest, with SHA-256, of a backup in the plain format that has none. Returns where it is.
+    /// Writes a manifest, with SHA-256, of a backup in the plain format that has none. Returns where it is. Meanwhile nobody
+    /// deletes the backup (invariant 6).
     ///
     /// # Errors
-    /// There is one, a file cannot be read, or the manifest not be written.
+    /// The backup is being deleted or changed; there is one, a file cannot be read, or the manifest not be written.
     pub fn generate_manifest(&self, info: &BackupInfo, cancel: &Cancel) -> Result<PathBuf, Error> {
         /// That of every other file of a data directory.
         const MODE: u32 = 0o600;
+        let _lease = self.lease_unless_in_use(&info.backup_id)?;
         let backup = self.backup_data(info)?;
         let (name, path) = (layout::manifest(), layout::shown(&backup.data, &layout::manifest()));
         if backup.data.stat(&name)?.is_some() {

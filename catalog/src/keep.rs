@@ -9,7 +9,7 @@ use barman_retention::{Keep, Target};
 use barman_storage::Dir;
 
 use crate::catalog::{FILE_MODE, existing, read_text};
-use crate::{BackupId, BackupTime, Catalog, Error, LocalZone, LockError, layout};
+use crate::{BackupId, BackupTime, Catalog, Error, LocalZone, layout};
 
 /// Between the target and the time in an annotation.
 const UNTIL: &str = " until ";
@@ -43,10 +43,7 @@ impl Catalog {
     /// # Errors
     /// The backup is being deleted or changed, or is gone, or the annotation cannot be written.
     pub fn set_keep(&self, id: &BackupId, keep: Keep) -> Result<(), Error> {
-        let _lease = self.lease(id).map_err(|error| match error {
-            LockError::Busy { .. } => Error::InUse { server: self.layout().server.clone(), id: *id },
-            LockError::Catalog(error) => error,
-        })?;
+        let _lease = self.lease_unless_in_use(id)?;
         self.backup(id)?;
         let meta = self.meta_dir()?;
         // The old one would count. Removed first it could leave the backup without any.

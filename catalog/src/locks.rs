@@ -79,6 +79,14 @@ impl Catalog {
         self.take(PATIENCE, Lock::BackupId(*id), LockFile::try_shared)
     }
 
+    /// As [`lease`](Self::lease), for what has no error of its own for a backup that somebody changes or deletes.
+    pub(crate) fn lease_unless_in_use(&self, id: &BackupId) -> Result<LockFile, Error> {
+        self.lease(id).map_err(|error| match error {
+            LockError::Busy { .. } => Error::InUse { server: self.layout().server.clone(), id: *id },
+            LockError::Catalog(error) => error,
+        })
+    }
+
     fn take(
         &self,
         patience: Duration,

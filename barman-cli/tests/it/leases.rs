@@ -94,6 +94,23 @@ fn the_lease_of_a_killed_restore_is_gone() {
     assert!(!is_listed(&scene, &older));
 }
 
+/// Nor does anybody look at a backup that is being deleted.
+#[test]
+fn a_backup_that_is_compared_with_its_manifest_is_leased() {
+    let home = with_rules("REDUNDANCY 3", &THREE_BACKUPS);
+    let lock = File::create(home.path().join(format!(".main-{ONE}.lock"))).expect("the home is ours");
+    lock.lock().expect("nobody else uses it");
+    for command in ["verify-backup", "generate-manifest"] {
+        let finished = ours().run(&home, &[command, "main", ONE]);
+        let said = format!("backup {ONE} of server main is in use by another process");
+        assert!(finished.code == Some(1) && finished.stderr.contains(&said), "{finished:?}");
+    }
+    lock.unlock().expect("it is ours");
+    lock.lock_shared().expect("nobody else uses it");
+    ours().succeed(&home, &["generate-manifest", "main", ONE]);
+    ours().succeed(&home, &["verify-backup", "main", ONE]);
+}
+
 /// Holds the lease of the oldest backup as a restore does, runs `cron`, gives the lease back and runs `cron` again; returns
 /// which segments there are after each.
 fn segments_with_and_without_lease(home: &BarmanHome) -> [Vec<u32>; 2] {
