@@ -94,8 +94,8 @@ impl Scene {
         }
     }
 
-    fn plan(&self) -> Plan<u64> {
-        plan(&Request {
+    fn request(&self) -> Request<'_, u64> {
+        Request {
             rules: &self.rules,
             minimum_redundancy: self.minimum_redundancy,
             now: self.now,
@@ -105,22 +105,15 @@ impl Scene {
             timelines: &self.timelines,
             segment_size: SIZE,
             zones: &rome,
-        })
-        .unwrap()
+        }
+    }
+
+    fn plan(&self) -> Plan<u64> {
+        plan(&self.request()).unwrap()
     }
 
     fn old_wal(&self) -> Freed<Timestamp> {
-        old_wal(&Request {
-            rules: &self.rules,
-            minimum_redundancy: self.minimum_redundancy,
-            now: self.now,
-            backups: &self.backups,
-            wal: &self.wal,
-            damage: &[],
-            timelines: &self.timelines,
-            segment_size: SIZE,
-            zones: &rome,
-        })
+        old_wal(&self.request())
     }
 
     /// The same server without what somebody began to delete, and what cannot be restored without that.
