@@ -3,15 +3,16 @@
 mod tracer;
 
 use std::ops::Range;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::traced_start::stopping;
 
 use tracer::Tracer;
 
@@ -97,7 +98,7 @@ impl FaultyProgram {
 
     fn start(command: &Command, below: &Path, fault: Fault) -> Self {
         let noted = Noted::default();
-        let (mut command, below, notes) = (stopping(command), below.to_owned(), noted.clone());
+        let (mut command, below, notes) = (stopping(command, Stdio::null()), below.to_owned(), noted.clone());
         let (started, pid) = std::sync::mpsc::channel();
         // Only the thread that traces a process may wait for it.
         #[allow(clippy::zombie_processes, reason = "the tracer waits for it")]
@@ -161,19 +162,4 @@ impl Drop for FaultyProgram {
             let _ = kill(self.pid, Signal::SIGKILL);
         }
     }
-}
-
-/// The same program, which stops itself before it begins: nothing happens before it is traced.
-fn stopping(command: &Command) -> Command {
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "kill -STOP $$; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    let null = std::process::Stdio::null;
-    shell.stdin(null()).stdout(null()).stderr(null()).process_group(0);
-    shell
 }

@@ -45,6 +45,8 @@ mod run;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod system_call_fault;
 mod temp_dir;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod traced_start;
 
 pub use barman::{Barman, BarmanHome};
 pub use builder::PostgresBuilder;

@@ -4,7 +4,6 @@
 mod change;
 
 use std::collections::{HashMap, HashSet};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -12,10 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use nix::libc;
-use nix::sys::ptrace::{self, Options};
+use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+
+use crate::traced_start::{seize, stopping};
 
 use change::Change;
 
@@ -70,7 +71,10 @@ impl SystemCallFault {
     #[must_use]
     pub fn start(&self, command: &Command) -> Traced {
         let counted = Arc::new(AtomicUsize::new(0));
-        let mut command = stopping(command, self.input.as_deref());
+        let input = self.input.as_deref().map_or_else(Stdio::null, |path| {
+            std::fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into()
+        });
+        let mut command = stopping(command, input);
         let (started, pid) = std::sync::mpsc::channel();
         let (fault, counter) = (self.clone(), Arc::clone(&counted));
         // Only the thread that traces a process may wait for it.
@@ -137,23 +141,6 @@ impl Drop for Traced {
     }
 }
 
-/// The same program, which stops itself before it begins: nothing happens before it is traced.
-fn stopping(command: &Command, input: Option<&Path>) -> Command {
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "kill -STOP $$; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    let input = input.map_or_else(Stdio::null, |path| {
-        std::fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into()
-    });
-    shell.stdin(input).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    shell
-}
-
 struct Tracer {
     pid: Pid,
     fault: SystemCallFault,
@@ -174,14 +161,7 @@ impl Tracer {
     }
 
     fn run(mut self) -> Ended {
-        let stopped = waitpid(self.pid, Some(WaitPidFlag::WUNTRACED)).expect("a child can be waited for");
-        assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
-        let options = Options::PTRACE_O_TRACESYSGOOD
-            | Options::PTRACE_O_TRACECLONE
-            | Options::PTRACE_O_TRACEEXEC
-            | Options::PTRACE_O_EXITKILL;
-        ptrace::seize(self.pid, options).expect("a child can be traced");
-        kill(self.pid, Signal::SIGCONT).expect("a child can be signalled");
+        seize(self.pid);
         loop {
             match waitpid(None, Some(of_this_thread())).expect("the program is our child") {
                 WaitStatus::PtraceSyscall(thread) => {

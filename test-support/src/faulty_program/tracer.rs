@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use nix::libc::{self, user_regs_struct};
-use nix::sys::ptrace::{self, Options};
+use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+
+use crate::traced_start::seize;
 
 use super::{CallKind, Fault, Noted, NotedCall};
 
@@ -58,14 +60,7 @@ impl Tracer {
 
     /// Runs the program to its end. Returns the number of the call that it was killed at, if it was.
     pub(super) fn run(mut self) -> Option<u64> {
-        let stopped = waitpid(self.pid, Some(WaitPidFlag::WUNTRACED)).expect("a child can be waited for");
-        assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
-        let options = Options::PTRACE_O_TRACESYSGOOD
-            | Options::PTRACE_O_TRACECLONE
-            | Options::PTRACE_O_TRACEEXEC
-            | Options::PTRACE_O_EXITKILL;
-        ptrace::seize(self.pid, options).expect("a child can be traced");
-        kill(self.pid, Signal::SIGCONT).expect("a child can be signalled");
+        seize(self.pid);
         loop {
             // Children of other threads are not ours to wait for.
             let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
