@@ -40,6 +40,11 @@ impl Catalog {
         Ok(newest.or(self.archived_segment_size()?).unwrap_or(SegmentSize::DEFAULT))
     }
 
+    /// The same; `None` if neither says so.
+    pub(crate) fn known_segment_size(&self) -> Result<Option<SegmentSize>, Error> {
+        Ok(self.segment_size()?.or(self.archived_segment_size()?))
+    }
+
     /// How long the newest archived segment is, where no backup says how long segments are.
     fn archived_segment_size(&self) -> Result<Option<SegmentSize>, Error> {
         let Some(newest) = self.newest_archived_segments()?.first().copied() else { return Ok(None) };

@@ -25,6 +25,10 @@ pub struct Facts {
 }
 
 impl Facts {
+    pub(crate) fn is_damaged(&self) -> bool {
+        matches!(self.verdict, Verdict::Damaged { .. })
+    }
+
     /// Where the segment begins, as far as its length tells.
     #[must_use]
     pub fn segment_start(&self) -> Option<Lsn> {

@@ -24,6 +24,7 @@ mod ahead;
 mod check;
 mod detect;
 mod event;
+mod followers;
 mod gap;
 mod observe;
 mod partial;
@@ -45,6 +46,7 @@ use check::Finding;
 pub use check::{Refusal, Unverified};
 use detect::Detected;
 pub use event::{IngestEvent, IngestOptions, IngestSummary};
+pub(crate) use followers::judge_followers;
 pub use gap::Gap;
 use observe::Observation;
 pub(crate) use observe::{Neighbours, judge_arrival, observe_stored};
@@ -238,19 +240,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Looks whether the segments before and after the one that is archived now are there. The one after it, if it came
-    /// before it, is judged now.
+    /// Looks whether the segments before and after the one that is archived now are there. Those that waited for it are
+    /// judged now.
     fn look_around(&mut self, finding: &Finding, observation: Observation) -> Result<(), Error> {
-        let segment = match (observation.facts.name, finding) {
-            (WalFileName::Segment(name), Finding::Sound(Some(header))) => Some((name, header.segment_size)),
-            _ => None,
-        };
+        let (name, raw) = (observation.facts.name, observation.facts.raw);
         self.neighbours.archived(observation);
-        let Some((name, size)) = segment else { return Ok(()) };
-        if let Some(gap) = gap::before(self.catalog, &self.wals, &mut self.neighbours, name, size)? {
+        if let (WalFileName::Segment(segment), Finding::Sound(Some(header))) = (name, finding)
+            && let Some(gap) =
+                gap::before(self.catalog, &self.wals, &mut self.neighbours, segment, header.segment_size)?
+        {
             (self.events)(IngestEvent::Gap(&gap));
         }
-        let judged = match observe::followers(self.catalog, &mut self.ledger, &self.neighbours, name, size) {
+        let judged = match judge_followers(self.catalog, &mut self.ledger, &mut self.neighbours, (name, raw)) {
             // What the ledger lacks can be found out again.
             Err(Error::Journal { .. }) => Vec::new(),
             judged => judged?,

@@ -3,7 +3,7 @@
 use barman_catalog::{Due, Facts, IngestEvent, Status, Verdict, WalSource};
 use barman_storage::Cancel;
 use wal_format::testing::WalBuilder;
-use wal_format::{SegmentNumber, WalFileName};
+use wal_format::{SegmentNumber, TimelineId, WalFileName};
 
 use crate::repository::{Repository, SEGMENT_BYTES, name, options, segment, segment_size};
 
@@ -105,6 +105,74 @@ fn a_border_that_does_not_fit_is_found_in_either_order() {
         assert_eq!(told.iter().filter(|event| event.starts_with("Damaged")).count(), 1, "{order:?} {told:?}");
         assert_eq!(verdict(&repository, 6), Verdict::Verified, "{order:?}: the next one is not held responsible");
         assert_eq!(repository.recorded().len(), 3);
+    }
+}
+
+/// The end of timeline 1, and timeline 2 from the middle of segment 5 on, into which a record of segment 4 crosses: files by
+/// name, the history last.
+fn promoted(change: impl Fn(&mut Vec<u8>)) -> [(String, Vec<u8>); 3] {
+    let mut wal = crossing(1);
+    wal.message(3000);
+    let switch = wal.end();
+    wal.set_timeline(TimelineId::new(2).expect("not 0"));
+    wal.cross(100);
+    let bytes = whole_segments(&wal);
+    let (old, mut new) = (bytes[0].clone(), bytes[1].clone());
+    change(&mut new);
+    let branch = name(5).replacen("00000001", "00000002", 1);
+    [(name(4), old), (branch, new), ("00000002.history".to_owned(), format!("1\t{switch}\tpromoted\n").into_bytes())]
+}
+
+fn arrive_in(order: [usize; 3], files: &[(String, Vec<u8>); 3]) -> (Repository, usize) {
+    let (repository, cancel) = (Repository::new(), Cancel::new());
+    let mut damaged = 0;
+    for (name, bytes) in order.map(|index| &files[index]) {
+        repository.write(&format!("incoming/{name}"), bytes);
+        let wanted = name.parse().expect("a name");
+        let mut count = |event: IngestEvent<'_>| damaged += usize::from(matches!(event, IngestEvent::Damaged { .. }));
+        repository.catalog.ingest_file(WalSource::Incoming, wanted, &options(&cancel), &mut count).expect("a run");
+    }
+    (repository, damaged)
+}
+
+const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+
+#[test]
+fn the_first_segment_of_a_timeline_is_judged_by_its_ancestors_whatever_came_first() {
+    let files = promoted(|_| {});
+    for order in ORDERS {
+        let (repository, damaged) = arrive_in(order, &files);
+        assert_eq!((facts(&repository, &files[1].0).verdict, damaged), (Verdict::Verified, 0), "{order:?}");
+    }
+}
+
+#[test]
+fn a_first_segment_that_does_not_go_on_from_its_ancestors_is_found_whatever_came_first() {
+    // Within the record that began in the segment before.
+    let files = promoted(|bytes| bytes[200] ^= 1);
+    for order in ORDERS {
+        let (repository, damaged) = arrive_in(order, &files);
+        let Verdict::Damaged { at, .. } = facts(&repository, &files[1].0).verdict else { panic!("{order:?}") };
+        assert!(at < SegmentNumber::new(5).start(segment_size()), "the record begins before the border");
+        assert_eq!(damaged, 1, "{order:?}: it is told");
+    }
+}
+
+#[test]
+fn what_barman_archived_in_any_order_is_judged_when_the_ledger_catches_up() {
+    let files = promoted(|bytes| bytes[200] ^= 1);
+    for order in ORDERS {
+        let (repository, cancel) = (Repository::new(), Cancel::new());
+        let mut index = String::new();
+        for (name, bytes) in order.map(|index| &files[index]) {
+            let path = if name.len() == 24 { format!("wals/{}/{name}", &name[..16]) } else { format!("wals/{name}") };
+            repository.write(&path, bytes);
+            index += &format!("{name}\t{}\t1.0\tNone\tNone\n", bytes.len());
+        }
+        repository.write("wals/main-xlog.db", index);
+        let caught = repository.catalog.catch_up_ledger(10, options(&cancel).now, &cancel).expect("caught up");
+        assert!(matches!(facts(&repository, &files[1].0).verdict, Verdict::Damaged { .. }), "{order:?}");
+        assert_eq!((caught.read, caught.damaged), (3, 1), "{order:?}");
     }
 }
 

@@ -9,7 +9,6 @@ use wal_format::{
 };
 
 use crate::archive::facts::{Observed, Observer};
-use crate::archive::ledger::Ledger;
 use crate::archive::source::Candidate;
 use crate::{Catalog, Content, Encoding, Error, Facts, RecordFacts, Unread, Unverified, Verdict, WalSource, layout};
 
@@ -39,6 +38,16 @@ impl Neighbours {
         self.last = observation.border.or(self.last.take());
     }
 
+    /// What the segment behind `name` has to go on from, if `name` is the one that was archived last.
+    pub(super) fn state_behind(&self, name: SegmentName) -> Option<BorderState> {
+        self.last.as_ref().filter(|(last, _)| *last == name).map(|(_, state)| state.clone())
+    }
+
+    /// Has histories read again: one has arrived.
+    pub(super) fn forget_histories(&mut self) {
+        self.history = None;
+    }
+
     /// The segment before `name`: of its timeline, or of the ancestor that the WAL before it was written on.
     pub(super) fn predecessor(
         &mut self,
@@ -46,13 +55,7 @@ impl Neighbours {
         name: SegmentName,
         size: SegmentSize,
     ) -> Option<SegmentName> {
-        let number = name.number(size).ok()?;
-        let before = number.get().checked_sub(1).map(SegmentNumber::new)?;
-        let timeline = match self.history(catalog, name.timeline) {
-            Some(history) => history.timeline_at(before.start(size)),
-            None => name.timeline,
-        };
-        Some(before.name(timeline, size))
+        previous(name, size, self.history(catalog, name.timeline))
     }
 
     /// The history of a timeline, as far as it is there and can be read: without it the timeline is taken for the first.
@@ -79,8 +82,8 @@ impl Neighbours {
         let mut next = name;
         let mut state = loop {
             let Some(previous) = self.predecessor(catalog, next, size) else { break None };
-            if let Some((_, state)) = self.last.as_ref().filter(|(last, _)| *last == previous) {
-                break Some(state.clone());
+            if let Some(state) = self.state_behind(previous) {
+                break Some(state);
             }
             missing.push(previous);
             let Some(observed) = observe_archived(catalog, previous, size, None)? else {
@@ -98,6 +101,13 @@ impl Neighbours {
         }
         Ok(state)
     }
+}
+
+/// The segment before `name`, whose timeline has this history.
+pub(super) fn previous(name: SegmentName, size: SegmentSize, history: Option<&TimelineHistory>) -> Option<SegmentName> {
+    let before = name.number(size).ok()?.get().checked_sub(1).map(SegmentNumber::new)?;
+    let timeline = history.map_or(name.timeline, |history| history.timeline_at(before.start(size)));
+    Some(before.name(timeline, size))
 }
 
 /// Reads a segment of the archive; `None` if it is not there or cannot be read.
@@ -275,37 +285,6 @@ pub(super) fn judge(observed: &Observed) -> Verdict {
         None if observed.border_open => Verdict::BorderOpen,
         None => Verdict::Verified,
     }
-}
-
-/// Judges the segments behind `name` that came before it, and returns those that could be judged now.
-///
-/// Only those of its own timeline: where another timeline begins in between, `rebuild-ledger` finds them.
-pub(super) fn followers(
-    catalog: &Catalog,
-    ledger: &mut Ledger,
-    neighbours: &Neighbours,
-    name: SegmentName,
-    size: SegmentSize,
-) -> Result<Vec<Facts>, Error> {
-    let mut judged = Vec::new();
-    let Some((_, state)) = neighbours.last.as_ref().filter(|(last, _)| *last == name) else { return Ok(judged) };
-    let (mut state, mut name) = (state.clone(), name);
-    while let Ok(next) = name.next(size) {
-        let file = WalFileName::Segment(next);
-        let known = ledger.directory(&layout::ledger_of(&file))?.remove(&file).map(|known| known.facts);
-        let Some(known) = known.filter(|facts| facts.verdict == Verdict::BorderOpen) else { break };
-        let Some(observed) = observe_archived(catalog, next, size, Some(state))? else { break };
-        let facts = Facts { verdict: judge(&observed), records: observed.records, ..known };
-        ledger.append(&catalog.xlog_db()?, &facts)?;
-        // Only a record that fills a whole segment keeps the one behind it waiting.
-        let is_filled = facts.records.is_none();
-        judged.push(facts);
-        match observed.border.filter(|_| is_filled) {
-            Some(border) => (state, name) = (border, next),
-            None => break,
-        }
-    }
-    Ok(judged)
 }
 
 /// Reads a file of the archive as if it arrived now; `None` if it is gone. What would be refused is damage here.

@@ -11,9 +11,9 @@ use wal_format::{Timestamp, WalFileName};
 
 use super::{DirectoryFacts, FORMAT, Known, Ledger, verification_entry};
 use crate::archive::for_each_archived;
-use crate::archive::ingest::{Neighbours, observe_stored};
+use crate::archive::ingest::{Neighbours, judge_followers, observe_stored};
 use crate::journal::{FieldReader, FieldWriter, Format, Journal};
-use crate::{Catalog, Error, Facts, Verdict, layout};
+use crate::{Catalog, Error, Facts, layout};
 
 const STATE: Format = Format { name: *b"WALS", version: 1 };
 
@@ -34,7 +34,7 @@ pub struct CatchUp {
 impl CatchUp {
     fn count(&mut self, facts: &Facts) {
         self.read += 1;
-        self.damaged += usize::from(matches!(facts.verdict, Verdict::Damaged { .. }));
+        self.damaged += usize::from(facts.is_damaged());
     }
 }
 
@@ -81,6 +81,8 @@ impl Catalog {
             if let Some(facts) = observe_stored(self, &mut neighbours, *name, (system, now))? {
                 ledger.append(&self.xlog_db()?, &facts)?;
                 done.count(&facts);
+                let judged = judge_followers(self, &mut ledger, &mut neighbours, (facts.name, facts.raw))?;
+                done.damaged += judged.iter().filter(|facts| facts.is_damaged()).count();
             }
         }
         if done.left == 0 {

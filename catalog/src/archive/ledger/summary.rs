@@ -41,7 +41,7 @@ impl DirectorySummary {
         let mut summary: Option<Self> = None;
         for (segment, facts) in segments {
             let follows = summary.is_none_or(|summary| segment.checked_sub(summary.last) == Some(1));
-            if !follows || matches!(facts.verdict, Verdict::Damaged { .. }) {
+            if !follows || facts.is_damaged() {
                 return None;
             }
             let before =
