@@ -21,7 +21,8 @@ pub(crate) use coverage::cover;
 pub use encoding::Encoding;
 pub use errors::ErrorFiles;
 pub use facts::{
-    CheckpointFacts, Content, Facts, RecordFacts, TimeRange, Unread, Verdict, WalEvent, WalEventKind, XidRange,
+    CheckpointFacts, Content, Facts, LARGE_DELETE_ROWS, RecordFacts, TimeRange, Unread, Verdict, WalEvent,
+    WalEventKind, XidRange,
 };
 pub use hooks::{ArchivedFile, HookDecision, Hooks, NoHooks};
 pub use ingest::{Gap, IngestEvent, IngestOptions, IngestSummary, Refusal, Unverified};

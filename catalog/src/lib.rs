@@ -74,10 +74,10 @@ mod xlog_db;
 
 pub use archive::{
     ArchiveFault, ArchivedFile, ArchivedSegment, CatchUp, CheckpointFacts, Content, CustomFilters, Due, Encoding,
-    ErrorFiles, Facts, Gap, HookDecision, Hooks, IngestEvent, IngestOptions, IngestSummary, LedgerReader, NoHooks,
-    Partial, Place, PurgePlan, PutWalError, PutWalNote, RecordFacts, Refusal, ServerProgress, TimeRange, Unread,
-    Unverified, Verdict, Verification, WaitingWal, WalCompression, WalEvent, WalEventKind, WalSource, WalStorage,
-    XidRange,
+    ErrorFiles, Facts, Gap, HookDecision, Hooks, IngestEvent, IngestOptions, IngestSummary, LARGE_DELETE_ROWS,
+    LedgerReader, NoHooks, Partial, Place, PurgePlan, PutWalError, PutWalNote, RecordFacts, Refusal, ServerProgress,
+    TimeRange, Unread, Unverified, Verdict, Verification, WaitingWal, WalCompression, WalEvent, WalEventKind,
+    WalSource, WalStorage, XidRange,
 };
 pub use backup_data::{BackupData, BackupFile};
 pub use backup_id::{BackupId, BackupIdError};

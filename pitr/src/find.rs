@@ -5,6 +5,7 @@
 
 mod archived;
 mod histogram;
+mod large_delete;
 mod story;
 
 use barman_catalog::{Catalog, Facts, RecordFacts, Verdict, WalEvent, WalEventKind};
@@ -126,7 +127,7 @@ pub enum HitKind {
     LargeDelete {
         /// The relation.
         relation: RelFileLocator,
-        /// How many, in one segment.
+        /// How many, in all segments in which the transaction deleted a hundred or more.
         rows: u64,
     },
 }
@@ -150,8 +151,10 @@ pub fn find(catalog: &Catalog, quarry: &Quarry, cancel: &Cancel) -> Result<Findi
     findings.hits.sort_by_key(|hit| (hit.lsn, hit.timeline));
     // A segment in which a timeline begins repeats what the one before it had.
     findings.hits.dedup_by(|later, earlier| later.lsn == earlier.lsn && later.what == earlier.what);
-    if let Quarry::Around(time) = quarry {
-        nearest(&mut findings.hits, *time);
+    match quarry {
+        Quarry::Around(time) => nearest(&mut findings.hits, *time),
+        Quarry::LargeDelete(_) => large_delete::join(&mut findings.hits),
+        _ => {}
     }
     Ok(findings)
 }

@@ -7,6 +7,7 @@ mod tests;
 
 use wal_format::{Lsn, RelFileLocator, SegmentSize, SystemId, TimelineId, Timestamp, WalFileName};
 
+pub use observer::LARGE_DELETE_ROWS;
 pub(crate) use observer::{Observed, Observer};
 
 /// What is known of one archived file: what it held when it was archived, whether that could be believed, and what it says.
@@ -239,11 +240,12 @@ pub enum WalEventKind {
         /// The OIDs of the tables.
         tables: Vec<u32>,
     },
-    /// A transaction deleted very many rows of a table in this segment.
+    /// A transaction deleted many rows of a table in this segment. With those that it deleted in others they may be a large
+    /// delete: [`LARGE_DELETE_ROWS`](crate::LARGE_DELETE_ROWS) or more.
     LargeDelete {
         /// The table.
         relation: RelFileLocator,
-        /// How many.
+        /// How many, in this segment.
         rows: u64,
     },
     /// A database got a directory.

@@ -11,8 +11,11 @@ use wal_format::{
 use super::{CheckpointFacts, Content, RecordFacts, TimeRange, WalEvent, WalEventKind, XidRange};
 use crate::journal::LONGEST_ENTRY;
 
-/// The fewest rows that make a delete worth keeping.
-const LARGE_DELETE: u64 = 1000;
+/// The fewest rows, of one table and by one transaction, that make a delete a large one.
+pub const LARGE_DELETE_ROWS: u64 = 1000;
+
+/// The fewest in one segment that are worth keeping: the others of a large delete may be in the segments beside it.
+const PART_OF_LARGE_DELETE_ROWS: u64 = LARGE_DELETE_ROWS / 10;
 
 /// Tables that one segment's deletes are counted for, at most; what one transaction does to others is not found.
 const DELETES: usize = 4096;
@@ -256,8 +259,9 @@ impl Notes<'_> {
 
     /// Adds what is only known in the end.
     fn finish(&mut self) {
-        let large = std::mem::take(self.deletes).into_iter().filter(|(_, (rows, _))| *rows >= LARGE_DELETE);
-        for ((xid, relation), (rows, lsn)) in large {
+        let deletes = std::mem::take(self.deletes).into_iter();
+        let parts = deletes.filter(|(_, (rows, _))| *rows >= PART_OF_LARGE_DELETE_ROWS);
+        for ((xid, relation), (rows, lsn)) in parts {
             let kind = WalEventKind::LargeDelete { relation, rows };
             self.note(WalEvent { lsn, xid: Some(xid), at: None::<Timestamp>, kind });
         }
