@@ -258,6 +258,11 @@ pub(crate) fn old_wal() -> RelativePath {
     RelativePath::literal("removing")
 }
 
+/// Which backup is the first one, before which WAL is being removed, below `backup_directory`.
+pub(crate) fn purge_mark() -> RelativePath {
+    RelativePath::literal("purging")
+}
+
 /// A path put together from ids, numbers and WAL file names alone.
 #[allow(clippy::expect_used, reason = "those consist of digits, letters and single dots within the name")]
 fn own(path: String) -> RelativePath {

@@ -2,6 +2,7 @@
 
 mod event;
 mod interrupted;
+mod older_wal;
 mod position;
 mod request;
 mod taking;
@@ -11,7 +12,7 @@ pub use position::WalPosition;
 pub use request::{BackupRequest, Wait};
 
 use crate::{Error, Server, one_line};
-use barman_catalog::{BackupId, BackupInfo, BackupMode, IngestEvent, Lock, Status};
+use barman_catalog::{BackupInfo, BackupMode, IngestEvent, Lock, Status};
 use barman_config::Command;
 use barman_storage::Cancel;
 use taking::Taking;
@@ -44,24 +45,10 @@ impl Server {
         outcome?;
         let info = self.archive_end_of_backup(request, &info, clock, cancel, events).await?;
         // What was delivered twice has been archived once more after the first purge.
-        if let Err(error) = self.purge_before_first(&info.backup_id) {
-            tracing::warn!(target: "barman.backup", "WAL before backup {} stays: {}", info.backup_id, one_line(&error));
+        if let Err(error) = self.finish_purge_unless_busy() {
+            tracing::warn!(target: "barman.backup", "older WAL stays for now: {}", one_line(&error));
         }
         Ok(info)
-    }
-
-    /// Removes WAL that no backup needs: without an older backup nothing can use older WAL. Returns what was removed, or
-    /// `None` if `id` is not the first backup.
-    fn purge_before_first(&self, id: &BackupId) -> Result<Option<Vec<String>>, Error> {
-        if self.config().worm_mode {
-            return Ok(None);
-        }
-        let Some(plan) = self.catalog().plan_purge(id)? else {
-            return Ok(None);
-        };
-        let mut removed = Vec::new();
-        self.catalog().purge(&plan, |name| removed.push(name.to_string()))?;
-        Ok(Some(removed))
     }
 
     async fn check_ready_for_backup(&self, request: &BackupRequest, now: Timestamp) -> Result<(), Error> {

@@ -53,6 +53,7 @@ impl Server {
         due.add(self.wal_tasks());
         due.add(self.stop_unwanted_receiver().map(|()| Vec::new()));
         due.add(self.fail_interrupted_backups_unless_busy().map(|()| Vec::new()));
+        due.add(self.finish_purge_unless_busy().map(|()| Vec::new()));
         due.add(self.waiting_backups());
         Ok(due)
     }

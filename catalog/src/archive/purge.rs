@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use wal_format::{SegmentName, WalFileName};
 
 use crate::archive::for_each_archived;
+use crate::catalog::{FILE_MODE, existing, read_text};
 use crate::{BackupId, BackupInfo, Catalog, Error, layout};
 
 /// Which WAL is removed, and because of which backup.
@@ -23,11 +24,7 @@ impl Catalog {
     /// history files. Nothing if `id` is not the oldest backup whose data is complete, or does not say what it needs.
     ///
     /// The archive itself is looked through and not its index alone, so that what an interrupted purge left goes with the
-    /// next one (invariant 7), at the latest when this backup is deleted and another is the oldest.
-    ///
-    /// Until then it takes space and does no other harm, and nobody removes it sooner: nothing tells such files from those
-    /// that Barman archived without recording them because it was killed, or from an archive whose index was damaged. A
-    /// user who removed the oldest backup by hand, or keeps one elsewhere, may want them.
+    /// one that finishes it.
     ///
     /// # Errors
     /// The catalog cannot be read.
@@ -81,6 +78,37 @@ impl Catalog {
             }
         }
         Ok(())
+    }
+
+    /// Notes durably that WAL before backup `id` is to go when the backup counts, if no other one does by now. Whatever stops
+    /// the purge on its way, [`finish_purge`](Self::finish_purge) goes on. Without the mark nothing would tell what a purge
+    /// left from files that Barman archived and was killed before it recorded them, or from an archive whose index was
+    /// damaged.
+    ///
+    /// # Errors
+    /// The catalog cannot be read, or the mark not written.
+    pub fn mark_purge(&self, id: &BackupId) -> Result<(), Error> {
+        if self.backups()?.iter().any(|info| info.status.is_copied()) {
+            return Ok(());
+        }
+        Ok(self.backup_dir()?.replace(&layout::purge_mark(), FILE_MODE, format!("{id}\n").as_bytes())?)
+    }
+
+    /// Carries out the purge that was noted, if one was (invariant 7). Call it with the server's
+    /// [`Lock::Backup`](crate::Lock) held. Nothing is removed if the backup was deleted meanwhile, or never counted.
+    ///
+    /// # Errors
+    /// The catalog cannot be read, or a file not removed.
+    pub fn finish_purge(&self) -> Result<(), Error> {
+        let Some(dir) = existing(&self.layout().backup_directory)? else { return Ok(()) };
+        let Some(text) = read_text(&dir, &layout::purge_mark())? else { return Ok(()) };
+        if let Ok(id) = text.trim_end().parse()
+            && let Some(plan) = self.plan_purge(&id)?
+        {
+            self.purge(&plan, |_| {})?;
+        }
+        dir.remove_file(&layout::purge_mark())?;
+        Ok(dir.sync()?)
     }
 
     /// The first segment that backup `id` needs, if no WAL before that is of any use.

@@ -78,3 +78,38 @@ fn files_without_an_entry_go_too() {
     repository.backup(BACKUP, &name(2), &name(2), Status::Done);
     assert_eq!(files(&plan(&repository, BACKUP).expect("a plan")), [name(1)]);
 }
+
+/// What `cron` makes of the archive: names, and whether the mark is gone.
+fn finished(repository: &Repository) -> (Vec<String>, bool) {
+    repository.catalog.finish_purge().expect("finished");
+    (repository.archived(), !repository.path("purging").exists())
+}
+
+#[test]
+fn what_an_interrupted_purge_left_goes_without_its_backup_being_deleted() {
+    let repository = repository(&[&name(1), &name(2), &name(3)]);
+    repository.catalog.mark_purge(&id(BACKUP)).expect("marked");
+    repository.backup(BACKUP, &name(3), &name(3), Status::WaitingForWals);
+    // Killed when the lines were gone, and one file.
+    repository.write("wals/main-xlog.db", format!("{}\t3\t1.0\tNone\tNone\n", name(3)));
+    std::fs::remove_file(repository.path(&format!("wals/0000000100000000/{}", name(1)))).expect("it is there");
+    assert_eq!(finished(&repository), (vec![name(3)], true));
+    repository.write(&format!("wals/0000000100000000/{}", name(2)), "what Barman archived and did not record");
+    assert_eq!(finished(&repository), (vec![name(2), name(3)], true));
+}
+
+#[test]
+fn a_purge_before_a_backup_that_never_counted_removes_nothing() {
+    let repository = repository(&[&name(1), &name(2)]);
+    repository.catalog.mark_purge(&id(BACKUP)).expect("marked");
+    repository.backup(BACKUP, &name(2), &name(2), Status::Failed);
+    assert_eq!(finished(&repository), (vec![name(1), name(2)], true));
+}
+
+#[test]
+fn only_the_first_backup_that_counts_is_marked() {
+    let repository = repository(&[&name(1), &name(2)]);
+    repository.backup("20251231T000000", &name(1), &name(1), Status::Done);
+    repository.catalog.mark_purge(&id(BACKUP)).expect("nothing to do");
+    assert!(!repository.path("purging").exists());
+}

@@ -42,10 +42,13 @@ impl Taking<'_> {
         info.tablespaces = self.copied_tablespaces(&mut sql, &copy, &facts).await;
         info.end_time = Some(BackupTime::in_zone((self.clock)(), catalog.zone()));
         info.status = Status::WaitingForWals;
+        self.server.announce_purge(&id);
         // The data is durable by now, so the record may speak of it (invariant 3).
         catalog.save(info)?;
 
-        self.purge_before_first(&id, events);
+        if let Some(removed) = self.server.purge_before_first(&id) {
+            events(BackupEvent::FirstBackup { removed });
+        }
         self.create_restore_point(&mut sql, &facts, &id).await;
         events(BackupEvent::Size(copy.size));
         events(BackupEvent::EndPosition(WalPosition::at(copy.end, copy.end_timeline, facts.segment_size)));
@@ -146,17 +149,6 @@ impl Taking<'_> {
             Some(Tablespace { name: name(oid), oid, location })
         });
         Some(copied.collect::<Vec<_>>()).filter(|copied| !copied.is_empty())
-    }
-
-    /// The backup is good by now, whatever becomes of older WAL.
-    fn purge_before_first(&self, id: &BackupId, events: &Events<'_>) {
-        match self.server.purge_before_first(id) {
-            Ok(None) => {}
-            Ok(Some(removed)) => events(BackupEvent::FirstBackup { removed }),
-            Err(error) => {
-                tracing::warn!(target: "barman.backup", "WAL before backup {id} stays: {}", one_line(&error));
-            }
-        }
     }
 
     /// Marks the end of the backup in the WAL, for people who look for it there; nothing depends on it.
