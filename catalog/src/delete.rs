@@ -10,7 +10,7 @@ mod old_wal;
 mod tree;
 mod wal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use barman_retention::{Backup, Freed, Occasion, Remaining, Target};
 use barman_storage::{Cancel, LockFile};
@@ -118,9 +118,7 @@ impl Catalog {
         for round in wanted.chunks(ROUND) {
             let locked = self.lock_for_deletion(round, events)?;
             let records = self.backups()?;
-            let mut backups = self.retention_backups(&records)?;
-            self.note_use(backups.iter_mut().filter(|backup| is_alone(backup, options.now)))?;
-            let mut begun = Round::new(self, &backups, options.now);
+            let mut begun = Round::new(self, self.retention_backups(&records)?, options.now);
             // What is begun is carried out even if beginning another one fails.
             let began = locked.into_iter().try_for_each(|locked| begun.begin(locked, options, events));
             begun.carry_out(options, events)?;
@@ -154,18 +152,10 @@ impl Catalog {
         }
         // In the calculation they are there once more, as they were before.
         let mut records = self.backups()?;
-        records.extend(interrupted.iter().map(|(deleting, _)| deleting.info.clone()));
+        records.extend(interrupted.iter().map(|deleting| deleting.info.clone()));
         records.sort_by_key(|info| info.backup_id);
-        let backups = self.retention_backups(&records)?;
-        let mut round = Round::new(self, &backups, options.now);
-        round.looks_for_unrecorded = true;
-        for (deleting, occasion) in interrupted {
-            // Barman's own mark says nothing of the WAL.
-            match deleting.info.begin_wal {
-                Some(_) => round.add(deleting, occasion),
-                None => round.begun.push(deleting),
-            }
-        }
+        let mut round = Round::new(self, self.retention_backups(&records)?, options.now);
+        (round.begun, round.is_finishing) = (interrupted, true);
         round.carry_out(options, events)
     }
 
@@ -262,25 +252,24 @@ struct Locked {
 /// A backup whose record is gone.
 struct Deleting {
     info: BackupInfo,
-    /// Whether WAL may go with it; there need not be any.
-    frees_wal: bool,
+    occasion: Occasion,
     _lock: LockFile,
 }
 
 /// Backups that are deleted together.
 struct Round<'a> {
     catalog: &'a Catalog,
-    remaining: Remaining<'a, BackupId>,
-    freed: Freed<BackupId>,
+    /// All of the server, with those that are deleted.
+    backups: Vec<Backup<BackupId>>,
+    now: Timestamp,
     begun: Vec<Deleting>,
-    /// Whether WAL that the index does not name may have been left by an interrupted run.
-    looks_for_unrecorded: bool,
+    /// Whether an interrupted run began it, and may have left WAL that the index does not name any more.
+    is_finishing: bool,
 }
 
 impl<'a> Round<'a> {
-    fn new(catalog: &'a Catalog, backups: &'a [Backup<BackupId>], now: Timestamp) -> Self {
-        let remaining = Remaining::new(backups, now);
-        Self { catalog, remaining, freed: Freed::default(), begun: Vec::new(), looks_for_unrecorded: false }
+    fn new(catalog: &'a Catalog, backups: Vec<Backup<BackupId>>, now: Timestamp) -> Self {
+        Self { catalog, backups, now, begun: Vec::new(), is_finishing: false }
     }
 
     /// Makes a backup vanish.
@@ -305,29 +294,21 @@ impl<'a> Round<'a> {
         self.catalog.leave_parent(&info)?;
         // Invariant 3: the record goes before what it speaks of.
         self.catalog.remove_record(&id)?;
-        self.add(Deleting { info, frees_wal: false, _lock: lock }, occasion);
+        self.begun.push(Deleting { info, occasion, _lock: lock });
         Ok(())
     }
 
-    fn add(&mut self, mut deleting: Deleting, occasion: Occasion) {
-        let id = deleting.info.backup_id;
-        let removal = self.remaining.delete(&id, occasion);
-        deleting.frees_wal = removal.is_some();
-        removal.into_iter().for_each(|removal| self.freed.add(&id, removal));
-        self.begun.push(deleting);
-    }
-
     /// Removes what belongs to the backups that have vanished.
-    fn carry_out(self, options: &DeleteOptions<'_>, events: &mut dyn FnMut(DeleteEvent<'_>)) -> Result<(), Error> {
+    fn carry_out(mut self, options: &DeleteOptions<'_>, events: &mut dyn FnMut(DeleteEvent<'_>)) -> Result<(), Error> {
         if self.begun.is_empty() {
             return Ok(());
         }
-        let freed = wal::FreedWal::take(self.catalog, &self.freed, self.looks_for_unrecorded)?;
+        let (freed, with_wal) = self.free_wal()?;
         for deleting in self.begun {
             let id = deleting.info.backup_id;
             events(DeleteEvent::Begun(&deleting.info));
             let names = freed.of(&id);
-            if deleting.frees_wal {
+            if with_wal.contains(&id) {
                 events(DeleteEvent::Wal(names));
                 wal::remove(self.catalog, &freed.index, names, options.cancel)?;
             }
@@ -337,5 +318,36 @@ impl<'a> Round<'a> {
             events(DeleteEvent::Deleted(&deleting.info));
         }
         Ok(())
+    }
+    /// Takes the WAL that goes with them out of the index; also returns with which of them any may go.
+    ///
+    /// WAL behind a backup that is kept for itself alone stays while somebody works with that: a restore may be on the way to
+    /// any point behind it (invariant 6). If one begins meanwhile, it is found out anew.
+    fn free_wal(&mut self) -> Result<(wal::FreedWal, BTreeSet<BackupId>), Error> {
+        loop {
+            let mut alone: Vec<_> = self.backups.iter_mut().filter(|backup| is_alone(backup, self.now)).collect();
+            self.catalog.note_use(alone.iter_mut().map(|backup| &mut **backup))?;
+            let idle: Vec<_> = alone.iter().filter(|backup| !backup.in_use).map(|backup| backup.candidate.id).collect();
+            let (freed, with_wal) = self.freed();
+            if let Some(taken) = wal::FreedWal::take(self.catalog, &freed, &idle, self.is_finishing)? {
+                return Ok((taken, with_wal));
+            }
+        }
+    }
+
+    /// Which WAL goes, and with which backups any may go.
+    fn freed(&self) -> (Freed<BackupId>, BTreeSet<BackupId>) {
+        let mut remaining = Remaining::new(&self.backups, self.now);
+        let (mut freed, mut with_wal) = (Freed::default(), BTreeSet::new());
+        // Barman's own mark of a deletion says nothing of the WAL.
+        let says_what_goes = |deleting: &&Deleting| !self.is_finishing || deleting.info.begin_wal.is_some();
+        for deleting in self.begun.iter().filter(says_what_goes) {
+            let id = deleting.info.backup_id;
+            if let Some(removal) = remaining.delete(&id, deleting.occasion) {
+                freed.add(&id, removal);
+                with_wal.insert(id);
+            }
+        }
+        (freed, with_wal)
     }
 }

@@ -46,6 +46,16 @@ impl Catalog {
         Ok(())
     }
 
+    /// Tells whether nobody works with any of these backups at this moment.
+    pub(crate) fn are_idle<'a>(&self, ids: impl IntoIterator<Item = &'a BackupId>) -> Result<bool, Error> {
+        for id in ids {
+            if self.lock_unless_busy(id)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Returns every archived file that the index names, in its order.
     ///
     /// # Errors

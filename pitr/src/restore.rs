@@ -1,5 +1,6 @@
 //! Carrying out a plan.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -8,9 +9,10 @@ use barman_storage::{
     Cancel, Cancelled, CopyError, CopyItem, CopyOptions, Dir, PublishError, RelativePath, copy_files,
 };
 use serde::Serialize;
+use wal_format::WalFileName;
 
 use crate::mangle::{DangerousSetting, SettingChange};
-use crate::plan::{PlannedFile, PlannedSpace, PlannedTree, RestorePlan};
+use crate::plan::{PlannedFile, PlannedSpace, PlannedTree, PlannedWal, RestorePlan};
 
 mod configuration;
 mod manifest_check;
@@ -93,6 +95,12 @@ pub enum RestoreError {
         /// The backup.
         id: BackupId,
     },
+    /// WAL that was to be copied was removed from the archive after the restore was planned.
+    #[error("{name} was removed from the archive after the restore was planned")]
+    WalRemoved {
+        /// The first of it.
+        name: WalFileName,
+    },
     /// A directory has been filled by somebody else since the restore was planned.
     #[error("{} is no longer empty", path.display())]
     NotEmpty {
@@ -160,6 +168,7 @@ pub fn restore(
     let id = plan.recovery.backup.backup_id;
     let _lease = catalog.lease(&id).map_err(|source| RestoreError::Lease { id, source })?;
     check_backup(catalog, plan)?;
+    check_wal(catalog, plan)?;
     check_space(plan)?;
     let restore = Restore { catalog, plan, options, events };
     let data = create_empty(&plan.destination)?;
@@ -189,6 +198,22 @@ fn check_backup(catalog: &Catalog, plan: &RestorePlan) -> Result<(), RestoreErro
         && (now.systemid, now.timeline, now.begin_xlog, now.end_xlog)
             == (planned.systemid, planned.timeline, planned.begin_xlog, planned.end_xlog);
     if is_same { Ok(()) } else { Err(RestoreError::BackupChanged { id }) }
+}
+
+/// WAL may go because of its age, or with another backup. From now on what is in the index stays: whoever takes it out looks
+/// whether there is a lease (invariant 6).
+fn check_wal(catalog: &Catalog, plan: &RestorePlan) -> Result<(), RestoreError> {
+    let mut needed: BTreeSet<String> = plan.wal.iter().flat_map(PlannedWal::archived_names).collect();
+    if !needed.is_empty() {
+        catalog.xlog_db()?.scan(|line| {
+            needed.remove(line.name);
+            Ok::<_, barman_catalog::Error>(())
+        })?;
+    }
+    match needed.first().and_then(|name| name.parse().ok()) {
+        Some(name) => Err(RestoreError::WalRemoved { name }),
+        None => Ok(()),
+    }
 }
 
 /// A disk that fills up hours later is no better than one that was full before.

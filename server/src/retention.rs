@@ -158,13 +158,19 @@ impl Server {
         cancel: &Cancel,
         events: &mut dyn FnMut(DeleteEvent<'_>),
     ) -> Result<(), Error> {
-        let mut inventory = self.inventory()?;
-        // Invariant 6: whoever restores a backup may be on the way to any point behind it.
-        self.catalog().note_use(&mut inventory.backups)?;
-        let zones = ZoneDatabase::default();
-        let request = inventory.request(rules, self.config().minimum_redundancy, now, &zones);
-        let freed = old_wal(&request);
-        Ok(self.catalog().remove_wal(&freed, cancel, events)?)
+        loop {
+            let mut inventory = self.inventory()?;
+            // Invariant 6: whoever restores a backup may be on the way to any point behind it.
+            self.catalog().note_use(&mut inventory.backups)?;
+            let idle = inventory.backups.iter().filter(|backup| !backup.in_use).map(|backup| backup.candidate.id);
+            let idle: Vec<_> = idle.collect();
+            let zones = ZoneDatabase::default();
+            let request = inventory.request(rules, self.config().minimum_redundancy, now, &zones);
+            // If a restore begins meanwhile, what is to go is found out anew.
+            if self.catalog().remove_wal(&old_wal(&request), &idle, cancel, events)? {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -49,11 +49,7 @@ impl Catalog {
 
     /// A deletion that was interrupted after the record was removed, as its mark describes it. `None` if it is finished by
     /// now.
-    pub(super) fn interrupted_deletion(
-        &self,
-        id: BackupId,
-        lock: LockFile,
-    ) -> Result<Option<(Deleting, Occasion)>, Error> {
+    pub(super) fn interrupted_deletion(&self, id: BackupId, lock: LockFile) -> Result<Option<Deleting>, Error> {
         let meta = self.meta_dir()?;
         let path = layout::delete_marker(&id);
         let Some(text) = read_text(&meta, &path)? else { return Ok(None) };
@@ -63,6 +59,6 @@ impl Catalog {
         let record = parts.next().unwrap_or_default();
         let invalid = |source| Error::BackupInfo { path: layout::shown(&meta, &path), source };
         let info = BackupInfo::parse(id, record, self.zone()).map_err(invalid)?;
-        Ok(Some((Deleting { info, frees_wal: false, _lock: lock }, occasion)))
+        Ok(Some(Deleting { info, occasion, _lock: lock }))
     }
 }

@@ -16,31 +16,35 @@ use super::{DeleteEvent, wal};
 use crate::archive::for_each_archived;
 use crate::catalog::existing;
 use crate::journal::{FieldReader, FieldWriter, Format, Journal};
-use crate::{Catalog, Error, Lock, LockError, layout};
+use crate::{BackupId, Catalog, Error, Lock, LockError, layout};
 
 /// An entry for each range: where it begins and where it ends, the upper half of each number first.
 const FORMAT: Format = Format { name: *b"OLDW", version: 1 };
 
 impl Catalog {
-    /// Removes WAL that goes for another reason than a backup's. Nothing is done while another process does so.
+    /// Removes WAL that goes for another reason than a backup's. Nothing is done while another process does so. Returns whether
+    /// nobody works with a backup of `idle`, of which that was decided; otherwise nothing is done either.
     ///
     /// # Errors
     /// Something cannot be read or removed. What is begun is finished by [`finish_deletions`](Self::finish_deletions).
     pub fn remove_wal<Why: Clone>(
         &self,
         freed: &Freed<Why>,
+        idle: &[BackupId],
         cancel: &Cancel,
         events: &mut dyn FnMut(DeleteEvent<'_>),
-    ) -> Result<(), Error> {
-        let Some(_lock) = self.lock_removal()?.filter(|_| !freed.is_empty()) else { return Ok(()) };
+    ) -> Result<bool, Error> {
+        let Some(_lock) = self.lock_removal()?.filter(|_| !freed.is_empty()) else { return Ok(true) };
         let mark = self.mark_of_old_wal()?;
         mark.rewrite(&freed.ranges().map(|range| entry(&range)).collect::<Vec<_>>())?;
-        let (names, index) = wal::take(self, &|name| freed.why(name).is_some())?;
-        if !names.is_empty() {
+        let taken = wal::take(self, &|name| freed.why(name).is_some(), idle)?;
+        if let Some((names, index)) = taken.as_ref().filter(|(names, _)| !names.is_empty()) {
+            let names = wal::by_directory(names.clone());
             events(DeleteEvent::OldWal(&names));
-            wal::remove(self, &index, &names, cancel)?;
+            wal::remove(self, index, &names, cancel)?;
         }
-        self.unmark_old_wal()
+        self.unmark_old_wal()?;
+        Ok(taken.is_some())
     }
 
     /// Removes what an interrupted run took out of the index and did not remove. What it did not take out is the policy's

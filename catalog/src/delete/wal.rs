@@ -22,12 +22,20 @@ pub(super) struct FreedWal {
 }
 
 impl FreedWal {
-    /// Takes WAL out of the index, and if asked for adds what lies in the archive without a line.
-    pub(super) fn take(catalog: &Catalog, freed: &Freed<BackupId>, unrecorded: bool) -> Result<Self, Error> {
+    /// Takes WAL out of the index, and if asked for adds what lies in the archive without a line. `None` if a backup of
+    /// `idle` has come into use.
+    pub(super) fn take(
+        catalog: &Catalog,
+        freed: &Freed<BackupId>,
+        idle: &[BackupId],
+        unrecorded: bool,
+    ) -> Result<Option<Self>, Error> {
         if freed.is_empty() {
-            return Ok(Self { by_backup: BTreeMap::new(), index: catalog.xlog_snapshot()? });
+            return Ok(Some(Self { by_backup: BTreeMap::new(), index: catalog.xlog_snapshot()? }));
         }
-        let Shrunk { mut removed, index } = catalog.shrink_index(&|name| freed.why(name).is_some())?;
+        let Some((mut removed, index)) = take(catalog, &|name| freed.why(name).is_some(), idle)? else {
+            return Ok(None);
+        };
         if unrecorded {
             removed = with_unrecorded(catalog, freed, removed)?;
         }
@@ -38,7 +46,7 @@ impl FreedWal {
             }
         }
         by_backup.values_mut().for_each(|names| *names = by_directory(std::mem::take(names)));
-        Ok(Self { by_backup, index })
+        Ok(Some(Self { by_backup, index }))
     }
 
     /// The files that go with a backup.
@@ -47,13 +55,18 @@ impl FreedWal {
     }
 }
 
-/// Takes the files that `goes` says yes to out of the index; returns them by directories, and the index as it is then.
+/// Takes the files that `goes` says yes to out of the index, if nobody works with a backup of `idle`; returns them in the order
+/// of the index, and the index as it is then.
+///
+/// Who restores a backup holds its lease first, and then looks whether all that it needs is in the index; here it is the other
+/// way round, under the lock of the index. So one of the two sees the other (invariant 6).
 pub(super) fn take(
     catalog: &Catalog,
     goes: &dyn Fn(&WalFileName) -> bool,
-) -> Result<(Vec<WalFileName>, Snapshot), Error> {
-    let Shrunk { removed, index } = catalog.shrink_index(goes)?;
-    Ok((by_directory(removed), index))
+    idle: &[BackupId],
+) -> Result<Option<(Vec<WalFileName>, Snapshot)>, Error> {
+    let shrunk = catalog.shrink_index(goes, &|| catalog.are_idle(idle))?;
+    Ok(shrunk.map(|Shrunk { removed, index }| (removed, index)))
 }
 
 /// Removes files from the archive. When this returns they are gone for good.

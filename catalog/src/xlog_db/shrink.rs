@@ -23,7 +23,14 @@ impl Catalog {
     /// Writing millions of lines anew and syncing them takes seconds, in which no WAL could be archived. So it is done
     /// without the lock; under the lock, the lines that were appended meanwhile are added. If somebody else has rewritten
     /// the index meanwhile, it is done again, the last time under the lock.
-    pub(crate) fn shrink_index(&self, goes: &dyn Fn(&WalFileName) -> bool) -> Result<Shrunk, Error> {
+    ///
+    /// `holds` is asked under the lock whether what decided about the files still holds. If not, nothing happens, and `None`
+    /// is returned.
+    pub(crate) fn shrink_index(
+        &self,
+        goes: &dyn Fn(&WalFileName) -> bool,
+        holds: &dyn Fn() -> Result<bool, Error>,
+    ) -> Result<Option<Shrunk>, Error> {
         const ATTEMPTS_WITHOUT_LOCK: usize = 3;
         for _ in 0..ATTEMPTS_WITHOUT_LOCK {
             // The lock is released at the end of the line.
@@ -31,16 +38,22 @@ impl Catalog {
                 self.xlog_db().and_then(|db| Ok((db.dir.clone(), db.path.clone(), db.snapshot()?)))?;
             let written = Written::begin(dir.replacement(&path, FILE_MODE)?, &old, goes)?;
             if written.removed.is_empty() {
-                return Ok(Shrunk { removed: written.removed, index: old });
+                return Ok(Some(Shrunk { removed: written.removed, index: old }));
             }
             let db = self.xlog_db()?;
+            if !holds()? {
+                return Ok(None);
+            }
             if db.continues(&old, written.checksum)? {
-                return written.finish(&db, &old);
+                return written.finish(&db, &old).map(Some);
             }
         }
         let db = self.xlog_db()?;
+        if !holds()? {
+            return Ok(None);
+        }
         let old = db.snapshot()?;
-        Written::begin(db.dir.replacement(&db.path, FILE_MODE)?, &old, goes)?.finish(&db, &old)
+        Written::begin(db.dir.replacement(&db.path, FILE_MODE)?, &old, goes)?.finish(&db, &old).map(Some)
     }
 }
 
@@ -135,7 +148,7 @@ mod tests {
             }
             *line == name(1)
         };
-        let removed = catalog.shrink_index(&goes).unwrap().removed;
+        let removed = catalog.shrink_index(&goes, &|| Ok(true)).unwrap().unwrap().removed;
         let left = catalog.xlog_db().unwrap().entries().unwrap();
         (removed, left.into_iter().map(|entry| entry.name).collect())
     }
@@ -186,7 +199,17 @@ mod tests {
         let catalog = Catalog::open(ServerLayout::below(root.path(), "main"), LocalZone::UTC);
         catalog.xlog_db().unwrap().append(&entry(1)).unwrap();
         let before = catalog.xlog_snapshot().unwrap();
-        let after = catalog.shrink_index(&|_| false).unwrap().index;
+        let after = catalog.shrink_index(&|_| false, &|| Ok(true)).unwrap().unwrap().index;
         assert!(after.is_same_file(&before).unwrap());
+    }
+
+    #[test]
+    fn nothing_goes_when_what_decided_about_it_does_not_hold_any_more() {
+        let root = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(ServerLayout::below(root.path(), "main"), LocalZone::UTC);
+        catalog.xlog_db().unwrap().append(&entry(1)).unwrap();
+        let before = catalog.xlog_snapshot().unwrap();
+        assert!(catalog.shrink_index(&|_| true, &|| Ok(false)).unwrap().is_none());
+        assert!(catalog.xlog_snapshot().unwrap().is_same_file(&before).unwrap());
     }
 }

@@ -6,7 +6,7 @@ use barman_storage::Cancel;
 use wal_format::{SegmentSize, TimelineTree};
 
 use crate::crash::after_each_crash;
-use crate::repository::{Repository, name};
+use crate::repository::{Repository, id, name};
 
 const DAY: i64 = 86_400;
 const NOW: Timestamp = Timestamp::from_unix_micros(20_000 * DAY * 1_000_000);
@@ -39,7 +39,7 @@ fn old(repository: &Repository) -> Freed<Timestamp> {
 }
 
 fn remove(repository: &Repository) {
-    repository.catalog.remove_wal(&old(repository), &Cancel::new(), &mut |_| {}).expect("removed");
+    repository.catalog.remove_wal(&old(repository), &[], &Cancel::new(), &mut |_| {}).expect("removed");
 }
 
 /// Finishes what was interrupted; returns what went.
@@ -83,7 +83,7 @@ fn only_what_the_mark_speaks_of_is_removed() {
     assert!(finish(&repository).is_empty(), "without a mark");
     let interrupted = Cancel::new();
     interrupted.cancel();
-    repository.catalog.remove_wal(&old(&repository), &interrupted, &mut |_| {}).expect_err("interrupted");
+    repository.catalog.remove_wal(&old(&repository), &[], &interrupted, &mut |_| {}).expect_err("interrupted");
     assert_eq!((repository.recorded(), repository.archived().len()), (names(6..=8), 9));
     assert_eq!(finish(&repository), names(1..=5));
     assert_eq!(repository.archived().len(), 4, "the one without a line is still there");
@@ -96,7 +96,7 @@ fn what_is_recorded_again_stays() {
     wal_only(&repository);
     let interrupted = Cancel::new();
     interrupted.cancel();
-    repository.catalog.remove_wal(&old(&repository), &interrupted, &mut |_| {}).expect_err("interrupted");
+    repository.catalog.remove_wal(&old(&repository), &[], &interrupted, &mut |_| {}).expect_err("interrupted");
     let again = format!("{}{}\t3\t1.0\tNone\tNone\n", repository.text("wals/main-xlog.db"), name(3));
     repository.write("wals/main-xlog.db", again);
     assert_eq!(finish(&repository), [name(1), name(2), name(4), name(5)]);
@@ -113,5 +113,21 @@ fn only_one_process_at_a_time_removes_old_wal() {
     assert_eq!(repository.archived(), names(1..=8));
     drop(other);
     remove(&repository);
+    assert_eq!(repository.archived(), names(6..=8));
+}
+
+#[test]
+fn nothing_goes_if_a_backup_came_into_use_since_that_was_decided() {
+    let repository = Repository::new();
+    wal_only(&repository);
+    let (before, backup) = ((repository.archived(), repository.recorded()), id("20261120T164416"));
+    let lease = repository.catalog.lease(&backup).expect("free");
+    let remove = || repository.catalog.remove_wal(&old(&repository), &[backup], &Cancel::new(), &mut |_| {});
+    assert!(!remove().expect("asked"));
+    assert_eq!((repository.archived(), repository.recorded()), before);
+    assert!(finish(&repository).is_empty() && !repository.path("removing").exists());
+    assert_eq!((repository.archived(), repository.recorded()), before);
+    drop(lease);
+    assert!(remove().expect("asked"));
     assert_eq!(repository.archived(), names(6..=8));
 }

@@ -71,6 +71,13 @@ impl PlannedWal {
         as_stored.chain(self.wrapped.iter().map(|file| (file.name, file.size)))
     }
 
+    /// The names that the archived files have in the archive.
+    pub(crate) fn archived_names(&self) -> impl Iterator<Item = String> {
+        let as_stored = self.archived.iter().flat_map(|(_, files)| files);
+        let as_stored = as_stored.map(|file| file.from.file_name().to_string_lossy().into_owned());
+        as_stored.chain(self.wrapped.iter().map(|file| file.archived.to_string()))
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.files().map(|(_, bytes)| bytes).sum()
     }

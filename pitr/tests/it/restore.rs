@@ -244,6 +244,24 @@ fn a_plan_is_not_carried_out_when_its_backup_has_changed() {
     assert!(!fixture.destination().exists());
 }
 
+/// Once it holds the lease nothing is removed that it needs; before that, anything may have been.
+#[test]
+fn a_plan_is_not_carried_out_when_its_wal_was_removed_meanwhile() {
+    let fixture = Fixture::with_backup();
+    let plan = fixture.plan(&fixture.request()).expect("a plan");
+    let index = fixture.catalog.layout().xlogdb_directory.join("main-xlog.db");
+    let all = std::fs::read_to_string(&index).expect("an index");
+    // The line goes first: the file may still be there.
+    let gone = "000000010000000000000005";
+    let left: String = all.lines().filter(|line| !line.starts_with(gone)).map(|line| format!("{line}\n")).collect();
+    std::fs::write(&index, left).expect("index");
+    let error = fixture.restore(&plan).expect_err("must fail");
+    assert!(matches!(&error, RestoreError::WalRemoved { name } if name.to_string() == gone), "{error:?}");
+    assert!(!fixture.destination().exists());
+    std::fs::write(&index, all).expect("index");
+    fixture.restore(&plan).expect("all is there again");
+}
+
 #[test]
 fn a_plan_is_not_carried_out_over_what_others_put_there_meanwhile() {
     let fixture = Fixture::with_backup();
