@@ -1,27 +1,24 @@
 //! Killing a program in front of a system call of choice, or failing such calls, counted over all its threads.
 
-mod tracer;
+mod notes;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
-use crate::traced_start::stopping;
+use crate::watched::Watched;
 
-use tracer::Tracer;
+use notes::Notes;
 
 /// A program whose system calls have an end of their own.
 #[derive(Debug)]
 pub struct FaultyProgram {
-    thread: Option<JoinHandle<Option<u64>>>,
+    program: Watched<Notes>,
     noted: Noted,
-    pid: Pid,
 }
 
 /// Which system calls fail. Those are counted that concern files below a directory.
@@ -68,7 +65,7 @@ struct Noted {
 }
 
 /// What is done to a program.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Fault {
     /// It is killed in front of this one of the calls by which it changes something; 0 is none.
     Kill(usize),
@@ -98,18 +95,9 @@ impl FaultyProgram {
 
     fn start(command: &Command, below: &Path, fault: Fault) -> Self {
         let noted = Noted::default();
-        let (mut command, below, notes) = (stopping(command, Stdio::null()), below.to_owned(), noted.clone());
-        let (started, pid) = std::sync::mpsc::channel();
-        // Only the thread that traces a process may wait for it.
-        #[allow(clippy::zombie_processes, reason = "the tracer waits for it")]
-        let thread = std::thread::spawn(move || {
-            let child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
-            let pid = Pid::from_raw(child.id().try_into().expect("a process number"));
-            started.send(pid).expect("the other end waits");
-            Tracer::new(pid, below, fault, notes).run()
-        });
-        let pid = pid.recv().expect("the program was started");
-        Self { thread: Some(thread), noted, pid }
+        let (below, shared) = (below.to_owned(), noted.clone());
+        let program = Watched::start(command, Stdio::null(), move |pid| Notes::new(pid, below, fault, shared));
+        Self { program, noted }
     }
 
     /// Returns how many calls there were that count.
@@ -136,13 +124,12 @@ impl FaultyProgram {
     /// Returns whether it has ended, in whatever way.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.program.has_ended()
     }
 
     /// Asks it to end with SIGINT.
     pub fn interrupt(&self) {
-        // It may have ended.
-        let _ = kill(self.pid, Signal::SIGINT);
+        self.program.signal(Signal::SIGINT);
     }
 
     /// Waits until it has ended. Returns the number of the system call in front of which it was killed, or `None` if it
@@ -150,16 +137,7 @@ impl FaultyProgram {
     ///
     /// # Panics
     /// Tracing failed.
-    pub fn wait(mut self) -> Option<u64> {
-        let thread = self.thread.take().expect("it is waited for once");
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
-}
-
-impl Drop for FaultyProgram {
-    fn drop(&mut self) {
-        if !self.has_ended() {
-            let _ = kill(self.pid, Signal::SIGKILL);
-        }
+    pub fn wait(self) -> Option<u64> {
+        self.program.wait().0.killed_at
     }
 }

@@ -32,6 +32,8 @@
 mod barman;
 mod builder;
 mod certificates;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod change;
 mod data_directory;
 mod fault_proxy;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -46,7 +48,7 @@ mod run;
 mod system_call_fault;
 mod temp_dir;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod traced_start;
+mod watched;
 
 pub use barman::{Barman, BarmanHome};
 pub use builder::PostgresBuilder;

@@ -9,9 +9,15 @@ use nix::libc;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 
+/// Newer than the libraries that tell the numbers of calls.
+const SYS_FCHMODAT2: i64 = 452;
+
+const CREATE: &str = "create";
+const SYNC: &str = "sync";
+
 /// A call that is about to change something.
 #[derive(Debug)]
-pub(super) struct Change {
+pub(crate) struct Change {
     kind: Kind,
     path: PathBuf,
 }
@@ -37,7 +43,7 @@ enum Target {
 
 impl Change {
     /// What a call of a stopped thread changes; `None` for one that changes nothing.
-    pub(super) fn of(thread: Pid, registers: &libc::user_regs_struct) -> Option<Self> {
+    pub(crate) fn of(thread: Pid, registers: &libc::user_regs_struct) -> Option<Self> {
         let r = registers;
         let arguments = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9];
         let kind = Kind::of(r.orig_rax.cast_signed(), &arguments)?;
@@ -49,12 +55,26 @@ impl Change {
         Some(Self { kind, path })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn needs_space(&self) -> bool {
+    pub(crate) fn needs_space(&self) -> bool {
         self.kind.needs_space
+    }
+
+    /// Whether it makes a file, or opens it where it is there.
+    pub(crate) fn creates(&self) -> bool {
+        self.kind.name == CREATE
+    }
+
+    pub(crate) fn is_sync(&self) -> bool {
+        self.kind.name == SYNC
+    }
+
+    /// Whether it writes to an open file, or asks for the room to do so.
+    pub(crate) fn is_write(&self) -> bool {
+        matches!(self.kind, Kind { name: "write" | "fallocate" | "truncate", target: Target::File(_), .. })
     }
 }
 
@@ -67,14 +87,13 @@ impl fmt::Display for Change {
 impl Kind {
     fn of(call: i64, arguments: &[u64; 6]) -> Option<Self> {
         use Target::{File, Path, PathAt};
-        let is_written = |flags: u64| {
-            let writing = libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC;
-            flags & u64::from(writing.cast_unsigned()) != 0
-        };
+        let has = |flags: u64, any: libc::c_int| flags & u64::from(any.cast_unsigned()) != 0;
+        let is_written = |flags: u64| has(flags, libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC);
+        let opens = |flags: u64| if has(flags, libc::O_CREAT) { CREATE } else { "open" };
         let (name, target, needs_space) = match call {
-            libc::SYS_open if is_written(arguments[1]) => ("open", Path(0), true),
-            libc::SYS_openat if is_written(arguments[2]) => ("open", PathAt(0), true),
-            libc::SYS_creat => ("open", Path(0), true),
+            libc::SYS_open if is_written(arguments[1]) => (opens(arguments[1]), Path(0), true),
+            libc::SYS_openat if is_written(arguments[2]) => (opens(arguments[2]), PathAt(0), true),
+            libc::SYS_creat => (CREATE, Path(0), true),
             libc::SYS_write | libc::SYS_writev | libc::SYS_pwrite64 | libc::SYS_pwritev | libc::SYS_pwritev2 => {
                 ("write", File(0), true)
             }
@@ -84,7 +103,7 @@ impl Kind {
             libc::SYS_ftruncate => ("truncate", File(0), false),
             libc::SYS_truncate => ("truncate", Path(0), false),
             libc::SYS_fsync | libc::SYS_fdatasync | libc::SYS_sync_file_range | libc::SYS_syncfs => {
-                ("sync", File(0), true)
+                (SYNC, File(0), true)
             }
             libc::SYS_rename => ("rename", Path(1), false),
             libc::SYS_renameat | libc::SYS_renameat2 => ("rename", PathAt(2), false),
@@ -99,7 +118,7 @@ impl Kind {
             libc::SYS_rmdir => ("rmdir", Path(0), false),
             libc::SYS_chmod => ("chmod", Path(0), false),
             libc::SYS_fchmod => ("chmod", File(0), false),
-            libc::SYS_fchmodat => ("chmod", PathAt(0), false),
+            libc::SYS_fchmodat | SYS_FCHMODAT2 => ("chmod", PathAt(0), false),
             libc::SYS_utimensat if arguments[1] == 0 => ("utimens", File(0), false),
             libc::SYS_utimensat => ("utimens", PathAt(0), false),
             _ => return None,
