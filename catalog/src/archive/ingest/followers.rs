@@ -28,7 +28,8 @@ pub(crate) fn judge_followers(
         }
         WalFileName::History(timeline) => {
             neighbours.forget_histories();
-            let Some(size) = catalog.known_segment_size()? else { return Ok(judged) };
+            // A record of a backup that cannot be read is no reason to stop archiving.
+            let Some(size) = catalog.known_segment_size().ok().flatten() else { return Ok(judged) };
             let first = history_of(catalog, timeline).and_then(|history| first_segment(&history, size));
             let Some(first) = first.filter(|first| open(ledger, *first).is_some()) else { return Ok(judged) };
             if let Some(state) = neighbours.before(catalog, first, size)? {
