@@ -148,8 +148,16 @@ impl Run<'_> {
             Err(fault) => {
                 self.done.faults += 1;
                 (self.found)(&fault);
-                Ok(())
+                self.make_due(known)
             }
+        }
+    }
+
+    /// Forgets that a file was what it should be once: until it is so again, each run is to find that it is not.
+    fn make_due(&mut self, known: Option<&Known>) -> Result<(), Error> {
+        match known.filter(|known| known.verified.is_some()) {
+            Some(known) => self.ledger.append(&self.catalog.xlog_db()?, &known.facts),
+            None => Ok(()),
         }
     }
 

@@ -63,6 +63,22 @@ fn decay_and_loss_are_found_until_they_are_mended() {
 }
 
 #[test]
+fn what_was_sound_once_and_is_no_more_is_due_until_it_is_mended() {
+    let repository = filled();
+    assert_eq!(verify(&repository, Due::Never, later(0)).0.sound, 4);
+    let sound = repository.read(&archived(2));
+    let mut bytes = sound.clone();
+    bytes[70_000] ^= 0x10;
+    repository.write(&archived(2), &bytes);
+    for (due, hours) in [(Due::All, 1), (Due::Never, 2), (Due::Since(later(0)), 3)] {
+        assert_eq!(verify(&repository, due, later(hours)).0.faults, 1, "{due:?}");
+    }
+    repository.write(&archived(2), sound);
+    let mended = Verification { sound: 1, not_due: 3, ..Verification::default() };
+    assert_eq!(verify(&repository, Due::Never, later(4)).0, mended);
+}
+
+#[test]
 fn damage_that_postgresql_wrote_stays_a_fault() {
     let repository = Repository::new();
     let mut damaged = segment(&name(1), 1);
