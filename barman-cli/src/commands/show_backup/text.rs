@@ -86,13 +86,12 @@ fn tablespaces(text: &mut Text, info: &BackupInfo) {
 }
 
 /// Before any of its WAL is archived, a backup has only a size of its own.
-fn sizes(text: &mut Text, size: u64, wal_size: u64) {
-    if wal_size == 0 {
-        text.nested("Backup Size", human::size_of(size));
-        return;
-    }
-    text.nested("Backup Size", format!("{} ({} with WALs)", human::size_of(size), human::size_of(size + wal_size)));
-    text.nested("WAL Size", human::size_of(wal_size));
+fn sizes(text: &mut Text, info: &BackupInfo, size: u64, wal_size: u64) {
+    let own = human::size_of(size);
+    let with_wals = || format!("{own} ({} with WALs)", human::size_of(size + wal_size));
+    text.nested("Backup Size", if wal_size == 0 { own.clone() } else { with_wals() });
+    text.nested_if("Backup Compression", info.compression.as_ref());
+    text.nested_if("WAL Size", Some(wal_size).filter(|size| *size > 0).map(human::size_of));
 }
 
 fn base_backup(text: &mut Text, detail: &BackupDetail) {
@@ -100,11 +99,12 @@ fn base_backup(text: &mut Text, detail: &BackupDetail) {
     let size = detail.own_size();
     text.section("Base backup information");
     text.nested_if("Backup Method", info.mode.as_ref());
+    text.nested_if("Encryption", info.encryption.as_ref());
     if let Some(kind) = info.backup_type().filter(|kind| *kind != BackupType::Rsync) {
         text.nested("Backup Type", kind.as_str());
     }
     let wal = &detail.summary.wal;
-    sizes(text, size, wal.wal_size);
+    sizes(text, info, size, wal.wal_size);
     if let Some((saved, percent)) = detail.resources_saved() {
         text.nested("Resources saved", format!("{} ({percent:.2}%)", human::size_of(saved)));
     }
