@@ -1,6 +1,8 @@
 //! Commands about the WAL archive as a whole, and WAL that other hosts send.
 
-use crate::scene::{Scene, ours};
+use crate::made_home;
+use crate::scene::{Scene, ours, wait_until};
+use serde_json::json;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -121,6 +123,49 @@ fn the_records_of_an_archive_are_made_anew() {
 }
 
 #[test]
+fn what_is_verified_when_and_what_comes_of_it() {
+    let server = Postgres::builder().initdb_option("--wal-segsize=1").start();
+    let home = home();
+    run(&home, &["archive-wal", "main"]);
+    let sent: Vec<_> = (0..3).map(|_| segment(&server, &home.path().join("main/incoming"))).collect();
+    assert_eq!(run(&home, &["archive-wal", "main"]).code, Some(0));
+    let verify = |options: &[&str]| {
+        let verified = run(&home, &[&["-f", "json", "verify-archive"], options, &["main"]].concat());
+        let document: serde_json::Value = serde_json::from_str(&verified.stdout).expect("JSON");
+        (verified.code, document["main"].clone())
+    };
+    let sound = |files: u32| json!({"faults": [], "not_due": 3 - files, "sound": files, "unread": 0});
+    for (options, files) in [
+        (&[][..], 3),
+        (&[], 0),
+        (&["--since", "2026-01-01 00:00:00+00:00"], 0),
+        (&["--since", "2126-01-01 00:00:00+00:00"], 3),
+        (&["--all"], 3),
+    ] {
+        assert_eq!(verify(options), (Some(0), sound(files)), "{options:?}");
+    }
+
+    let archived = |file: &Path| home.path().join("main/wals/0000000100000000").join(file.file_name().expect("a name"));
+    let mut bytes = std::fs::read(archived(&sent[1])).expect("there");
+    bytes[600_000] ^= 1;
+    std::fs::write(archived(&sent[1]), bytes).expect("ours");
+    std::fs::remove_file(archived(&sent[2])).expect("there");
+    assert_eq!(verify(&[]), (Some(0), sound(0)), "nobody looked");
+    // Until it is mended it is due.
+    for options in [&["--all"][..], &[]] {
+        let (code, found) = verify(options);
+        let faults = found["faults"].as_array().expect("a list");
+        let kinds: Vec<_> = faults.iter().map(|fault| (fault["name"].as_str(), fault["fault"].as_str())).collect();
+        let name = |file: &Path| file.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+        let (changed, missing) = (name(&sent[1]), name(&sent[2]));
+        let expected = [(Some(&*changed), Some("changed")), (Some(&*missing), Some("missing"))];
+        assert_eq!((code, &kinds[..]), (Some(1), &expected[..]), "{options:?} {found}");
+    }
+    let refused = run(&home, &["verify-archive", "--since", "yesterday", "main"]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("Unable to parse the time"), "{refused:?}");
+}
+
+#[test]
 fn a_new_cluster_under_an_old_name_is_refused_with_the_way_out() {
     let scene = Scene::of(Postgres::builder().initdb_option("--wal-segsize=1"));
     scene.configure(&scene.server, &[("archiver", "on"), ("streaming_archiver", "off")]);
@@ -170,6 +215,32 @@ fn the_window_ends_where_a_segment_is_missing() {
     assert!(check.stdout.contains("WAL gaps: FAILED (1 segments are missing"), "{check:?}");
 }
 
+/// A failover in segment 12, of which the old primary archived WAL up to segment 9.
+#[test]
+fn what_is_missing_at_the_end_of_a_timeline_that_was_left_is_named() {
+    let home = made_home::home(&[], &[(made_home::ONE, 2, &[])]);
+    let wals = home.path().join("main/wals");
+    let first = "00000002000000000000000C";
+    made_home::write(&wals.join("0000000200000000").join(first), "wal");
+    made_home::write(&wals.join("00000002.history"), "1\t0/C000100\tno recovery target specified\n");
+    let index = wals.join("main-xlog.db");
+    let mut lines = std::fs::read_to_string(&index).expect("the index");
+    for name in [first, "00000002.history"] {
+        lines += &format!("{name}\t3\t1795193057.0\tNone\tNone\n");
+    }
+    made_home::write(&index, &lines);
+    let window = run(&home, &["recovery-window", "main"]).stdout;
+    let (first, last) = (made_home::segment(10), made_home::segment(11));
+    assert!(window.contains(&format!("Missing: 2 segments from {first} to {last}, since 20")), "{window}");
+    let json = run(&home, &["-f", "json", "recovery-window", "main"]).stdout;
+    assert!(
+        json.contains(&format!(r#""first_segment": "{first}", "last_segment": "{last}", "segments": 2"#)),
+        "{json}"
+    );
+    let check = run(&home, &["check", "main"]).stdout;
+    assert!(check.contains("WAL gaps: FAILED (2 segments are missing"), "{check}");
+}
+
 #[test]
 fn a_gap_is_an_error_in_the_log_when_the_segment_behind_it_arrives() {
     let server = Postgres::builder().initdb_option("--wal-segsize=1").start();
@@ -187,4 +258,38 @@ fn a_gap_is_an_error_in_the_log_when_the_segment_behind_it_arrives() {
     let told: Vec<_> = log.lines().filter(|line| line.contains(name) && line.contains("ERROR")).collect();
     assert_eq!(told.len(), 1, "{log}");
     assert!(told[0].contains("missing"), "{told:?}");
+}
+
+/// As where a slot was dropped, and the receiver had to begin anew behind what it missed.
+#[test]
+fn a_gap_is_an_error_in_the_receivers_log_when_the_segment_behind_it_arrives() {
+    let scene = Scene::streaming();
+    scene.archive_everything();
+    scene.succeed(&["receive-wal", "--stop", "main"]);
+    let inactive = "select count(*) from pg_replication_slots where not active";
+    wait_until("the receiver has gone", || scene.server.psql(inactive) == "1");
+    scene.server.psql("select pg_drop_replication_slot('barman')");
+    let missed: Vec<_> = (0..3)
+        .map(|_| {
+            scene.server.psql("select pg_logical_emit_message(false, 'test', 'x')");
+            scene.server.switch_wal()
+        })
+        .collect();
+    scene.server.psql("checkpoint");
+    assert!(!scene.server.data_dir().join("pg_wal").join(&missed[1]).exists(), "the server has it no more");
+    scene.succeed(&["receive-wal", "--create-slot", "main"]);
+    scene.succeed(&["receive-wal", "--reset", "main"]);
+    scene.succeed(&["cron"]);
+    scene.wait_until_streaming();
+    scene.server.psql("select pg_logical_emit_message(false, 'test', 'x')");
+    let next = scene.server.switch_wal();
+    let told = || {
+        let log = std::fs::read_to_string(scene.home.log_file()).unwrap_or_default();
+        let is_gap = |line: &&str| line.contains("ERROR") && line.contains("missing in the archive");
+        log.lines().filter(is_gap).map(str::to_owned).collect::<Vec<_>>()
+    };
+    wait_until("the segment behind the gap is archived", || {
+        scene.home.path().join("main/wals/0000000100000000").join(&next).exists() && !told().is_empty()
+    });
+    assert!(told()[0].contains(&missed[1]) || told()[0].contains(&missed[2]), "{:?}", told());
 }
