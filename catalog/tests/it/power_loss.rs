@@ -352,6 +352,34 @@ fn purging() {
     trial.check(promise, &[NEW_INDEX, "wals", "wals", "wals/0000000100000001"], &[]);
 }
 
+/// While WAL that the first backup does not need may be left, a mark says so as soon as that backup counts: without it, nobody
+/// would remove it.
+#[test]
+fn a_purge_that_is_announced_and_finished() {
+    let purge = |repository: &Repository| {
+        repository.catalog.mark_purge(&id(ONE)).expect("marked");
+        repository.backup(ONE, &name(3), &name(3), Status::WaitingForWals);
+        repository.catalog.finish_purge().expect("finished");
+    };
+    let prepare = |repository: &Repository| {
+        three_segments(repository);
+        repository.backup(TWO, &name(1), &name(1), Status::Failed);
+    };
+    let trial = Trial::of(prepare, purge);
+    let older = [1, 2].map(|number| format!("{SEGMENTS}/{}", name(number)));
+    let promise = |left: &Survivors, done: bool| {
+        let is_marked = file(left, "purging").is_some_and(|mark| mark == format!("{ONE}\n").as_bytes());
+        let counts = has(left, &format!("meta/{ONE}-backup.info"));
+        let is_left = older.iter().any(|path| has(left, path));
+        (!counts || !is_left || is_marked)
+            && (counts || older.iter().all(|path| has(left, path)))
+            && (!done || (counts && !is_left))
+    };
+    let record = format!("meta/.{ONE}-backup.info.tmp");
+    // Files are found without the index, and a mark that comes back does no harm.
+    trial.check(promise, &[".purging.tmp", "", "meta", SEGMENTS], &[&record, NEW_INDEX, "wals", ""]);
+}
+
 /// Of each of these backups: what has a record has its data, its WAL and the lines of that; what is left without a record has
 /// a mark, by which the next run finds it; a parent names no child that is gone; and in the end nothing is left. The WAL from `kept` on, which
 /// another backup needs, is archived and recorded all the time.

@@ -70,6 +70,30 @@ pub(super) fn deleting(tree: bool) -> Case {
     Case { deletes: true, again: vec![command.to_vec(), vec!["cron"]], ..Case::of(home, &command) }
 }
 
+/// Keeping a backup, or releasing the one that is kept.
+pub(super) fn keeping(command: &[&'static str], is_kept: bool) -> Case {
+    let home = KeptHome::new(&[]);
+    archive(&home, 1..=4);
+    backup(&home, ONE, 2, |_| {});
+    if is_kept {
+        home.write(&format!("meta/{ONE}-keep"), "full");
+    }
+    home.keep();
+    Case::of(home, &[command, &["main", ONE]].concat())
+}
+
+/// The first backup counts, and of the WAL before it, which was to go, some is there with its lines and some without.
+pub(super) fn purging() -> Case {
+    let home = KeptHome::new(&[]);
+    archive(&home, 1..=6);
+    backup(&home, ONE, 4, |_| {});
+    home.write("purging", format!("{ONE}\n"));
+    let index = std::fs::read_to_string(home.at("wals/main-xlog.db")).expect("there is an index");
+    home.write("wals/main-xlog.db", index.lines().skip(1).map(|line| format!("{line}\n")).collect::<String>());
+    home.keep();
+    Case { deletes: true, ..Case::of(home, &["cron"]) }
+}
+
 /// What a crash of everything at once leaves: locks that nobody holds, a backup that was being taken, one whose deletion was
 /// begun, and WAL.
 pub(super) fn recovering() -> Case {

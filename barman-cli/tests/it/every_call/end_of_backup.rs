@@ -1,7 +1,7 @@
 //! The end of a backup of a real server: from the manifest's name to the status of the record.
 
 use super::{WAYS, chosen, per_way};
-use crate::scene::Scene;
+use crate::scene::{Scene, wait_until};
 use std::path::PathBuf;
 use std::process::Command;
 use test_support::{Barman, CallEffect, CommandExt, Ended, OsUser, Postgres, SystemCallFault, pg_tool};
@@ -89,4 +89,90 @@ fn the_end_of_a_backup() {
         }
     }
     println!("the end of a backup: disturbed {fired} times");
+}
+
+/// Names of the archived segments, ascending.
+fn archived(scene: &Scene) -> Vec<String> {
+    let directory = scene.home.path().join("main/wals/0000000100000000");
+    let entries = std::fs::read_dir(directory).expect("something is archived");
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.expect("the home is ours").file_name().into_string().expect("a name")).collect();
+    names.retain(|name| name.len() == 24);
+    names.sort();
+    names
+}
+
+fn begin_wal(scene: &Scene, id: &str) -> String {
+    let record = std::fs::read_to_string(scene.home.path().join(format!("main/meta/{id}-backup.info")));
+    let record = record.expect("it is listed");
+    record.lines().find_map(|line| Some(line.strip_prefix("begin_wal=")?.to_owned())).expect("it counts")
+}
+
+/// The server's WAL from before there is any backup.
+fn archive_older_wal(scene: &Scene) {
+    for (id, _) in backups(scene) {
+        scene.succeed(&["delete", "main", &id]);
+    }
+    scene.server.psql("select pg_logical_emit_message(false, 'test', 'x')");
+    let last = scene.server.switch_wal();
+    scene.server.wait_until(&format!("select last_archived_wal >= '{last}' from pg_stat_archiver"));
+    scene.succeed(&["archive-wal", "main"]);
+    assert!(archived(scene).contains(&last));
+}
+
+/// Older WAL goes with the first backup, and with nothing else: at the latest `cron` removes it.
+#[test]
+fn the_end_of_the_first_backup() {
+    let scene = delivering();
+    let mut fired = 0;
+    // Each takes seconds: a short run is killed once.
+    let ways = if per_way() <= 3 { &WAYS[..1] } else { &WAYS[..] };
+    for (way, effect) in ways.iter().copied().enumerate() {
+        archive_older_wal(&scene);
+        let undisturbed = back_up(&scene, 0, effect);
+        assert_eq!(undisturbed.code, Some(0));
+        let calls = undisturbed.counted;
+        let points = chosen(calls, way);
+        let points = if per_way() < calls { &points[1..2] } else { &points[..] };
+        for &nth in points {
+            let (before, call) = disturb_the_first(&scene, nth, effect);
+            fired += 1;
+            let when = format!("{effect:?} at call {nth} of {calls}, {call}");
+            scene.succeed(&["cron"]);
+            wait_until("the WAL that it sent for is archived", || is_idle(&scene));
+            assert!(!scene.home.path().join("main/purging").exists(), "{when}");
+            let left = archived(&scene);
+            match backups(&scene).first() {
+                Some((id, status)) if status == "DONE" || status == "WAITING_FOR_WALS" => {
+                    let begin = begin_wal(&scene, id);
+                    assert!(left.iter().all(|name| *name >= begin), "{left:?} before {begin}: {when}");
+                    let needed = before.iter().filter(|name| **name >= begin);
+                    assert!(needed.into_iter().all(|name| left.contains(name)), "{when}");
+                }
+                _ => assert!(before.iter().all(|name| left.contains(name)), "{when}"),
+            }
+        }
+    }
+    println!("the end of the first backup: disturbed {fired} times");
+}
+
+/// Disturbs a first backup; returns what was archived before, and at which call. How many segments there are to remove, and
+/// so how many calls, is the server's doing: where there are fewer, it is the last one.
+fn disturb_the_first(scene: &Scene, mut nth: usize, effect: CallEffect) -> (Vec<String>, String) {
+    for _ in 0..5 {
+        archive_older_wal(scene);
+        let before = archived(scene);
+        let ended = back_up(scene, nth, effect);
+        match ended.call {
+            Some(call) => return (before, call),
+            None => nth = ended.counted,
+        }
+    }
+    panic!("nothing happened at call {nth}");
+}
+
+/// Whether nothing of what `cron` started runs.
+fn is_idle(scene: &Scene) -> bool {
+    let lock = std::fs::File::options().write(true).open(scene.home.path().join(".main-archive-wal.lock"));
+    lock.is_ok_and(|lock| lock.try_lock().is_ok())
 }
