@@ -265,7 +265,7 @@ async fn cancel_on_signal(cancel: Cancel) {
     std::process::exit(exit_code::FAILURE.into());
 }
 
-fn unknown_server(name: &str) -> CommandError {
+pub(crate) fn unknown_server(name: &str) -> CommandError {
     CommandError::new(format!("Unknown server '{name}'"))
         .hinted("`barman list-servers` lists those that are configured")
 }

@@ -2,6 +2,7 @@
 //!
 //! The libraries say what is wrong; sentences and hints stand here.
 
+mod finish;
 mod plan;
 mod postgres;
 mod receiver;

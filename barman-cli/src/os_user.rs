@@ -1,5 +1,8 @@
 //! Barman runs as the one operating-system user that owns its files: `barman_user`.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
 use nix::unistd::{Uid, User, geteuid, initgroups, setgid, setuid};
 
 /// This process cannot become the configured user.
@@ -9,6 +12,8 @@ pub(crate) enum UserError {
     Unknown { name: String },
     #[error("please run barman as '{name}' user")]
     NotPermitted { name: String },
+    #[error("nobody knows to whom {} belongs", path.display())]
+    Owner { path: PathBuf, source: std::io::Error },
 }
 
 /// Becomes `name`, with all its groups, unless this process runs as that user already.
@@ -23,6 +28,29 @@ pub(crate) fn become_user(name: &str) -> Result<User, UserError> {
         switch_to(&user).map_err(|_| UserError::NotPermitted { name: name.to_owned() })?;
     }
     Ok(user)
+}
+
+/// Becomes the user to whom a file belongs; who is not root stays who they are.
+///
+/// # Errors
+/// The file is not there, or belongs to nobody who is known.
+pub(crate) fn become_owner_of(path: &Path) -> Result<(), UserError> {
+    if geteuid() != Uid::from_raw(0) {
+        return Ok(());
+    }
+    let owner = std::fs::metadata(path).map_err(|source| UserError::Owner { path: path.to_owned(), source })?.uid();
+    let unknown = || UserError::Unknown { name: owner.to_string() };
+    let user = User::from_uid(Uid::from_raw(owner)).ok().flatten().ok_or_else(unknown)?;
+    if user.uid == geteuid() {
+        Ok(())
+    } else {
+        switch_to(&user).map_err(|_| UserError::NotPermitted { name: user.name })
+    }
+}
+
+/// Whether this process runs as `name`.
+pub(crate) fn is_user(name: &str) -> bool {
+    User::from_name(name).ok().flatten().is_some_and(|user| user.uid == geteuid())
 }
 
 fn switch_to(user: &User) -> nix::Result<()> {

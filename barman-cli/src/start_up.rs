@@ -1,13 +1,13 @@
 //! From the command line to a running command: configuration, user, log, output.
 
-use crate::commands::{Command, wal_dump};
-use crate::context::{Context, report_warnings};
+use crate::commands::{Command, finish_restore, recovery_progress, wal_dump};
+use crate::context::{Context, report_warnings, unknown_server};
 use crate::error::CommandError;
 use crate::output::{Format, Output};
 use crate::{Arguments, logging, os_user};
 use barman_catalog::LocalZone;
 use barman_config::{Configuration, GlobalConfig, OsFiles};
-use barman_server::one_line;
+use barman_server::{Server, one_line};
 use nix::unistd::User;
 use replication_client::Environment;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,12 @@ pub(crate) fn run(arguments: &Arguments, command: &Command) -> u8 {
         return dump_wal(arguments, files);
     }
     let output = Output::new(arguments.format, arguments.color, arguments.quiet, arguments.debug);
+    let surroundings = Surroundings { config: arguments.config.as_deref() };
+    match command {
+        Command::FinishRestore(of) => return end(&output, finish_restore::run(&output, &surroundings, of)),
+        Command::RecoveryProgress(of) => return end(&output, recovery_progress::run(&output, &surroundings, of)),
+        _ => {}
+    }
     let (configuration, config_file, environment) = match prepare(arguments, &output) {
         Ok(prepared) => prepared,
         Err(error) => return end(&output, Err(error)),
@@ -34,6 +40,33 @@ fn dump_wal(arguments: &Arguments, files: &wal_dump::Arguments) -> u8 {
     let output = Output::new(Format::Console, arguments.color, arguments.quiet, arguments.debug);
     let outcome = wal_dump::run(&output, files);
     end(&output, outcome)
+}
+
+/// What commands get that work on a restored directory, as whoever it belongs to: the configuration is read only if they need
+/// it, and there is no log.
+pub(crate) struct Surroundings<'a> {
+    config: Option<&'a Path>,
+}
+
+impl Surroundings<'_> {
+    /// Returns a configured server.
+    ///
+    /// # Errors
+    /// There is no configuration, or it has no such server.
+    pub(crate) fn server(&self, name: &str) -> Result<Server, CommandError> {
+        let configuration = self.configuration()?;
+        let config = configuration.servers.get(name).ok_or_else(|| unknown_server(name))?;
+        Ok(Server::assemble(&configuration.global, config, &Environment::default(), LocalZone::system()))
+    }
+
+    /// Whether this process runs as the user who owns the backups.
+    pub(crate) fn is_barman_user(&self) -> bool {
+        self.configuration().is_ok_and(|configuration| os_user::is_user(&configuration.global.barman_user))
+    }
+
+    fn configuration(&self) -> Result<Configuration, CommandError> {
+        Ok(Configuration::load(&find_configuration(self.config)?, &OsFiles)?)
+    }
 }
 
 fn end(output: &Output, outcome: Result<(), CommandError>) -> u8 {

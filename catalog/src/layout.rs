@@ -248,6 +248,11 @@ pub(crate) fn is_ledger_of_directory(path: &RelativePath) -> bool {
     timeline_of_hash_directory(path.file_name()).is_some()
 }
 
+/// How fast restores were, below the ledger.
+pub(crate) fn ledger_rates() -> RelativePath {
+    RelativePath::literal("rates")
+}
+
 /// What a sender was told to send again, below the ledger.
 pub(crate) fn ledger_refused() -> RelativePath {
     RelativePath::literal("refused")

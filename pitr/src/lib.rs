@@ -43,12 +43,16 @@
 )]
 
 mod find;
+mod finish;
 mod mangle;
 mod plan;
 mod plan_error;
+mod recovery_progress;
 mod recovery_settings;
 mod request;
 mod restore;
+mod restore_record;
+mod setting_line;
 mod stop;
 mod target;
 mod target_time;
@@ -58,16 +62,22 @@ pub use find::{
     ActivityBucket, ActivityRequest, Evidence, Fate, FindError, Findings, Hit, HitKind, ParseRelationFileError, Quarry,
     RelationFile, activity, find,
 };
+pub use finish::{
+    FinishError, FinishPlan, FinishedFile, ForeignTimeline, LineAction, LineChange, NotPromoted, finish, plan_finish,
+    server_of_restore,
+};
 pub use mangle::{DangerousSetting, SettingChange};
 pub use plan::{
-    LowSetting, MinimumSettings, PlanWarning, PlannedConfiguration, PlannedFile, PlannedSpace, PlannedTablespace,
-    PlannedTree, PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal, RecoveryPlan, RecoveryWal,
-    RestorePlan, Review, plan, plan_recovery,
+    ExpectedTime, IncludedSetting, LowSetting, MinimumSettings, MissingServer, PlanWarning, PlannedConfiguration,
+    PlannedFile, PlannedSpace, PlannedTablespace, PlannedTree, PlannedWaitingWal, PlannedWal, PlannedWalFile,
+    PlannedWrappedWal, RecoveryPlan, RecoveryWal, RestorePlan, Review, TyingSetting, plan, plan_recovery,
 };
 pub use plan_error::{PlanError, UnsupportedBackup};
+pub use recovery_progress::{RecoveryProgress, RecoveryState, recovery_progress};
 pub use recovery_settings::Signal;
 pub use request::{BackupChoice, ParseRelocationError, RecoveryRequest, Relocation, RestoreRequest, WalSupply};
 pub use restore::{RestoreError, RestoreEvent, RestoreOptions, RestoreReport, restore};
+pub use restore_record::RestoreRecordError;
 pub use stop::{NamedPoint, PlannedStop, StopReason, TransactionPoint, Unreached};
 pub use target::{
     ParseRestorePointNameError, ParseTargetActionError, ParseTimelineError, ParseXidError, RecoveryTarget,

@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use crate::setting_line::SettingLine;
+
 /// A setting that the restore changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SettingChange {
@@ -43,8 +45,10 @@ pub(crate) struct Mangled {
 }
 
 /// What a setting becomes that must not survive a restore: commented out, and followed by this value if there is one.
-const MANGLED: [(&str, Option<&str>); 9] = [
+const MANGLED: [(&str, Option<&str>); 10] = [
     ("archive_command", Some("false")),
+    // Known from version 15 on; only a server that knows it has it set.
+    ("archive_library", Some("''")),
     ("recovery_target", None),
     ("recovery_target_name", None),
     ("recovery_target_time", None),
@@ -54,6 +58,9 @@ const MANGLED: [(&str, Option<&str>); 9] = [
     ("recovery_target_timeline", None),
     ("recovery_target_action", None),
 ];
+
+/// What a line that is commented out begins with.
+pub(crate) const MARK: &str = "#BARMAN#";
 
 const DANGEROUS: [&str; 14] = [
     "data_directory",
@@ -79,12 +86,12 @@ pub(crate) fn mangle(file: &str, original: &[u8], settings: &str) -> Mangled {
     let mut mangled = Mangled::default();
     let mut any_kept = false;
     for (number, line) in original.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let (key, value) = key_and_value(line);
+        let SettingLine { key, text } = SettingLine::parse(line);
         match MANGLED.iter().find(|(name, _)| *name == key) {
             Some((_, replacement)) => mangled.comment_out(file, number, line, key, *replacement),
             None => {
                 any_kept = true;
-                mangled.keep(file, line, key, value);
+                mangled.keep(file, line, key, text);
             }
         }
     }
@@ -94,7 +101,7 @@ pub(crate) fn mangle(file: &str, original: &[u8], settings: &str) -> Mangled {
 
 impl Mangled {
     fn comment_out(&mut self, file: &str, number: usize, line: &[u8], key: String, replacement: Option<&str>) {
-        self.text.extend_from_slice(b"#BARMAN#");
+        self.text.extend_from_slice(MARK.as_bytes());
         self.add_line(line);
         if let Some(value) = replacement {
             // A last line without a newline would otherwise swallow its replacement.
@@ -136,17 +143,14 @@ impl Mangled {
     }
 }
 
-/// Splits a line as PostgreSQL's `guc-file.l` does: a name in any letter case, an optional `=`, a value.
-///
-/// The name is empty for comments, empty lines and whatever else has none.
-pub(crate) fn key_and_value(line: &[u8]) -> (String, String) {
-    let text = String::from_utf8_lossy(line);
-    let text = text.trim();
-    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '.');
-    let (key, rest) = text.split_at(text.find(|c| !is_name(c)).unwrap_or(text.len()));
-    let rest = rest.trim_start();
-    let value = rest.strip_prefix('=').unwrap_or(rest).trim_start();
-    (key.to_ascii_lowercase(), value.to_owned())
+/// Tells whether a setting must not survive a restore.
+pub(crate) fn must_not_survive(key: &str) -> bool {
+    MANGLED.iter().any(|(name, _)| *name == key)
+}
+
+/// Returns what a setting that decides where WAL goes becomes; `None` for all other settings.
+pub(crate) fn disarmed(key: &str) -> Option<&'static str> {
+    MANGLED.iter().find(|(name, _)| *name == key).and_then(|(_, replacement)| *replacement)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a restore will do, decided before anything is created.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use barman_catalog::{BackupId, Catalog};
 use barman_storage::{Dir, RelativePath};
@@ -14,18 +14,27 @@ use crate::target::{RecoveryTarget, StopPoint};
 use crate::wal_selection::MissingWal;
 
 mod backup;
+mod expected_time;
 mod files;
 mod histories;
+mod host;
+mod included;
 mod places;
 mod recovery;
 mod review;
 mod space;
 mod wal;
 
+pub use expected_time::ExpectedTime;
+pub use host::MissingServer;
+pub(crate) use included::GUARD_REMARK;
+pub use included::IncludedSetting;
 pub use recovery::{RecoveryPlan, RecoveryWal};
-pub use review::{LowSetting, MinimumSettings, Review};
+pub use review::{LowSetting, MinimumSettings, Review, TyingSetting};
 pub use space::PlannedSpace;
 pub use wal::{PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal};
+
+pub(crate) use wal::archived_names;
 
 use histories::Histories;
 use places::Places;
@@ -55,6 +64,8 @@ pub struct RestorePlan {
     pub review: Review,
     /// What the restore takes of each file system.
     pub space: Vec<PlannedSpace>,
+    /// How long it will take, as far as earlier restores tell.
+    pub expected_time: ExpectedTime,
     /// What an operator should know before the restore begins.
     pub warnings: Vec<PlanWarning>,
 }
@@ -129,8 +140,20 @@ pub struct PlannedConfiguration {
     pub file: RelativePath,
     /// The settings, whole lines; empty if there are none to make.
     pub settings: String,
+    /// What keeps files that the configuration takes in from archiving, whole lines for `postgresql.auto.conf`, which is read
+    /// last; empty if it takes none in.
+    pub guard: String,
     /// The signal file to make.
     pub signal: Option<Signal>,
+}
+
+impl PlannedConfiguration {
+    /// Returns the lines that are added to a file.
+    pub(crate) fn lines_for(&self, file: &RelativePath) -> String {
+        let guard = if file.as_path() == Path::new(included::LAST_FILE) { self.guard.as_str() } else { "" };
+        let settings = if *file == self.file { self.settings.as_str() } else { "" };
+        format!("{guard}{settings}")
+    }
 }
 
 /// What an operator should know before the restore begins.
@@ -207,7 +230,9 @@ pub fn plan(catalog: &Catalog, request: &RestoreRequest) -> Result<RestorePlan, 
         configuration,
         review,
         space: Vec::new(),
+        expected_time: ExpectedTime::default(),
     };
+    plan.expected_time = ExpectedTime::of(catalog, &plan)?;
     plan.space = space::plan(&plan)?;
     Ok(plan)
 }
@@ -244,7 +269,8 @@ fn configuration(
     if !settings.is_empty() && !has_directory {
         return Err(PlanError::NoConfigurationDirectory { path: file.as_path().to_owned() });
     }
-    Ok(PlannedConfiguration { file, settings, signal: signal(request) })
+    let guard = included::guard(&data.source, &way.recovery.backup)?;
+    Ok(PlannedConfiguration { file, settings, guard, signal: signal(request) })
 }
 
 /// The target as PostgreSQL is told: a time that nothing was committed behind is a position.

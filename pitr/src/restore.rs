@@ -18,11 +18,12 @@ mod configuration;
 mod manifest_check;
 mod wal;
 
+pub(crate) use configuration::{CONFIGURATION_FILES, LONGEST_FILE_BYTES, RECORD, origin};
 use manifest_check::checks;
 
 /// PostgreSQL refuses a data directory that others may read more of than this.
 const DIRECTORY_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
+pub(crate) const FILE_MODE: u32 = 0o600;
 
 /// Mode of the directories above the new ones, less the umask: the server's user has to get through.
 const PARENT_MODE: u32 = 0o777;

@@ -8,6 +8,7 @@ mod check_wal_archive;
 mod cron;
 mod delete;
 mod find_target;
+pub(crate) mod finish_restore;
 mod generate_manifest;
 mod get_wal;
 mod keep;
@@ -20,6 +21,7 @@ mod put_wal;
 mod rebuild_ledger;
 mod rebuild_xlogdb;
 mod receive_wal;
+pub(crate) mod recovery_progress;
 mod recovery_window;
 mod restore;
 mod retention;
@@ -57,6 +59,8 @@ pub(crate) enum Command {
     Delete(delete::Arguments),
     /// Find the moment to recover to: before a table was dropped, around a time, at a restore point
     FindTarget(Box<find_target::Arguments>),
+    /// Remove what recovery left in a restored directory, once its server is on its own
+    FinishRestore(finish_restore::Arguments),
     /// Write the manifest of a backup that has none
     GenerateManifest(generate_manifest::Arguments),
     /// Print a WAL file, decompressed
@@ -84,6 +88,8 @@ pub(crate) enum Command {
     RebuildXlogdb(rebuild_xlogdb::Arguments),
     /// Receive WAL through streaming replication
     ReceiveWal(receive_wal::Arguments),
+    /// Say how far the recovery of a restored server has come
+    RecoveryProgress(recovery_progress::Arguments),
     /// Say to which points the server can be recovered, and what stands in the way of more
     RecoveryWindow(recovery_window::Arguments),
     /// Restore a backup, up to a recovery target
@@ -146,6 +152,8 @@ impl Command {
             Self::WalDump(arguments) => wal_dump::run(&context.output, arguments),
             Self::VerifyArchive(arguments) => verify_archive::run(context, arguments),
             Self::VerifyBackup(arguments) => verify_backup::run(context, arguments),
+            // They run before there is a context.
+            Self::FinishRestore(_) | Self::RecoveryProgress(_) => Ok(()),
             Self::Other(words) => unbuilt::run(words),
         }
     }

@@ -9,7 +9,7 @@ mod unbuilt;
 use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use barman_pitr::{BackupChoice, PlanWarning, Relocation, RestoreOptions, RestorePlan, RestoreRequest, WalSupply};
-use barman_server::Server;
+use barman_server::{Server, one_line};
 use barman_storage::{Cancel, RelativePath};
 use narrator::Narrator;
 use std::num::NonZeroUsize;
@@ -80,6 +80,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     let narrator = Narrator::new(context, &plan);
     let restored =
         context.run_until_signal(&cancel, || server.restore(&plan, &options, &|event| narrator.event(event)))??;
+    note_rates(&server, &narrator);
     report::show(context, &plan, &request, &restored, started);
     Ok(())
 }
@@ -129,11 +130,23 @@ fn jobs(server: &Server, arguments: &Arguments) -> NonZeroUsize {
     arguments.jobs.or(configured).unwrap_or(NonZeroUsize::MIN)
 }
 
+/// Later plans say how long they will take. A restore is none the worse if that cannot be noted.
+fn note_rates(server: &Server, narrator: &Narrator<'_>) {
+    for (work, bytes, time) in narrator.measured() {
+        if let Err(error) = server.catalog().note_restore_rate(work, bytes, time) {
+            tracing::warn!(target: "barman", "the rate of this restore was not noted: {}", one_line(&error));
+        }
+    }
+}
+
 /// Says what is going to happen, before anything does.
 fn announce(context: &Context, server: &Server, plan: &RestorePlan) {
     let output = &context.output;
     for warning in &plan.warnings {
         output.warning(&warning_text(warning));
+    }
+    for text in recovery_plan::review_texts(&plan.review) {
+        output.warning(&text);
     }
     let (name, id) = (server.name(), plan.recovery.backup.backup_id);
     output.info(&format!("Starting local restore for server {name} using backup {id}"));

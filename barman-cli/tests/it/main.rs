@@ -15,6 +15,7 @@ mod errors;
 mod every_call;
 mod file_archival;
 mod find_target;
+mod finish_restore;
 mod keeping;
 mod leases;
 mod made_home;

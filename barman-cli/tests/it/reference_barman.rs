@@ -104,6 +104,8 @@ fn what_a_backup_and_a_restore_report_has_barmans_keys() {
     for key in ["changes", "changes_count", "missing_files", "warnings", "warnings_count", "_WARNING"] {
         assert_eq!(value(&ours, key), value(&theirs, key), "{key}");
     }
+    let record = |data: &Path| std::fs::read_to_string(data.join(".barman-recover.info")).expect("the record");
+    assert_eq!(record(&first), record(&second));
 
     let (first, second) = (first.with_extension("text"), second.with_extension("text-theirs"));
     let restore = ["restore", "--target-immediate", "--target-tli", "current", "main", "latest"];

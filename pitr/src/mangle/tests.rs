@@ -120,6 +120,16 @@ fn every_way_to_write_a_setting_is_seen() {
     }
 }
 
+/// Barman leaves it, and the restored server archives through it.
+#[test]
+fn a_library_that_archives_is_disarmed_too() {
+    let original = "Archive_Library = 'basic_archive' # ours\nbasic_archive.archive_directory = '/a'";
+    let expected = "#BARMAN#Archive_Library = 'basic_archive' # ours\narchive_library = ''\n\
+                    basic_archive.archive_directory = '/a'";
+    assert_eq!(text(original, ""), expected);
+    assert_eq!(changes(&mangle("f", original.as_bytes(), "")), [(0, "archive_library", Some("''"))]);
+}
+
 #[test]
 fn text_in_another_encoding_survives() {
     let original = b"a = 'caf\xe9'\narchive_command = '\xe9'\n";

@@ -1,18 +1,20 @@
 //! What the configuration of the backup holds that an operator has to know before a server runs with it.
 
+use std::path::Path;
+
 use barman_catalog::BackupInfo;
 use barman_storage::{Dir, RelativePath};
 use wal_format::{ControlFile, PgMajor};
 
 use super::PlannedConfiguration;
-use crate::mangle::{DangerousSetting, key_and_value, mangle};
+use super::host::{MissingServer, missing_server};
+use super::included::{FILES, IncludedSetting, LONGEST_FILE_BYTES, included_settings};
+use crate::mangle::{DangerousSetting, mangle};
 use crate::plan_error::PlanError;
+use crate::setting_line::SettingLine;
 
-/// The files that a server reads, in this order: the last value of a setting counts.
-const FILES: [&str; 2] = ["postgresql.conf", "postgresql.auto.conf"];
-
-/// Longer than any configuration file; a bound for what is read.
-const LONGEST_FILE_BYTES: u64 = 64 << 20;
+/// Settings that tie a server to others.
+const TYING: [&str; 3] = ["synchronous_standby_names", "primary_conninfo", "primary_slot_name"];
 
 /// What to look at in the restored configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +25,24 @@ pub struct Review {
     pub low: Vec<LowSetting>,
     /// Settings that point outside the data directory, or take others in.
     pub dangerous: Vec<DangerousSetting>,
+    /// Settings that tie the server to those around the original.
+    pub tying: Vec<TyingSetting>,
+    /// Settings in files that the configuration takes in; these files are restored as they were.
+    pub included: Vec<IncludedSetting>,
+    /// The server programs that this host lacks, if it does.
+    pub missing_server: Option<MissingServer>,
+}
+
+/// A setting by which commits wait for other servers, or a standby follows another one: it is restored as it was, and those
+/// servers belong to the original. Its value, which may hold a password, is not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TyingSetting {
+    /// Its name: `synchronous_standby_names`, `primary_conninfo` or `primary_slot_name`.
+    pub name: &'static str,
+    /// The configuration file with the value that counts, relative to the data directory.
+    pub file: &'static str,
+    /// The line in the restored file, counted from zero, as for [`DangerousSetting`].
+    pub line: usize,
 }
 
 /// The settings that must not be lower than they were on the server that wrote the WAL (`RecoveryRequiresIntParameter`).
@@ -67,29 +87,34 @@ pub struct LowSetting {
 
 impl Review {
     pub(super) fn of(data: &Dir, info: &BackupInfo, configuration: &PlannedConfiguration) -> Result<Self, PlanError> {
-        let mut review = Self { minimum: minimum(data, info)?, ..Self::default() };
-        let mut text = Vec::new();
+        let included = included_settings(data)?;
+        let missing_server = major(info).and_then(|major| missing_server(Path::new("/"), major));
+        let mut review = Self { minimum: minimum(data, info)?, included, missing_server, ..Self::default() };
+        let mut lines = Vec::new();
         for name in FILES {
             let file = RelativePath::literal(name);
             let original = data.read(&file, LONGEST_FILE_BYTES)?.unwrap_or_default();
-            let settings = if file == configuration.file { configuration.settings.as_str() } else { "" };
-            let mangled = mangle(name, &original, settings);
+            let mangled = mangle(name, &original, &configuration.lines_for(&file));
             review.dangerous.extend(mangled.dangerous);
-            text.extend(mangled.text);
-            text.push(b'\n');
+            let text = mangled.text.split(|byte| *byte == b'\n').map(SettingLine::parse);
+            lines.extend(text.enumerate().map(|(number, line)| (name, number, line)));
         }
         let needed = review.minimum.iter().flat_map(MinimumSettings::named);
-        review.low = needed.filter_map(|(name, needed)| low(&text, name, needed)).collect();
+        review.low = needed.filter_map(|(name, needed)| low(&lines, name, needed)).collect();
+        review.tying = TYING.iter().filter_map(|name| tying(&lines, name)).collect();
         Ok(review)
     }
+}
+
+fn major(info: &BackupInfo) -> Option<PgMajor> {
+    info.version.and_then(|version| PgMajor::from_version_num(version).ok())
 }
 
 fn minimum(data: &Dir, info: &BackupInfo) -> Result<Option<MinimumSettings>, PlanError> {
     /// Twice what the file has.
     const LONGEST_CONTROL_FILE_BYTES: u64 = 16 << 10;
     let bytes = data.read(&RelativePath::literal("global/pg_control"), LONGEST_CONTROL_FILE_BYTES)?;
-    let major = info.version.and_then(|version| PgMajor::from_version_num(version).ok());
-    let control = bytes.zip(major).and_then(|(bytes, major)| ControlFile::parse(&bytes, major).ok());
+    let control = bytes.zip(major(info)).and_then(|(bytes, major)| ControlFile::parse(&bytes, major).ok());
     Ok(control.map(|control| MinimumSettings {
         max_connections: control.max_connections,
         max_worker_processes: control.max_worker_processes,
@@ -99,27 +124,50 @@ fn minimum(data: &Dir, info: &BackupInfo) -> Result<Option<MinimumSettings>, Pla
     }))
 }
 
+/// A line of a restored file.
+type Line = (&'static str, usize, SettingLine);
+
+/// The line that counts.
+fn last_of<'a>(lines: &'a [Line], name: &str) -> Option<&'a Line> {
+    lines.iter().rev().find(|(_, _, line)| line.key == name)
+}
+
 /// The setting, if the last line that has it sets it too low. What is not a plain number is left to the server.
-fn low(text: &[u8], name: &'static str, needed: u32) -> Option<LowSetting> {
-    let lines = text.split(|byte| *byte == b'\n').map(key_and_value);
-    let (_, value) = lines.rev().find(|(key, _)| key == name)?;
-    let number = value.split('#').next()?.trim().trim_matches('\'');
-    let found = number.parse().ok().filter(|found| *found < needed)?;
+fn low(lines: &[Line], name: &'static str, needed: u32) -> Option<LowSetting> {
+    let (_, _, line) = last_of(lines, name)?;
+    let found = line.value().parse().ok().filter(|found| *found < needed)?;
     Some(LowSetting { name, found, needed })
+}
+
+fn tying(lines: &[Line], name: &'static str) -> Option<TyingSetting> {
+    let (file, number, line) = last_of(lines, name)?;
+    (!line.value().trim().is_empty()).then_some(TyingSetting { name, file, line: *number })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn lines(text: &str) -> Vec<Line> {
+        text.lines().enumerate().map(|(number, line)| (FILES[0], number, SettingLine::parse(line.as_bytes()))).collect()
+    }
+
     #[test]
     fn the_last_line_decides_whether_a_setting_is_too_low() {
-        let found = |text: &str| low(text.as_bytes(), "max_connections", 100).map(|low| low.found);
+        let found = |text: &str| low(&lines(text), "max_connections", 100).map(|low| low.found);
         assert_eq!(found("max_connections = 50\n"), Some(50));
         assert_eq!(found("Max_Connections '50' # few\n"), Some(50));
         assert_eq!(found("max_connections = 50\nmax_connections = 100\n"), None);
         assert_eq!(found("max_connections = 200\nmax_connections = 99\n"), Some(99));
         assert_eq!(found("#max_connections = 50\nport = 5432\n"), None, "the default will do or not, who knows");
         assert_eq!(found("max_connections = many\n"), None);
+    }
+
+    #[test]
+    fn the_last_line_decides_whether_a_setting_ties_the_server_to_others() {
+        let found = |text: &str| tying(&lines(text), "primary_conninfo").map(|tying| tying.line);
+        assert_eq!(found("port = 1\nPrimary_Conninfo 'host=old'\n"), Some(1));
+        assert_eq!(found("primary_conninfo = 'host=old'\nprimary_conninfo = ''\n"), None);
+        assert_eq!(found("#primary_conninfo = 'host=old'\nprimary_conninfo = # none\n"), None);
     }
 }

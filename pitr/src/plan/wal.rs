@@ -194,10 +194,10 @@ impl Search<'_> {
 }
 
 /// Returns the names in the index of the archive that are wanted.
-pub(super) fn archived_names(
+pub(crate) fn archived_names(
     catalog: &Catalog,
     wanted: impl Fn(&WalFileName) -> bool,
-) -> Result<Vec<WalFileName>, PlanError> {
+) -> Result<Vec<WalFileName>, barman_catalog::Error> {
     let mut names = Vec::new();
     catalog.xlog_db()?.scan(|line| {
         names.extend(line.name.parse().ok().filter(|name| wanted(name)));

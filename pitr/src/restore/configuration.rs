@@ -6,18 +6,19 @@ use barman_storage::{Dir, RelativePath};
 
 use super::{FILE_MODE, Restore, RestoreError, RestoreEvent, RestoreReport};
 use crate::mangle::mangle;
+use crate::restore_record::RestoreRecord;
 
 /// The files that can have settings which must not survive. PostgreSQL reads the second after the first.
-const MANGLED: [&str; 2] = ["postgresql.conf", "postgresql.auto.conf"];
+pub(crate) const CONFIGURATION_FILES: [&str; 2] = ["postgresql.conf", "postgresql.auto.conf"];
 
 /// The files without which PostgreSQL does not start, or not with the settings it had.
 const NEEDED: [&str; 4] = ["postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf"];
 
 /// Longer than any configuration file; a bound for what is read.
-const LONGEST_FILE_BYTES: u64 = 64 << 20;
+pub(crate) const LONGEST_FILE_BYTES: u64 = 64 << 20;
 
 /// A copy of the backup's record, by which Barman recognises a directory that it restored.
-const RECORD: &str = ".barman-recover.info";
+pub(crate) const RECORD: &str = ".barman-recover.info";
 
 impl Restore<'_> {
     pub(super) fn configure(&self, data: &Dir) -> Result<RestoreReport, RestoreError> {
@@ -30,15 +31,15 @@ impl Restore<'_> {
             data.create_file(&RelativePath::literal(signal.file_name()), FILE_MODE)?;
         }
         (self.events)(RestoreEvent::ReviewingConfiguration);
-        let mut files = MANGLED.map(RelativePath::literal).to_vec();
+        let mut files = CONFIGURATION_FILES.map(RelativePath::literal).to_vec();
         if !files.contains(&configuration.file) {
             files.push(configuration.file.clone());
         }
         for file in &files {
-            let settings = if *file == configuration.file { configuration.settings.as_str() } else { "" };
-            rewrite(data, file, settings, &mut report)?;
+            rewrite(data, file, &configuration.lines_for(file), &mut report)?;
         }
         data.replace(&RelativePath::literal(RECORD), FILE_MODE, self.plan.recovery.backup.to_text().as_bytes())?;
+        RestoreRecord::of(self.plan).write(data)?;
         Ok(report)
     }
 
@@ -65,8 +66,9 @@ fn rewrite(data: &Dir, file: &RelativePath, settings: &str, report: &mut Restore
     Ok(())
 }
 
+/// What a configuration file was before the restore is kept under this name.
 #[allow(clippy::expect_used, reason = "a suffix breaks no rule of relative paths")]
-fn origin(file: &RelativePath) -> RelativePath {
+pub(crate) fn origin(file: &RelativePath) -> RelativePath {
     let mut name = file.as_path().as_os_str().to_owned();
     name.push(".origin");
     RelativePath::new(name).expect("a relative path with a longer last name")

@@ -27,6 +27,7 @@ fn a_plain_restore_is_the_backup_with_its_wal() {
         listing(&fixture.destination()),
         [
             ".barman-recover.info",
+            ".barman-restored",
             "PG_VERSION",
             "backup_label",
             "backup_manifest.20261120T164417",
@@ -203,9 +204,13 @@ fn traces_of_an_earlier_restore_are_not_in_the_way() {
     let fixture = Fixture::with_backup();
     let data = fixture.data_of(BACKUP);
     std::fs::remove_file(data.join("backup_manifest")).expect("file");
-    for name in
-        [".barman-recover.info", "postgresql.conf.origin", "barman_wal/000000010000000000000004", "recovery.signal"]
-    {
+    for name in [
+        ".barman-recover.info",
+        ".barman-restored",
+        "postgresql.conf.origin",
+        "barman_wal/000000010000000000000004",
+        "recovery.signal",
+    ] {
         write_file(&data.join(name), b"old");
     }
     fixture.restored(&fixture.request_to(StopPoint::Immediate));

@@ -2,16 +2,25 @@
 
 use crate::context::Context;
 use crate::progress::Progress;
+use barman_catalog::RestoreWork;
 use barman_pitr::{PlannedTablespace, RestoreEvent, RestorePlan};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Says what a restore is doing.
 pub(super) struct Narrator<'a> {
     context: &'a Context,
     /// A line for each tablespace: where it goes.
     tablespaces: Vec<String>,
+    state: Mutex<State>,
+}
+
+/// What is going on.
+#[derive(Default)]
+struct State {
     /// The bar, and how many bytes it stands for by now.
-    progress: Mutex<Option<(Progress, u64)>>,
+    progress: Option<(Progress, u64)>,
+    stopwatch: Stopwatch,
 }
 
 impl<'a> Narrator<'a> {
@@ -19,7 +28,7 @@ impl<'a> Narrator<'a> {
         let line = |tablespace: &PlannedTablespace| {
             format!("\t{}, {}, {}", tablespace.oid, tablespace.name, tablespace.location.display())
         };
-        Self { context, tablespaces: plan.tablespaces.iter().map(line).collect(), progress: Mutex::new(None) }
+        Self { context, tablespaces: plan.tablespaces.iter().map(line).collect(), state: Mutex::default() }
     }
 
     pub(super) fn event(&self, event: RestoreEvent) {
@@ -36,29 +45,82 @@ impl<'a> Narrator<'a> {
             RestoreEvent::ReviewingConfiguration => {
                 output.info("Identify dangerous settings in destination directory.");
             }
+            RestoreEvent::Syncing => {
+                self.end();
+                // What is not durable yet is mostly data.
+                self.lock().stopwatch.start(RestoreWork::CopyData);
+            }
             _ => self.end(),
         }
+        if let RestoreEvent::CopyingData { .. } = event {
+            self.lock().stopwatch.start(RestoreWork::CopyData);
+        } else if let RestoreEvent::CopyingWal { .. } = event {
+            self.lock().stopwatch.start(RestoreWork::CopyWal);
+        }
+    }
+
+    /// Returns what was done, with how many bytes and how long it took, now that the restore has ended.
+    pub(super) fn measured(&self) -> [(RestoreWork, u64, Duration); 2] {
+        let stopwatch = &mut self.lock().stopwatch;
+        stopwatch.stop();
+        [(RestoreWork::CopyData, stopwatch.data), (RestoreWork::CopyWal, stopwatch.wal)]
+            .map(|(work, (bytes, time))| (work, bytes, time))
     }
 
     fn begin(&self, line: &str, bytes: u64) {
         self.end();
         self.context.output.info(line);
-        *self.lock() = Some((Progress::start(&self.context.output, "Copying", bytes), 0));
+        self.lock().progress = Some((Progress::start(&self.context.output, "Copying", bytes), 0));
     }
 
     fn copied(&self, bytes: u64) {
-        if let Some((progress, done)) = self.lock().as_mut() {
+        let mut state = self.lock();
+        state.stopwatch.copied(bytes);
+        if let Some((progress, done)) = state.progress.as_mut() {
             *done += bytes;
             progress.set(*done);
         }
     }
 
     fn end(&self) {
-        *self.lock() = None;
+        let mut state = self.lock();
+        state.progress = None;
+        state.stopwatch.stop();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(Progress, u64)>> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Only a panic while drawing could poison it, and the number is right all the same.
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many bytes were copied, and how long that took.
+#[derive(Default)]
+struct Stopwatch {
+    running: Option<(RestoreWork, Instant)>,
+    data: (u64, Duration),
+    wal: (u64, Duration),
+}
+
+impl Stopwatch {
+    fn start(&mut self, work: RestoreWork) {
+        self.stop();
+        self.running = Some((work, Instant::now()));
+    }
+
+    fn stop(&mut self) {
+        if let Some((work, since)) = self.running.take() {
+            self.of(work).1 += since.elapsed();
+        }
+    }
+
+    fn copied(&mut self, bytes: u64) {
+        if let Some((work, _)) = self.running {
+            self.of(work).0 += bytes;
+        }
+    }
+
+    fn of(&mut self, work: RestoreWork) -> &mut (u64, Duration) {
+        if work == RestoreWork::CopyWal { &mut self.wal } else { &mut self.data }
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::output::time::local_with_offset;
 use barman_pitr::{
-    Leg, MinimumSettings, NamedPoint, PlanWarning, PlannedSpace, PlannedStop, RecoveryPlan, RestorePlan, StopReason,
-    TransactionPoint,
+    ExpectedTime, IncludedSetting, Leg, MinimumSettings, NamedPoint, PlanWarning, PlannedSpace, PlannedStop,
+    RecoveryPlan, RestorePlan, Review, StopReason, TransactionPoint,
 };
 use barman_server::human;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 use wal_format::SegmentName;
 
 /// What is shown: a recovery, and the restore around it if a destination was given.
@@ -131,7 +132,53 @@ fn restore_lines(plan: &RestorePlan) -> Vec<String> {
     lines.extend(low.map(|low| format!("  Too low: {} = {}, recovery needs {}", low.name, low.found, low.needed)));
     let dangerous = plan.review.dangerous.iter();
     lines.extend(dangerous.map(|one| format!("  Review {} line {}: {} = {}", one.file, one.line, one.key, one.value)));
+    lines.extend(review_texts(&plan.review).into_iter().map(|text| format!("  Review {text}")));
+    lines.extend(expected_line(&plan.expected_time));
     lines
+}
+
+/// What of the restored configuration, and of this host, an operator has to know.
+pub(super) fn review_texts(review: &Review) -> Vec<String> {
+    let tying = review.tying.iter().map(|one| {
+        let effect = match one.name {
+            "synchronous_standby_names" => "commits will wait for standbys of the original",
+            _ => "a standby would follow the server that the original followed",
+        };
+        format!("{} line {}: {} is set: {effect}", one.file, one.line, one.name)
+    });
+    let included = review.included.iter().map(|one| {
+        let effect = if one.is_overridden { "postgresql.auto.conf overrides it" } else { "it stays as it was" };
+        format!("{} line {}: {} is set in an included file: {effect}", one.file, one.line, one.key)
+    });
+    let missing = review.missing_server.iter().map(|missing| {
+        let found: Vec<String> = missing.found.iter().map(ToString::to_string).collect();
+        let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+        format!("this host: PostgreSQL {} was not found where packages put it (found: {found})", missing.needed)
+    });
+    missing.chain(tying).chain(included).collect()
+}
+
+/// Nothing, where nothing was measured yet.
+fn expected_line(expected: &ExpectedTime) -> Option<String> {
+    let total = expected.total()?;
+    let parts = [(expected.data, "data"), (expected.wal, "WAL"), (expected.replay, "replay")];
+    let parts = parts.into_iter().filter_map(|(time, what)| Some(format!("{what} {}", about(time?))));
+    let parts: Vec<String> = parts.collect();
+    let restores = if expected.restores == 1 { "restore" } else { "restores" };
+    Some(format!(
+        "  Time: about {} ({}), as in {} earlier {restores}",
+        about(total),
+        parts.join(", "),
+        expected.restores
+    ))
+}
+
+fn about(time: Duration) -> String {
+    const MINUTE: u64 = 60;
+    match time.as_secs() {
+        seconds @ 0..MINUTE => format!("{} s", seconds.max(1)),
+        seconds => format!("{} min", seconds.div_ceil(MINUTE)),
+    }
 }
 
 fn space_line(space: &PlannedSpace) -> String {
@@ -231,5 +278,40 @@ fn restore_json(plan: &RestorePlan) -> Value {
         "minimum_settings": plan.review.minimum.as_ref().map(minimum),
         "low_settings": plan.review.low.iter().map(|low| json!({"name": low.name, "found": low.found, "needed": low.needed})).collect::<Vec<_>>(),
         "dangerous_settings": plan.review.dangerous,
+        "tying_settings": plan.review.tying.iter().map(|one| json!({"name": one.name, "file": one.file, "line": one.line})).collect::<Vec<_>>(),
+        "included_settings": plan.review.included.iter().map(included_json).collect::<Vec<_>>(),
+        "missing_server": plan.review.missing_server.as_ref().map(|one| json!({"needed": one.needed, "found": one.found})),
+        "expected_seconds": expected_json(&plan.expected_time),
     })
+}
+
+fn included_json(one: &IncludedSetting) -> Value {
+    json!({"file": one.file, "line": one.line, "name": one.key, "is_overridden": one.is_overridden})
+}
+
+fn expected_json(expected: &ExpectedTime) -> Value {
+    let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+    json!({
+        "data": seconds(expected.data),
+        "wal": seconds(expected.wal),
+        "replay": seconds(expected.replay),
+        "restores": expected.restores,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_spoken_of_as_far_as_they_were_measured() {
+        assert_eq!(expected_line(&ExpectedTime::default()), None);
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let data = ExpectedTime { data: seconds(61), restores: 1, ..ExpectedTime::default() };
+        let line = "  Time: about 2 min (data 2 min), as in 1 earlier restore";
+        assert_eq!(expected_line(&data).as_deref(), Some(line));
+        let all = ExpectedTime { data: seconds(600), wal: seconds(0), replay: seconds(59), restores: 3 };
+        let line = "  Time: about 11 min (data 10 min, WAL 1 s, replay 59 s), as in 3 earlier restores";
+        assert_eq!(expected_line(&all).as_deref(), Some(line));
+    }
 }
