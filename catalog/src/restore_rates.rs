@@ -180,6 +180,7 @@ fn counted(measured: &[Measurement]) -> Vec<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "files as others leave them")]
 mod tests {
     use super::*;
     use crate::{LocalZone, ServerLayout};

@@ -21,7 +21,7 @@ pub use text::{LineAction, LineChange};
 use crate::restore::{CONFIGURATION_FILES, LONGEST_FILE_BYTES, RECORD, origin};
 use crate::restore_record::RestoreRecord;
 use state::Promoted;
-pub(crate) use state::{control_file, not_promoted};
+pub(crate) use state::{control_file, why_not_promoted};
 use text::{Known, finish_text};
 
 /// The usual directory for WAL in a restored directory.

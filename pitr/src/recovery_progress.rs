@@ -6,8 +6,7 @@ use std::path::Path;
 use barman_storage::{Dir, RelativePath};
 use wal_format::{ControlFile, Lsn, SegmentName};
 
-use crate::finish::{FinishError, NotPromoted, control_file, not_promoted};
-use crate::recovery_settings::Signal;
+use crate::finish::{FinishError, NotPromoted, control_file, why_not_promoted};
 use crate::restore_record::RestoreRecord;
 
 /// How far a recovery has come.
@@ -81,9 +80,7 @@ pub fn recovery_progress(destination: &Path) -> Result<RecoveryProgress, FinishE
 }
 
 fn state(data: &Dir, control: &ControlFile) -> Result<RecoveryState, FinishError> {
-    let is_there = |name| Ok::<_, FinishError>(data.stat(&RelativePath::literal(name))?.is_some());
-    let is_told = is_there(Signal::Recovery.file_name())? || is_there(Signal::Standby.file_name())?;
-    let reason = not_promoted(control.state, is_there("backup_label")?, is_told);
+    let reason = why_not_promoted(data, control.state)?;
     let title = postmaster(data)?.and_then(startup_title);
     Ok(match (reason, title) {
         (None, _) => RecoveryState::Over,

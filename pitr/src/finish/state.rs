@@ -20,11 +20,7 @@ impl Promoted {
     /// Looks at `global/pg_control` and at the files by which a server is told to recover.
     pub(super) fn find(data: &Dir) -> Result<Self, FinishError> {
         let control = control_file(data)?;
-        let is_there = |name| Ok::<_, FinishError>(data.stat(&RelativePath::literal(name))?.is_some());
-        // The control file of a backup says that the server runs, as the one did that was backed up.
-        let is_untouched = is_there("backup_label")?;
-        let is_told_to_recover = is_there(Signal::Recovery.file_name())? || is_there(Signal::Standby.file_name())?;
-        match not_promoted(control.state, is_untouched, is_told_to_recover) {
+        match why_not_promoted(data, control.state)? {
             Some(reason) => Err(FinishError::NotPromoted { path: data.path().to_owned(), reason }),
             None => Ok(Self::of(&control)),
         }
@@ -56,8 +52,16 @@ pub(crate) fn control_file(data: &Dir) -> Result<ControlFile, FinishError> {
         .map_err(|source| FinishError::ControlFile { path: data.path().to_owned(), source })
 }
 
-/// Returns why the server is not on its own, if it is not.
-pub(crate) fn not_promoted(state: ClusterState, is_untouched: bool, is_told_to_recover: bool) -> Option<NotPromoted> {
+/// Returns why the server in a directory is not on its own, if it is not.
+pub(crate) fn why_not_promoted(data: &Dir, state: ClusterState) -> Result<Option<NotPromoted>, FinishError> {
+    let is_there = |name| Ok::<_, FinishError>(data.stat(&RelativePath::literal(name))?.is_some());
+    // The control file of a backup says that the server runs, as the one did that was backed up.
+    let is_untouched = is_there("backup_label")?;
+    let is_told_to_recover = is_there(Signal::Recovery.file_name())? || is_there(Signal::Standby.file_name())?;
+    Ok(not_promoted(state, is_untouched, is_told_to_recover))
+}
+
+fn not_promoted(state: ClusterState, is_untouched: bool, is_told_to_recover: bool) -> Option<NotPromoted> {
     if is_untouched {
         return Some(NotPromoted::NeverStarted);
     }

@@ -29,6 +29,7 @@ pub(super) fn missing_server(root: &Path, needed: PgMajor) -> Option<MissingServ
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "files as others leave them")]
 mod tests {
     use super::*;
 

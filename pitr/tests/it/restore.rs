@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Mutex;
 
-use barman_pitr::{RestoreError, RestoreEvent, RestoreRequest, StopPoint, WalSupply};
+use barman_pitr::{RestoreError, RestoreEvent, RestoreRequest, StopPoint, TyingSetting, WalSupply};
 use barman_storage::codec::{Algorithm, Compression, Level};
 use barman_storage::{CopyError, RelativePath};
 
@@ -199,6 +199,28 @@ fn tablespaces_are_linked_to_where_they_are_now() {
 }
 
 /// A server that was restored before has these in its data directory, and so in its backups.
+#[test]
+fn included_files_do_not_archive_and_ties_to_other_servers_are_named() {
+    let fixture = Fixture::with_backup();
+    let data = fixture.data_of(BACKUP);
+    std::fs::remove_file(data.join("backup_manifest")).expect("file");
+    let text = "include_dir 'conf.d'\nprimary_conninfo = 'host=old password=x'\nsynchronous_standby_names = ''\n";
+    write_file(&data.join("postgresql.conf"), text.as_bytes());
+    write_file(&data.join("conf.d/archive.conf"), b"archive_command = 'cp %p /srv/archive/%f'\n");
+    let plan = fixture.plan(&fixture.request_to(StopPoint::Immediate)).expect("a plan");
+    let tying = TyingSetting { name: "primary_conninfo", file: "postgresql.conf", line: 1 };
+    assert_eq!(plan.review.tying, [tying]);
+    let [included] = plan.review.included.as_slice() else { panic!("{:?}", plan.review.included) };
+    assert_eq!((included.file.as_str(), included.is_overridden), ("conf.d/archive.conf", true));
+
+    fixture.restore(&plan).expect("a restore");
+    let last = read(fixture.destination().join("postgresql.auto.conf"));
+    let guard =
+        "#BARMAN# whatever included files say, nothing is archived\narchive_command = false\narchive_library = ''\n";
+    assert!(last.contains(&format!("\n{guard}restore_command = ")), "{last}");
+    assert_eq!(read(fixture.destination().join("conf.d/archive.conf")), "archive_command = 'cp %p /srv/archive/%f'\n");
+}
+
 #[test]
 fn traces_of_an_earlier_restore_are_not_in_the_way() {
     let fixture = Fixture::with_backup();
