@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Where in a connection something goes wrong.
@@ -46,7 +46,7 @@ const DELAYED_PIECES: u32 = 4;
 const TRICKLING_BYTES: usize = 600;
 
 /// A proxy on a port of its own in front of a server on 127.0.0.1. Connections take the planned faults one after the other;
-/// when none is left they come through whole.
+/// when none is left they come through whole. A fault whose place a connection did not get to is planned again.
 #[derive(Debug)]
 pub struct FaultProxy {
     port: u16,
@@ -58,6 +58,12 @@ struct Shared {
     target: AtomicU16,
     planned: Mutex<VecDeque<Fault>>,
     fired: AtomicUsize,
+}
+
+impl Shared {
+    fn planned(&self) -> MutexGuard<'_, VecDeque<Fault>> {
+        self.planned.lock().expect("nobody panics with the lock held")
+    }
 }
 
 impl FaultProxy {
@@ -94,29 +100,19 @@ impl FaultProxy {
 
     /// Plans a fault for the next connection that has none yet.
     pub fn plan(&self, fault: Fault) {
-        self.planned().push_back(fault);
+        self.shared.planned().push_back(fault);
     }
 
-    /// Returns how many planned faults no connection has taken yet.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.planned().len()
-    }
-
-    /// Returns how many faults have happened. One whose connection ended before its place never does.
+    /// Returns how many faults have happened.
     #[must_use]
     pub fn fired(&self) -> usize {
         self.shared.fired.load(Ordering::SeqCst)
-    }
-
-    fn planned(&self) -> std::sync::MutexGuard<'_, VecDeque<Fault>> {
-        self.shared.planned.lock().expect("nobody panics with the lock held")
     }
 }
 
 fn serve(client: TcpStream, shared: &Arc<Shared>) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", shared.target.load(Ordering::SeqCst))) else { return };
-    let fault = shared.planned.lock().expect("nobody panics with the lock held").pop_front();
+    let fault = shared.planned().pop_front();
     let (of_client, of_server): (Vec<_>, Vec<_>) =
         fault.into_iter().partition(|fault| matches!(fault.place, FaultPlace::ClientByte(_)));
     let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else { return };
@@ -141,6 +137,7 @@ impl Pump {
         let _ = self.carry(shared);
         let _ = self.from.shutdown(Shutdown::Both);
         let _ = self.to.shutdown(Shutdown::Both);
+        shared.planned().extend(self.fault);
     }
 
     fn carry(&mut self, shared: &Shared) -> io::Result<()> {

@@ -61,12 +61,21 @@ fn whatever_happens_to_connections_no_byte_is_lost_or_received_twice() {
     let receiving = Receiving::through(&proxy, &ground.streaming, reconnecting());
     ground.server.psql("create table t (row int, text text)");
     let deadline = Instant::now() + Duration::from_secs(60 + 2 * planned.len() as u64);
-    while proxy.waiting() > 0 {
-        assert!(Instant::now() < deadline, "{} faults are left: {:?}", proxy.waiting(), receiving.events().last());
+    let mut fired = 0;
+    while fired < planned.len() {
+        assert!(
+            Instant::now() < deadline,
+            "{fired} of {} faults happened: {:?}",
+            planned.len(),
+            receiving.events().last()
+        );
         ground.server.psql("insert into t select row, md5(row::text) from generate_series(1, 2000) row");
         ground.server.switch_wal();
-        // A connection with a fault that does not end it would stay the only one.
-        ground.server.psql("select pg_terminate_backend(pid) from pg_stat_replication where state = 'streaming'");
+        if proxy.fired() > fired {
+            fired = proxy.fired();
+            // A connection with a fault that does not end it would stay the only one.
+            ground.server.psql("select pg_terminate_backend(pid) from pg_stat_replication where state = 'streaming'");
+        }
     }
     let last = ground.server.switch_wal();
     receiving.wait_for(&format!("SegmentFinished {{ segment: {}", debug_name(&last)));
@@ -79,10 +88,7 @@ fn whatever_happens_to_connections_no_byte_is_lost_or_received_twice() {
     assert_eq!(received_segments, archived.collect::<Vec<_>>(), "a gap");
     ground.assert_equal_to_archive();
     assert_partial_is_what_the_server_has(&ground, received.durable.unwrap().lsn().as_u64());
-    let fired = proxy.fired();
     eprintln!("{fired} of {} faults happened", planned.len());
-    // One in the farewell of a connection, which was ended for the next one's sake, may not come to pass.
-    assert!(fired * 10 >= planned.len() * 7, "only {fired} of {} faults happened", planned.len());
 }
 
 fn reconnecting() -> ReceiverOptions {
