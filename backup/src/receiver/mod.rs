@@ -54,6 +54,10 @@ pub struct Received {
 /// runtime of its own. `events` is called there too, and must not block: to archive a segment at once, let it pass
 /// [`ReceiverEvent::SegmentFinished`] on to a thread.
 ///
+/// While the disk does not answer, neither do we: if a sync takes longer than `wal_sender_timeout` (a minute by default),
+/// the server ends the connection, as it does with pg_receivewal. Commits that wait for us wait for that disk in any case,
+/// and with [`ReceiverOptions::reconnect`] receiving goes on by itself where it was.
+///
 /// # Errors
 /// Anything that ends the stream; see [`ReceiveError`]. With [`ReceiverOptions::reconnect`] only what waiting does not
 /// heal. What was received before is safe, and another call goes on from there.

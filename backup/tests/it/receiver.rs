@@ -236,13 +236,36 @@ fn a_server_that_shuts_down_waits_until_all_its_wal_is_safe() {
     assert_eq!(record(ground.streaming.join(format!("{segment}.partial"))), written);
 }
 
+fn reconnecting() -> ReceiverOptions {
+    let mut options = options();
+    let (first, longest) = (Duration::from_millis(100), Duration::from_millis(200));
+    options.reconnect = Some(Reconnect { first, longest });
+    options
+}
+
+#[test]
+fn a_disk_that_stalls_for_longer_than_the_server_waits_costs_the_connection_and_no_wal() {
+    let ground = Ground::new();
+    ground.server.psql("alter system set wal_sender_timeout = '1s'");
+    ground.server.psql("select pg_reload_conf()");
+    let pause = Duration::from_millis(2500);
+    let receiving = Receiving::held_up(&ground.server, &ground.streaming, reconnecting(), pause);
+    receiving.wait_for("Connected");
+    ground.server.psql("create table t as select generate_series(1, 30000)");
+    ground.server.switch_wal();
+    receiving.wait_for("Reconnecting");
+    ground.server.psql("insert into t values (1)");
+    let last = ground.server.switch_wal();
+    receiving.wait_for(&debug_name(&last));
+    ground.wait_archived(&last);
+    receiving.stop();
+    assert_no_gap(&ground);
+}
+
 #[test]
 fn with_reconnecting_a_crash_of_the_server_leaves_no_gap() {
     let mut ground = Ground::new();
-    let mut reconnecting = options();
-    let (first, longest) = (Duration::from_millis(100), Duration::from_millis(200));
-    reconnecting.reconnect = Some(Reconnect { first, longest });
-    let receiving = Receiving::start(&ground.server, &ground.streaming, reconnecting);
+    let receiving = Receiving::start(&ground.server, &ground.streaming, reconnecting());
     receiving.wait_for("Connected");
     ground.server.psql("create table t as select generate_series(1, 30000)");
     ground.server.stop(StopMode::Immediate);
@@ -252,6 +275,11 @@ fn with_reconnecting_a_crash_of_the_server_leaves_no_gap() {
     receiving.wait_for(&debug_name(&last));
     ground.wait_archived(&last);
     receiving.stop();
+    assert_no_gap(&ground);
+}
+
+/// From the first segment that was received on, they are those that the server kept.
+fn assert_no_gap(ground: &Ground) {
     let received = ground.segments();
     let archived: Vec<_> = segments(&ground.archive).into_iter().skip_while(|name| *name < received[0]).collect();
     assert_eq!(received, archived);

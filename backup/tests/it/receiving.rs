@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use barman_backup::{ReceiveError, Received, ReceiverOptions, receive};
+use barman_backup::{ReceiveError, Received, ReceiverEvent, ReceiverOptions, receive};
 use barman_storage::{Cancel, Dir};
 use replication_client::Config;
 use test_support::{FaultProxy, Postgres};
@@ -36,14 +36,37 @@ impl Receiving {
         Self::with(crate::config(conninfo), streaming, options)
     }
 
+    /// Starts to receive with a disk on which finishing the first segment takes this long: what is told of it is told by
+    /// the thread that receives.
+    pub(crate) fn held_up(server: &Postgres, streaming: &Path, options: ReceiverOptions, pause: Duration) -> Self {
+        let first = std::sync::Once::new();
+        Self::told(crate::config(&server.conninfo()), streaming, options, move |event| {
+            if matches!(event, ReceiverEvent::SegmentFinished { .. }) {
+                first.call_once(|| std::thread::sleep(pause));
+            }
+        })
+    }
+
     fn with(config: Config, streaming: &Path, options: ReceiverOptions) -> Self {
+        Self::told(config, streaming, options, |_| {})
+    }
+
+    fn told(
+        config: Config,
+        streaming: &Path,
+        options: ReceiverOptions,
+        tell: impl Fn(&ReceiverEvent<'_>) + Send + Sync + 'static,
+    ) -> Self {
         let dir = Dir::create(streaming, 0o755).unwrap();
         let cancel = Cancel::new();
         let events = Arc::new(Mutex::new(Vec::new()));
         let (stop, log) = (cancel.clone(), Arc::clone(&events));
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let note = move |event: &barman_backup::ReceiverEvent<'_>| log.lock().unwrap().push(format!("{event:?}"));
+            let note = move |event: &ReceiverEvent<'_>| {
+                log.lock().unwrap().push(format!("{event:?}"));
+                tell(event);
+            };
             runtime.block_on(receive(&config, &dir, &options, &stop, &note))
         });
         Self { cancel, events, thread: Some(thread) }
