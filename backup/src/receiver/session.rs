@@ -1,11 +1,11 @@
 //! One stream of WAL: from START_REPLICATION until it ends, for whatever reason.
 
-use std::future::ready;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use replication_client::{Client, Durable, StatusUpdate, StreamEvent, WalStream};
+use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use wal_format::{Lsn, SegmentName, TimelineId};
 
@@ -102,8 +102,9 @@ impl<'a> Session<'a> {
                     Ok(event) => self.on_event(event).await,
                     Err(error) => Err(error.into()),
                 },
-                // Asked last: nothing more has arrived.
-                () = ready(()), if self.sync_due => self.sync_and_report(false).await,
+                // Asked last, and only after the runtime has looked at the socket once more: nothing else has arrived, so
+                // one sync serves all the commits that it can.
+                () = yield_now(), if self.sync_due => self.sync_and_report(false).await,
             };
             if let Err(stop) = done {
                 return stop;
