@@ -73,6 +73,11 @@ impl Directories {
         ours(&["ours", &ground.server.conninfo(), text(&self.fresh()), &ground.last])
     }
 
+    /// The least that a receiver does.
+    pub(crate) fn write(&self, ground: &Ground) -> Command {
+        ours(&["write", &ground.server.conninfo(), text(&self.fresh()), &ground.first, &ground.end])
+    }
+
     pub(crate) fn pg_receivewal(&self, ground: &Ground, synced: bool) -> Command {
         let mut command = Command::new(pg_tool(15, "pg_receivewal"));
         command.args(["--no-loop", "-d", &ground.server.conninfo(), "--endpos", &ground.end, "-D"]).arg(self.fresh());

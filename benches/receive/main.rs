@@ -4,7 +4,8 @@
 //!
 //! - How fast is WAL caught up with that the server wrote before, syncs included? 1.5 times as fast as by pg_receivewal.
 //! - And without syncs? At least 90 % of what a client receives that throws everything away, and no more processor time than
-//!   pg_receivewal takes. What archiving the same segments takes is printed beside.
+//!   pg_receivewal takes. What can be had of the former is printed beside, by a client that writes what it receives into
+//!   files and does nothing else; and what archiving the same segments takes.
 //! - How fast are commits that wait for the receiver (`synchronous_standby_names`), of 1, 8 and 32 clients? At least as fast
 //!   as with `pg_receivewal --synchronous`.
 //! - How much memory do 16 servers take in one process? Less than 64 MiB, however busy they are.
@@ -22,9 +23,11 @@ mod servers;
 mod sides;
 mod standby;
 
+use std::process::Command;
+
 use benches::{Comparison, process};
 
-use cost::{Costs, cpu_of};
+use cost::{Costs, cpu_of, time_of};
 use ground::Ground;
 
 fn main() {
@@ -34,6 +37,7 @@ fn main() {
         ["ours", conninfo, dir, last] => sides::receive(conninfo, dir.as_ref(), Some(last)),
         ["hold", conninfo, dir] => sides::receive(conninfo, dir.as_ref(), None),
         ["discard", conninfo, first, end] => sides::discard(conninfo, first, end),
+        ["write", conninfo, dir, first, end] => sides::write(conninfo, dir.as_ref(), first, end),
         ["archive", dir] => sides::archive(dir.as_ref()),
         ["servers-side", configuration] => servers::receive(configuration.as_ref()),
         ["catch-up", ref pairs @ ..] => catch_up(number_of(pairs)),
@@ -57,19 +61,22 @@ fn catch_up(pairs: usize) {
     let rate = |secs: f64| mib / secs;
     println!("{mib:.0} MiB of WAL that the server has written");
 
+    let compare = |what: &str, first: &dyn Fn() -> Command, second: &dyn Fn() -> Command| {
+        let outcome = Comparison::of_pairs(pairs).measure(|| time_of(first()), || time_of(second()));
+        let rates = [outcome.first_secs(), outcome.second_secs()].map(|secs| rate(secs.median));
+        println!("  {what}  {}  [{:.0} and {:.0} MiB/s]", outcome.speed(), rates[0], rates[1]);
+    };
     let synced = ground.directories(&std::env::temp_dir());
-    let outcome = Comparison::of_pairs(pairs)
-        .run(|| process(synced.ours(&ground))(), || process(synced.pg_receivewal(&ground, true))());
-    let (ours, theirs) = (rate(outcome.first_secs().median), rate(outcome.second_secs().median));
-    println!("  with syncs, times pg_receivewal          {}  [{ours:.0} and {theirs:.0} MiB/s]", outcome.speed());
+    let (ours, theirs) = (|| synced.ours(&ground), || synced.pg_receivewal(&ground, true));
+    compare("with syncs, times pg_receivewal                  ", &ours, &theirs);
 
     let unsynced = ground.directories("/dev/shm".as_ref());
-    let outcome = Comparison::of_pairs(pairs).run(|| process(unsynced.ours(&ground))(), || process(ground.discard())());
-    let (ours, theirs) = (rate(outcome.first_secs().median), rate(outcome.second_secs().median));
-    println!(
-        "  without syncs, times a client that keeps nothing  {}  [{ours:.0} and {theirs:.0} MiB/s]",
-        outcome.speed()
-    );
+    let (ours, write, discard) = (|| unsynced.ours(&ground), || unsynced.write(&ground), || ground.discard());
+    compare("without syncs, times a client that keeps nothing", &ours, &discard);
+    compare("a client that only writes, times that one        ", &write, &discard);
+    compare("without syncs, times the one that only writes    ", &ours, &write);
+    let theirs = || unsynced.pg_receivewal(&ground, false);
+    compare("without syncs, times pg_receivewal --no-sync     ", &ours, &theirs);
 
     let costs =
         Costs::of_pairs(pairs, || cpu_of(unsynced.ours(&ground)), || cpu_of(unsynced.pg_receivewal(&ground, false)));

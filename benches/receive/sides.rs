@@ -1,5 +1,7 @@
 //! Our sides, each a process of its own.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 
 use barman_backup::{ReceiverEvent, ReceiverOptions, Synchronous, receive as receive_wal};
@@ -7,6 +9,9 @@ use barman_catalog::{Catalog, IngestOptions, LocalZone, NoHooks, ServerLayout, W
 use barman_storage::{Cancel, Dir};
 use replication_client::{Client, Config, Environment, Mode, StartReplication, StreamEvent};
 use wal_format::{Lsn, SegmentName, SegmentSize, Timestamp};
+
+/// The size of a segment in bytes.
+const SEGMENT: u64 = SegmentSize::DEFAULT.bytes();
 
 /// By this name commits wait for us.
 pub(crate) const STANDBY: &str = "bench_standby";
@@ -32,6 +37,29 @@ pub(crate) fn receive(conninfo: &str, dir: &Path, last: Option<&str>) {
 
 /// Receives the same and keeps nothing.
 pub(crate) fn discard(conninfo: &str, first: &str, end: &str) {
+    take(conninfo, first, end, |_, _| {});
+}
+
+/// Receives the same, writes it into files of a segment's size, and does nothing else: no receiver can do less.
+pub(crate) fn write(conninfo: &str, dir: &Path, first: &str, end: &str) {
+    let mut file = None;
+    take(conninfo, first, end, |start, mut data| {
+        let (segment, mut offset) = (start.as_u64() / SEGMENT, start.as_u64() % SEGMENT);
+        while !data.is_empty() {
+            if offset % SEGMENT == 0 {
+                file = Some(File::create(dir.join((segment + offset / SEGMENT).to_string())).expect("it can be made"));
+            }
+            let room = usize::try_from(SEGMENT - offset % SEGMENT).expect("it fits");
+            let (piece, rest) = data.split_at(room.min(data.len()));
+            file.as_mut().expect("WAL starts with a segment").write_all(piece).expect("there is room");
+            offset += piece.len() as u64;
+            data = rest;
+        }
+    });
+}
+
+/// Receives from the beginning of the segment `first` up to `end`, and has each piece looked at.
+fn take(conninfo: &str, first: &str, end: &str, mut look: impl FnMut(Lsn, &[u8])) {
     let first: SegmentName = first.parse().expect("the name of a segment");
     let start = first.start(SegmentSize::DEFAULT).expect("a segment of 16 MiB");
     let end: Lsn = end.parse().expect("an LSN");
@@ -40,9 +68,10 @@ pub(crate) fn discard(conninfo: &str, first: &str, end: &str) {
         let start = StartReplication { slot: None, timeline: first.timeline, start };
         let mut stream = client.start_replication(start).await.expect("the WAL is there");
         loop {
-            match stream.next().await.expect("WAL comes") {
-                StreamEvent::Wal { start, data } if start.checked_add(data.len() as u64) >= Some(end) => break,
-                _ => {}
+            let StreamEvent::Wal { start, data } = stream.next().await.expect("WAL comes") else { continue };
+            look(start, &data);
+            if start.checked_add(data.len() as u64) >= Some(end) {
+                break;
             }
         }
     });
