@@ -319,6 +319,7 @@ impl<'a> Round<'a> {
         }
         Ok(())
     }
+
     /// Takes the WAL that goes with them out of the index; also returns with which of them any may go.
     ///
     /// WAL behind a backup that is kept for itself alone stays while somebody works with that: a restore may be on the way to

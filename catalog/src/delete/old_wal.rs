@@ -38,13 +38,14 @@ impl Catalog {
         let mark = self.mark_of_old_wal()?;
         mark.rewrite(&freed.ranges().map(|range| entry(&range)).collect::<Vec<_>>())?;
         let taken = wal::take(self, &|name| freed.why(name).is_some(), idle)?;
-        if let Some((names, index)) = taken.as_ref().filter(|(names, _)| !names.is_empty()) {
-            let names = wal::by_directory(names.clone());
+        let holds = taken.is_some();
+        if let Some((names, index)) = taken.filter(|(names, _)| !names.is_empty()) {
+            let names = wal::by_directory(names);
             events(DeleteEvent::OldWal(&names));
-            wal::remove(self, index, &names, cancel)?;
+            wal::remove(self, &index, &names, cancel)?;
         }
         self.unmark_old_wal()?;
-        Ok(taken.is_some())
+        Ok(holds)
     }
 
     /// Removes what an interrupted run took out of the index and did not remove. What it did not take out is the policy's

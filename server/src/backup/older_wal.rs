@@ -41,15 +41,13 @@ impl Server {
     /// # Errors
     /// The catalog cannot be read, or a file not removed.
     pub(crate) fn finish_purge_unless_busy(&self) -> Result<(), Error> {
+        if self.config().worm_mode {
+            return Ok(());
+        }
         match self.catalog().lock(Lock::Backup) {
-            Ok(_lock) => self.finish_purge(),
+            Ok(_lock) => Ok(self.catalog().finish_purge()?),
             Err(LockError::Catalog(error)) => Err(error.into()),
             Err(_) => Ok(()),
         }
-    }
-
-    /// The same, for who holds the backup lock.
-    pub(crate) fn finish_purge(&self) -> Result<(), Error> {
-        if self.config().worm_mode { Ok(()) } else { Ok(self.catalog().finish_purge()?) }
     }
 }
