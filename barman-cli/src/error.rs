@@ -52,6 +52,11 @@ impl CommandError {
         self
     }
 
+    /// Returns what went wrong, without the advice.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Prints the error and sets the exit status.
     pub(crate) fn report(&self, output: &Output) {
         output.error(&self.message);

@@ -8,3 +8,6 @@ pub(crate) const FAILURE: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// `get-wal` was given something that is not a WAL file name, or its output file could not be opened.
 pub(crate) const GET_WAL_USAGE: u8 = 3;
+/// A server in recovery cannot be given what it asks for. PostgreSQL takes what is above 125 for trouble, on which recovery
+/// stops, and everything else for the end of WAL, at which it promotes.
+pub(crate) const FEED_ABORT: u8 = 255;

@@ -1,5 +1,6 @@
 //! From the command line to a running command: configuration, user, log, output.
 
+use crate::commands::get_wal::feed;
 use crate::commands::{Command, finish_restore, recovery_progress, wal_dump};
 use crate::context::{Context, report_warnings, unknown_server};
 use crate::error::CommandError;
@@ -23,15 +24,37 @@ pub(crate) fn run(arguments: &Arguments, command: &Command) -> u8 {
     match command {
         Command::FinishRestore(of) => return end(&output, finish_restore::run(&output, &surroundings, of)),
         Command::RecoveryProgress(of) => return end(&output, recovery_progress::run(&output, &surroundings, of)),
+        Command::GetWal(get_wal) => {
+            if let Some(call) = feed::Call::of(get_wal) {
+                let silent = Output::silent();
+                let open = || prepare(arguments, &silent).map(|prepared| prepared.with(Output::silent()));
+                return end(&output, call.run(&output, &open));
+            }
+        }
         _ => {}
     }
-    let (configuration, config_file, environment) = match prepare(arguments, &output) {
-        Ok(prepared) => prepared,
-        Err(error) => return end(&output, Err(error)),
-    };
-    let context = Context { configuration, config_file, output, environment, zone: LocalZone::system() };
-    let outcome = command.run(&context);
-    end(&context.output, outcome)
+    match prepare(arguments, &output) {
+        Ok(prepared) => {
+            let context = prepared.with(output);
+            let outcome = command.run(&context);
+            end(&context.output, outcome)
+        }
+        Err(error) => end(&output, Err(error)),
+    }
+}
+
+/// What was read and begun for a command.
+struct Prepared {
+    configuration: Configuration,
+    config_file: PathBuf,
+    environment: Environment,
+}
+
+impl Prepared {
+    fn with(self, output: Output) -> Context {
+        let Self { configuration, config_file, environment } = self;
+        Context { configuration, config_file, output, environment, zone: LocalZone::system() }
+    }
 }
 
 /// The one command without configuration, user and log: it reads files that may be anybody's. What it prints is never one
@@ -77,7 +100,7 @@ fn end(output: &Output, outcome: Result<(), CommandError>) -> u8 {
     output.exit_code()
 }
 
-fn prepare(arguments: &Arguments, output: &Output) -> Result<(Configuration, PathBuf, Environment), CommandError> {
+fn prepare(arguments: &Arguments, output: &Output) -> Result<Prepared, CommandError> {
     let config_file = find_configuration(arguments.config.as_deref())?;
     let configuration = Configuration::load(&config_file, &OsFiles)?;
     let user = os_user::become_user(&configuration.global.barman_user)
@@ -89,7 +112,7 @@ fn prepare(arguments: &Arguments, output: &Output) -> Result<(Configuration, Pat
     }
     // Children read the same file, wherever they are started.
     let config_file = std::path::absolute(&config_file).unwrap_or(config_file);
-    Ok((configuration, config_file, libpq_environment(&user)))
+    Ok(Prepared { configuration, config_file, environment: libpq_environment(&user) })
 }
 
 fn find_configuration(named: Option<&Path>) -> Result<PathBuf, CommandError> {

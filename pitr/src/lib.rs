@@ -42,6 +42,7 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)
 )]
 
+mod feed;
 mod find;
 mod finish;
 mod mangle;
@@ -58,6 +59,10 @@ mod target;
 mod target_time;
 mod timeline_path;
 mod wal_selection;
+pub use feed::{
+    FeedClient, FeedError, FeedRequest, Fetched, RecoveringServer, SourceError, WalSource, feed, help, leave_server,
+    start_helper,
+};
 pub use find::{
     ActivityBucket, ActivityRequest, Evidence, Fate, FindError, Findings, Hit, HitKind, ParseRelationFileError, Quarry,
     RelationFile, activity, find,
@@ -75,7 +80,9 @@ pub use plan::{
 pub use plan_error::{PlanError, UnsupportedBackup};
 pub use recovery_progress::{RecoveryProgress, RecoveryState, recovery_progress};
 pub use recovery_settings::Signal;
-pub use request::{BackupChoice, ParseRelocationError, RecoveryRequest, Relocation, RestoreRequest, WalSupply};
+pub use request::{
+    BackupChoice, ParseRelocationError, RecoveryRequest, Relocation, RestoreRequest, WalFetch, WalSupply,
+};
 pub use restore::{RestoreError, RestoreEvent, RestoreOptions, RestoreReport, restore};
 pub use restore_record::RestoreRecordError;
 pub use stop::{NamedPoint, PlannedStop, StopReason, TransactionPoint, Unreached};

@@ -290,10 +290,9 @@ fn restore_command(
     places: &Places,
 ) -> Result<Option<RestoreCommand>, PlanError> {
     Ok(match &request.wal {
-        WalSupply::GetWal { user } => {
-            // A standby would take an incomplete segment for the end of WAL and not look at it again.
-            let partial = !request.standby_mode;
-            Some(RestoreCommand::GetWal { server: server.to_owned(), user: user.clone(), partial })
+        WalSupply::GetWal(fetch) => {
+            let standby = request.standby_mode;
+            Some(RestoreCommand::Fetch { fetch: fetch.clone(), server: server.to_owned(), standby })
         }
         WalSupply::Copy { .. } if request.target.is_pitr() => {
             Some(RestoreCommand::Staged { directory: places::plain_text(&places.wal)?.to_owned() })

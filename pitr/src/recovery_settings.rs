@@ -2,19 +2,21 @@
 
 use std::path::Path;
 
+use crate::request::WalFetch;
 use crate::target::{RecoveryTarget, StopPoint};
 
 /// Where the recovering server gets its WAL from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RestoreCommand {
     /// It asks Barman for each segment (`--get-wal`).
-    GetWal {
+    Fetch {
+        /// By which way.
+        fetch: WalFetch,
         /// Barman's name of the server.
         server: String,
-        /// The user that has to run `barman get-wal`.
-        user: String,
-        /// Whether an incomplete segment will do: not for a standby, which would take it for the end of WAL.
-        partial: bool,
+        /// Whether it starts as a standby. That would take an incomplete segment for the end of WAL and not look at it
+        /// again, so it gets none; and what fails for now it tries again by itself.
+        standby: bool,
     },
     /// From a directory that the restore fills and the end of recovery removes.
     Staged {
@@ -46,12 +48,7 @@ impl Signal {
 pub(crate) fn recovery_settings(command: Option<&RestoreCommand>, target: &RecoveryTarget) -> String {
     let mut lines = Vec::new();
     match command {
-        Some(RestoreCommand::GetWal { server, user, partial }) => {
-            lines.push(format!("# The 'barman get-wal' command must run as '{user}' user"));
-            let partial = if *partial { "-P" } else { "" };
-            let server = shell_word(server);
-            lines.push(setting("restore_command", &format!("barman get-wal {partial} {server} %f > %p")));
-        }
+        Some(RestoreCommand::Fetch { fetch, server, standby }) => lines.extend(fetch_lines(fetch, server, *standby)),
         Some(RestoreCommand::Staged { directory }) => {
             let directory = shell_word(directory);
             lines.push(setting("restore_command", &format!("cp {directory}/%f %p")));
@@ -61,6 +58,33 @@ pub(crate) fn recovery_settings(command: Option<&RestoreCommand>, target: &Recov
     }
     lines.extend(target_lines(target));
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// PostgreSQL takes every exit status up to 125 for the end of WAL, ends recovery there and promotes (`RestoreArchivedFile`
+/// in xlogarchive.c). With `--feed` our commands end with 1 only when the archive is known not to have the file; but Barman's
+/// own commands of that name end with 2, not knowing the option.
+const ABORT_UNLESS_MISSING: &str = " || exit $(($? == 1 ? 1 : 255))";
+
+fn fetch_lines(fetch: &WalFetch, server: &str, standby: bool) -> Vec<String> {
+    let partial = if standby { "" } else { "-P " };
+    let abort = if standby { "" } else { ABORT_UNLESS_MISSING };
+    let server = shell_word(server);
+    let (remark, command) = match fetch {
+        WalFetch::Local { user } => (
+            Some(format!("# The 'barman get-wal' command must run as '{user}' user")),
+            format!("barman get-wal --feed %p {partial}{server} %f{abort}"),
+        ),
+        WalFetch::Remote { host, user, port } => {
+            let port = port.map(|port| format!("--port {port} ")).unwrap_or_default();
+            let (user, host) = (shell_word(user), shell_word(host));
+            (
+                Some("# The 'barman-wal-restore' command is provided in the 'barman-cli' package".to_owned()),
+                format!("barman-wal-restore --feed {partial}-U {user} {port}{host} {server} %f %p{abort}"),
+            )
+        }
+        WalFetch::Command(command) => (None, command.clone()),
+    };
+    remark.into_iter().chain([setting("restore_command", &command)]).collect()
 }
 
 fn target_lines(target: &RecoveryTarget) -> Vec<String> {
@@ -101,14 +125,14 @@ mod tests {
     use super::*;
     use crate::{TargetTime, TimelineChoice};
     use barman_catalog::LocalZone;
-    use wal_format::Lsn;
 
     fn staged(directory: &str) -> RestoreCommand {
         RestoreCommand::Staged { directory: directory.to_owned() }
     }
 
-    fn get_wal(partial: bool) -> RestoreCommand {
-        RestoreCommand::GetWal { server: "main".to_owned(), user: "barman".to_owned(), partial }
+    fn fetched(fetch: WalFetch, standby: bool) -> String {
+        let command = RestoreCommand::Fetch { fetch, server: "main".to_owned(), standby };
+        recovery_settings(Some(&command), &RecoveryTarget::default())
     }
 
     fn stop(stop: StopPoint) -> RecoveryTarget {
@@ -153,18 +177,25 @@ mod tests {
     }
 
     #[test]
-    fn name_the_user_of_get_wal_and_leave_out_partial_segments_for_a_standby() {
-        assert_eq!(
-            recovery_settings(Some(&get_wal(true)), &stop(StopPoint::Lsn(Lsn::new(0x400_0000)))),
-            "# The 'barman get-wal' command must run as 'barman' user\n\
-             restore_command = 'barman get-wal -P main %f > %p'\n\
-             recovery_target_lsn = '0/4000000'\n"
-        );
-        assert_eq!(
-            recovery_settings(Some(&get_wal(false)), &RecoveryTarget::default()),
-            "# The 'barman get-wal' command must run as 'barman' user\n\
-             restore_command = 'barman get-wal  main %f > %p'\n"
-        );
+    fn abort_a_recovery_that_cannot_fetch_and_leave_out_partial_segments_for_a_standby() {
+        let remote = |port| WalFetch::Remote { host: "backup".to_owned(), user: "barman".to_owned(), port };
+        let user = "# The 'barman get-wal' command must run as 'barman' user\n";
+        let package = "# The 'barman-wal-restore' command is provided in the 'barman-cli' package\n";
+        let abort = "|| exit $(($? == 1 ? 1 : 255))";
+        for (fetch, standby, remark, command) in [
+            (WalFetch::local("barman"), false, user, format!("barman get-wal --feed %p -P main %f {abort}")),
+            (WalFetch::local("barman"), true, user, "barman get-wal --feed %p main %f".to_owned()),
+            (remote(None), false, package, format!("barman-wal-restore --feed -P -U barman backup main %f %p {abort}")),
+            (
+                remote(Some(2222)),
+                true,
+                package,
+                "barman-wal-restore --feed -U barman --port 2222 backup main %f %p".to_owned(),
+            ),
+            (WalFetch::Command("fetch it %f %p".to_owned()), false, "", "fetch it %f %p".to_owned()),
+        ] {
+            assert_eq!(fetched(fetch, standby), format!("{remark}restore_command = '{command}'\n"));
+        }
         assert_eq!(recovery_settings(None, &RecoveryTarget::default()), "");
     }
 

@@ -64,11 +64,8 @@ pub enum BackupChoice {
 /// How the restored server gets the WAL that it replays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WalSupply {
-    /// It asks Barman for each segment, by `barman get-wal` as this user.
-    GetWal {
-        /// Barman's `barman_user`.
-        user: String,
-    },
+    /// It asks Barman for each segment.
+    GetWal(WalFetch),
     /// It finds there what the restore copied: beside the data for recovery to a target, in `pg_wal` otherwise.
     Copy {
         /// Where to put the segments of a recovery to a target, instead of `barman_wal` in the data directory. The end of
@@ -77,6 +74,35 @@ pub enum WalSupply {
         /// Whether to copy segments that were never completed, too.
         partial: bool,
     },
+}
+
+/// How a restored server asks Barman for WAL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WalFetch {
+    /// On Barman's own host, by `barman get-wal`.
+    Local {
+        /// Barman's `barman_user`, who alone may run it.
+        user: String,
+    },
+    /// From another host, by `barman-wal-restore` over ssh.
+    Remote {
+        /// The name of Barman's host, as the restored server's host knows it.
+        host: String,
+        /// The user to become there: Barman's `barman_user`.
+        user: String,
+        /// The port of its ssh server; `None` for what ssh is configured to take.
+        port: Option<u16>,
+    },
+    /// By a command of the user's own, written as it is.
+    Command(String),
+}
+
+impl WalFetch {
+    /// Fetching on Barman's own host as this user.
+    #[must_use]
+    pub fn local(user: impl Into<String>) -> Self {
+        Self::Local { user: user.into() }
+    }
 }
 
 /// A tablespace that is to lie elsewhere than it did: `NAME:LOCATION`.

@@ -45,6 +45,7 @@ mod restore;
 mod retention;
 mod server;
 mod wal_archive;
+mod wal_feed;
 mod wal_storage;
 
 pub use backup::{BackupEvent, BackupRequest, Events, Wait, WalPosition};
@@ -56,6 +57,6 @@ pub use listing::{BackupDetail, BackupSummary};
 pub use postgres::WalSwitch;
 pub use processes::Process;
 pub use receive_wal::{ReceiveWal, ReceiveWalEvent, Reset};
-
 pub use retention::Inventory;
 pub use server::Server;
+pub use wal_feed::ArchiveSource;

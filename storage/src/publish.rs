@@ -226,6 +226,24 @@ impl Dir {
         }
         Ok(published)
     }
+
+    /// Gives a file another name, possibly in another directory or file system, in place of what may have that name. Nothing
+    /// is durable: this is for a file that can be fetched again, handed to somebody who syncs it before relying on it.
+    ///
+    /// # Errors
+    /// A system call failed. The name stands for the old file or for the new one, whole.
+    pub fn hand_over(&self, from: &RelativePath, to_dir: &Self, to: &RelativePath) -> Result<(), Error> {
+        let (from_dir, from) = self.locate(from)?;
+        let (to_dir, to) = to_dir.locate(to)?;
+        match from_dir.rename_into(from, &to_dir, to) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                let copy = from_dir.copy_beside(from, &to_dir, to)?;
+                to_dir.rename_into(copy.path().file_name(), &to_dir, to)?;
+                from_dir.remove_child(from, AtFlags::empty())
+            }
+            renamed => renamed,
+        }
+    }
 }
 
 /// The steps of the above.
@@ -264,10 +282,14 @@ impl Dir {
 
     /// Renames a file in this directory over another one, or to a name that is free.
     pub(crate) fn rename_over(&self, from: &OsStr, to: &OsStr) -> Result<(), Error> {
-        let describe = || Change::Rename { from: self.path_of(from), to: self.path_of(to) };
+        self.rename_into(from, self, to)
+    }
+
+    fn rename_into(&self, from: &OsStr, to_dir: &Self, to: &OsStr) -> Result<(), Error> {
+        let describe = || Change::Rename { from: self.path_of(from), to: to_dir.path_of(to) };
         self.gate()
-            .pass(describe, || rustix::fs::renameat(self, from, self, to))
-            .map_err(|e| self.failed(Operation::Rename, to, e))
+            .pass(describe, || rustix::fs::renameat(self, from, to_dir, to))
+            .map_err(|e| to_dir.failed(Operation::Rename, to, e))
     }
 
     /// Renames a file unless the name is taken. Returns whether it did.
@@ -295,8 +317,13 @@ impl Dir {
         unless_taken(self.gate().pass(describe, || rustix::fs::linkat(self, from, to_dir, to, AtFlags::empty())))
     }
 
-    /// Makes a copy of a file, with its mode and time, in a directory of another file system, which is not synced yet.
+    /// Makes a copy of a file in a directory of another file system, which is not synced yet.
     fn copy_new(&self, from: &OsStr, to_dir: &Self, to: &OsStr) -> Result<Published<()>, PublishError> {
+        self.copy_beside(from, to_dir, to)?.put_in_place()
+    }
+
+    /// Makes a copy of a file, with its mode and time, beside the name that it is to have.
+    fn copy_beside(&self, from: &OsStr, to_dir: &Self, to: &OsStr) -> Result<Temporary, Error> {
         let mut source = self.open_regular(Path::new(from), OFlags::RDONLY | OFlags::NOFOLLOW)?;
         let failed = |e| self.failed(Operation::Read, from, e);
         let stat = crate::Stat::from(rustix::fs::fstat(&source).map_err(|e| failed(e.into()))?);
@@ -309,7 +336,7 @@ impl Dir {
         }
         copy.file().set_mode(stat.mode)?;
         copy.file().set_modified(stat.modified())?;
-        copy.put_in_place()
+        Ok(copy)
     }
 
     fn open_to_append(&self, name: &OsStr, mode: u32) -> Result<OutFile, Error> {

@@ -1,5 +1,7 @@
 //! `get-wal`
 
+pub(crate) mod feed;
+
 use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use crate::exit_code;
@@ -40,6 +42,19 @@ pub(crate) struct Arguments {
     /// Only test that WAL can be fetched
     #[arg(short, long)]
     test: bool,
+
+    /// Give the file to a server in recovery, at this path (%p), and fetch ahead what it will ask for next; the exit status
+    /// is 1 only if the archive does not have it
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["output_directory", "gzip", "bzip2", "keep_compression", "peek", "test"])]
+    feed: Option<PathBuf>,
+
+    /// For how long to try again what fails
+    #[arg(long, value_name = "SECONDS", requires = "feed", default_value_t = feed::PATIENCE_SECONDS)]
+    feed_patience: u64,
+
+    /// Be the helper of such calls
+    #[arg(long, hide = true, requires = "feed")]
+    feed_helper: bool,
 
     /// The server
     server_name: String,

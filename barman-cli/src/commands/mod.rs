@@ -10,7 +10,7 @@ mod delete;
 mod find_target;
 pub(crate) mod finish_restore;
 mod generate_manifest;
-mod get_wal;
+pub(crate) mod get_wal;
 mod keep;
 mod list_backups;
 mod list_files;

@@ -6,7 +6,7 @@ use super::restore::{backup_choice, relocation};
 use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use crate::exit_code;
-use barman_pitr::{RecoveryRequest, RestoreRequest, WalSupply};
+use barman_pitr::{RecoveryRequest, RestoreRequest, WalFetch, WalSupply};
 use barman_server::Server;
 use barman_storage::RelativePath;
 use std::path::PathBuf;
@@ -75,7 +75,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
 
 fn supply(context: &Context, server: &Server, arguments: &Arguments) -> WalSupply {
     if arguments.get_wal || (server.config().get_wal && !arguments.no_get_wal) {
-        WalSupply::GetWal { user: context.configuration.global.barman_user.clone() }
+        WalSupply::GetWal(WalFetch::local(&context.configuration.global.barman_user))
     } else {
         WalSupply::Copy { staging: None, partial: arguments.partial_wal }
     }

@@ -8,7 +8,9 @@ mod unbuilt;
 
 use crate::context::{Context, Disabled};
 use crate::error::CommandError;
-use barman_pitr::{BackupChoice, PlanWarning, Relocation, RestoreOptions, RestorePlan, RestoreRequest, WalSupply};
+use barman_pitr::{
+    BackupChoice, PlanWarning, Relocation, RestoreOptions, RestorePlan, RestoreRequest, WalFetch, WalSupply,
+};
 use barman_server::{Server, one_line};
 use barman_storage::{Cancel, RelativePath};
 use narrator::Narrator;
@@ -100,7 +102,7 @@ fn request(context: &Context, server: &Server, arguments: &Arguments) -> Result<
         target: arguments.target.parse(&context.zone)?,
         standby_mode: arguments.standby_mode,
         wal: match uses_get_wal {
-            true => WalSupply::GetWal { user },
+            true => WalSupply::GetWal(WalFetch::Local { user }),
             false => {
                 WalSupply::Copy { staging: arguments.staging_wal_directory.clone(), partial: arguments.partial_wal }
             }

@@ -60,6 +60,11 @@ impl Output {
         }
     }
 
+    /// One that says nothing but warnings, for what nobody is to read as the result of a command.
+    pub(crate) fn silent() -> Self {
+        Self::new(Format::Console, Colour::Never, true, false)
+    }
+
     /// Returns the exit status that what was said so far leads to.
     pub(crate) fn exit_code(&self) -> u8 {
         self.exit_code.load(Ordering::Relaxed)

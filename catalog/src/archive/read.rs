@@ -104,6 +104,17 @@ impl Catalog {
         steps.into_iter().find_map(|(place, name)| self.find_in(place, &name).transpose()).transpose()
     }
 
+    /// Makes sure that the archive is there: its directory, and its index. Where its file system is not mounted, every file
+    /// seems to be missing.
+    ///
+    /// # Errors
+    /// One of them is not there, or cannot be opened.
+    pub fn check_archive(&self) -> Result<(), Error> {
+        Dir::open(&self.layout().wals_directory)?;
+        Dir::open(&self.layout().xlogdb_directory)?.open_file(&self.layout().xlog_db()?)?;
+        Ok(())
+    }
+
     /// Finds a file in the archive alone.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use barman_pitr::{RestoreRequest, StopPoint, WalSupply};
+use barman_pitr::{RestoreRequest, StopPoint, WalFetch, WalSupply};
 use barman_storage::testing::{Crash, Loss, Recorder, Survivors};
 
 use crate::fixture::{BACKUP, Fixture, tablespace};
@@ -74,7 +74,7 @@ fn an_unfinished_restore_to_a_target_never_starts() {
 #[test]
 fn the_syncs_before_the_control_file_are_needed() {
     let fixture = Fixture::with_backup();
-    let wal = WalSupply::GetWal { user: "barman".to_owned() };
+    let wal = WalSupply::GetWal(WalFetch::local("barman"));
     let plan = fixture.plan(&RestoreRequest { wal, ..fixture.request() }).expect("a plan");
     let recorder = Recorder::start(&fixture.target());
     fixture.restore(&plan).expect("a restore");

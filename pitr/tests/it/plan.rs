@@ -6,7 +6,7 @@ use barman_catalog::LocalZone;
 use barman_catalog::{BackupMode, Status};
 use barman_pitr::{
     BackupChoice, PlanError, PlanWarning, RecoveryTarget, RestoreRequest, Signal, StopPoint, TargetTime,
-    TimelineChoice, Unreached, UnsupportedBackup, WalSupply,
+    TimelineChoice, Unreached, UnsupportedBackup, WalFetch, WalSupply,
 };
 use barman_storage::RelativePath;
 use wal_format::Lsn;
@@ -22,7 +22,7 @@ fn name() -> StopPoint {
 }
 
 fn get_wal() -> WalSupply {
-    WalSupply::GetWal { user: "barman".to_owned() }
+    WalSupply::GetWal(WalFetch::local("barman"))
 }
 
 /// The error, for a request that must be refused, with nothing created.
@@ -73,24 +73,24 @@ fn the_signal_and_the_settings_follow_from_what_is_asked_for() {
         "restore_command = 'cp {0}/barman_wal/%f %p'\nrecovery_end_command = 'rm -fr {0}/barman_wal'\n",
         fixture.destination().display()
     );
-    let fetched = |partial: &str| {
-        format!(
-            "# The 'barman get-wal' command must run as 'barman' user\nrestore_command = 'barman get-wal {partial} main %f > %p'\n"
-        )
+    let fetched = |command: &str| {
+        format!("# The 'barman get-wal' command must run as 'barman' user\nrestore_command = '{command}'\n")
     };
+    let once = "barman get-wal --feed %p -P main %f || exit $(($? == 1 ? 1 : 255))";
+    let following = "barman get-wal --feed %p main %f";
     let plain = fixture.request();
     let to_name = fixture.request_to(name());
     let target = "recovery_target_name = 'rp1'\n";
     for (request, signal, settings) in [
         (plain.clone(), None, String::new()),
         (RestoreRequest { standby_mode: true, ..plain.clone() }, Some(Signal::Standby), String::new()),
-        (RestoreRequest { wal: get_wal(), ..plain.clone() }, Some(Signal::Recovery), fetched("-P")),
-        (RestoreRequest { wal: get_wal(), standby_mode: true, ..plain }, Some(Signal::Standby), fetched("")),
+        (RestoreRequest { wal: get_wal(), ..plain.clone() }, Some(Signal::Recovery), fetched(once)),
+        (RestoreRequest { wal: get_wal(), standby_mode: true, ..plain }, Some(Signal::Standby), fetched(following)),
         (to_name.clone(), Some(Signal::Recovery), format!("{staged}{target}")),
         (
             RestoreRequest { wal: get_wal(), ..to_name.clone() },
             Some(Signal::Recovery),
-            format!("{}{target}", fetched("-P")),
+            format!("{}{target}", fetched(once)),
         ),
         // Barman writes no restore_command here, and the standby never finds the WAL that was copied for it.
         (RestoreRequest { standby_mode: true, ..to_name }, Some(Signal::Standby), format!("{staged}{target}")),

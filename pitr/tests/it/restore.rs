@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Mutex;
 
-use barman_pitr::{RestoreError, RestoreEvent, RestoreRequest, StopPoint, TyingSetting, WalSupply};
+use barman_pitr::{RestoreError, RestoreEvent, RestoreRequest, StopPoint, TyingSetting, WalFetch, WalSupply};
 use barman_storage::codec::{Algorithm, Compression, Level};
 use barman_storage::{CopyError, RelativePath};
 
@@ -177,7 +177,7 @@ fn a_segment_that_moves_meanwhile_is_copied_all_the_same() {
 #[test]
 fn a_server_that_fetches_its_wal_gets_none() {
     let fixture = Fixture::with_backup();
-    let wal = WalSupply::GetWal { user: "barman".to_owned() };
+    let wal = WalSupply::GetWal(WalFetch::local("barman"));
     fixture.restored(&RestoreRequest { wal, ..fixture.request() });
     assert_eq!(listing(&fixture.destination().join("pg_wal")), ["archive_status/"]);
     assert!(!fixture.destination().join("barman_wal").exists());

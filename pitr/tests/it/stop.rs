@@ -3,7 +3,7 @@
 use barman_catalog::{Encoding, Partial};
 use barman_pitr::{
     BackupChoice, PlanError, PlanWarning, PlannedStop, RecoveryTarget, RestoreRequest, StopPoint, StopReason,
-    TargetTime, Unreached, WalSupply,
+    TargetTime, Unreached, WalFetch, WalSupply,
 };
 use barman_storage::Cancel;
 use wal_format::{Lsn, Timestamp, WalFileName};
@@ -101,7 +101,7 @@ fn the_ledger_says_the_same_and_saves_reading() {
     for far in ["000000010000000000000004", "000000010000000000000005", "00000001000000000000000B"] {
         std::fs::write(wals.join(far), b"unreadable").expect("file");
     }
-    let get_wal = WalSupply::GetWal { user: "barman".to_owned() };
+    let get_wal = WalSupply::GetWal(WalFetch::local("barman"));
     let fetched = RestoreRequest { wal: get_wal, ..request(&fixture, xid(xid_of(8)), false) };
     let found = fixture.plan(&fetched).expect("a plan").recovery.stop.expect("a record");
     assert_eq!(ends(&found), around(8));
@@ -239,7 +239,7 @@ fn what_cannot_be_read_leaves_the_stop_open() {
     let name: WalFileName = "000000010000000000000008".parse().expect("a name");
     let found = fixture.catalog.find_wal(&name, Partial::Exclude).expect("readable").expect("there");
     assert_eq!(found.encoding, Encoding::Encrypted);
-    let get_wal = WalSupply::GetWal { user: "barman".to_owned() };
+    let get_wal = WalSupply::GetWal(WalFetch::local("barman"));
     let plan =
         fixture.plan(&RestoreRequest { wal: get_wal, ..request(&fixture, xid(xid_of(9)), false) }).expect("a plan");
     assert_eq!(plan.recovery.stop, None);
@@ -254,7 +254,7 @@ fn a_server_that_fetches_wal_reads_what_is_not_archived_yet() {
     partial[half..].fill(0);
     let streaming = &fixture.catalog.layout().streaming_wals_directory;
     write_file(&streaming.join("00000001000000000000000C.partial"), &partial);
-    let get_wal = WalSupply::GetWal { user: "barman".to_owned() };
+    let get_wal = WalSupply::GetWal(WalFetch::local("barman"));
     let copied = request(&fixture, xid(xid_of(12)), false);
     assert!(matches!(fixture.plan(&copied), Err(PlanError::Unreached(Unreached::Xid { .. }))));
     let fetched = RestoreRequest { wal: get_wal.clone(), ..copied.clone() };
