@@ -33,11 +33,16 @@ impl Server {
     /// follow it without a gap.
     ///
     /// # Errors
-    /// The catalog cannot be read, or an option is set that is not built.
+    /// The catalog or the archive cannot be read, or an option is set that is not built.
     pub fn peek_wal(&self, name: &WalFileName, limit: usize, partial: Partial) -> Result<Vec<WalFileName>, Error> {
         self.refuse_unsupported(Command::GetWal)?;
         let newest = self.catalog().backups()?.pop();
         let size = newest.map_or(SegmentSize::DEFAULT, |info| info.xlog_segment_size);
-        Ok(self.catalog().peek_wal(name, limit, partial, size)?)
+        let found = self.catalog().peek_wal(name, limit, partial, size)?;
+        if found.is_empty() {
+            // To a server in recovery this means the end of WAL.
+            self.catalog().check_archive()?;
+        }
+        Ok(found)
     }
 }

@@ -13,6 +13,7 @@ mod encryption;
 mod errors;
 #[cfg(target_arch = "x86_64")]
 mod every_call;
+mod feed;
 mod file_archival;
 mod find_target;
 mod finish_restore;
@@ -36,3 +37,4 @@ mod tls;
 mod under_load;
 mod wal_archive;
 mod wal_dump;
+mod wal_restore;

@@ -240,3 +240,19 @@ fn link_new_gives_a_second_name_or_finds_that_it_is_taken() {
     assert!(matches!(taken, Err(PublishError::Conflict { .. })), "{taken:?}");
     assert_eq!(names(root.path()), ["a", "b", "c"]);
 }
+
+#[test]
+fn hand_over_takes_the_place_of_a_file_also_on_another_file_system() {
+    let (root, dir) = empty_directory();
+    let elsewhere = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
+    let shared = Dir::open(elsewhere.path()).expect("open");
+    for (to_dir, to_root) in [(&dir, root.path()), (&shared, elsewhere.path())] {
+        std::fs::write(root.path().join("a"), b"new").expect("write");
+        std::fs::write(to_root.join("b"), b"old").expect("write");
+        dir.hand_over(&path("a"), to_dir, &path("b")).expect("hand over");
+        assert_eq!(std::fs::read(to_root.join("b")).expect("read"), b"new");
+        assert!(!root.path().join("a").exists());
+        assert_eq!(names(to_root), ["b"]);
+    }
+    assert!(dir.hand_over(&path("a"), &shared, &path("b")).expect_err("gone").is_not_found());
+}

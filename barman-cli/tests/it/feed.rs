@@ -1,0 +1,271 @@
+//! Servers that recover through `get-wal --feed`: they get all of it, trouble does not end recovery early, and the helper
+//! leaves with them.
+
+use crate::made_home;
+use crate::recovery::give_home_to_servers;
+use crate::scene::{Scene, ours, wait_until};
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use test_support::{CommandExt, Finished, Postgres, StopMode, TempDir};
+
+/// Segments after the backup, each with a row in it.
+pub(crate) const SEGMENTS: u32 = 12;
+
+/// A home that a server can be restored from, and the command that feeds it.
+pub(crate) struct Fed {
+    pub(crate) scene: Scene,
+    command: String,
+    /// The segments that a row was written into, in their order.
+    pub(crate) segments: Vec<String>,
+}
+
+impl Fed {
+    pub(crate) fn write() -> Self {
+        let scene = Scene::streaming();
+        scene.server.psql("create table t (row int)");
+        scene.succeed(&["backup", "--wait", "main"]);
+        let row = |row: u32| {
+            scene.server.psql(&format!("insert into t values ({row})"));
+            scene.server.switch_wal()
+        };
+        let segments = (1..=SEGMENTS).map(row).collect();
+        scene.server.psql("select pg_create_restore_point('end')");
+        scene.archive_everything();
+        let command = give_home_to_servers(&scene).replace("get-wal -P main %f > %p", "get-wal --feed %p -P main %f");
+        Self { scene, command, segments }
+    }
+
+    /// Restores, to be recovered to the end of the archive or to a pause at the end of what was written.
+    pub(crate) fn restored(&self, options: &[&str]) -> PathBuf {
+        self.scene.restore("latest", &[&["--get-wal"], options].concat())
+    }
+
+    pub(crate) fn launch(&self, data: &Path, command: &str) -> Postgres {
+        // A server whose logger writes: it ends only when nobody holds its pipe any more.
+        let builder = Postgres::builder().setting("restore_command", command).setting("logging_collector", "on");
+        builder.launch_existing(data)
+    }
+
+    /// Starts a server that stands still at the end of what was written, with a helper beside it.
+    fn paused(&self) -> Postgres {
+        let data = self.restored(&["--target-name", "end", "--target-action", "pause"]);
+        let mut server = self.launch(&data, &self.command);
+        server.wait_until_paused();
+        assert_eq!(helpers(&data).len(), 1);
+        server
+    }
+
+    fn archived(&self, segment: &str) -> PathBuf {
+        self.scene.home.path().join("main/wals").join(&segment[..16]).join(segment)
+    }
+}
+
+pub(crate) fn all_rows() -> String {
+    (1..=SEGMENTS).map(|row| row.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+pub(crate) fn rows(server: &Postgres) -> String {
+    server.psql("select string_agg(row::text, ' ' order by row) from t")
+}
+
+/// The processes that work in a data directory, by their command lines.
+fn processes(data: &Path) -> Vec<(PathBuf, String)> {
+    let directories = std::fs::read_dir("/proc").expect("the list of processes");
+    let of = |directory: PathBuf| {
+        (std::fs::read_link(directory.join("cwd")).ok()? == data).then_some(())?;
+        let line = std::fs::read(directory.join("cmdline")).ok()?;
+        Some((directory, String::from_utf8_lossy(&line).replace('\0', " ")))
+    };
+    directories.filter_map(|entry| of(entry.ok()?.path())).collect()
+}
+
+fn helpers(data: &Path) -> Vec<PathBuf> {
+    processes(data).into_iter().filter(|(_, line)| line.contains("--feed-helper")).map(|(path, _)| path).collect()
+}
+
+fn nest(data: &Path) -> PathBuf {
+    data.join("pgsql_tmp_barman_feed")
+}
+
+/// The helper has ended and has taken its files along.
+pub(crate) fn assert_gone(data: &Path) {
+    wait_until("the helper leaves", || helpers(data).is_empty() && !nest(data).exists());
+}
+
+#[test]
+fn every_row_is_reached_and_nothing_is_left_when_recovery_ends() {
+    let fed = Fed::write();
+    let data = fed.restored(&[]);
+    let mut server = fed.launch(&data, &fed.command);
+    server.wait_until_recovered();
+    assert_eq!(rows(&server), all_rows());
+    assert_gone(&data);
+    server.stop(StopMode::Fast);
+    assert_eq!(processes(&data), []);
+}
+
+#[test]
+fn a_helper_keeps_nothing_of_the_server_and_ends_with_it_or_with_recovery() {
+    let fed = Fed::write();
+    let mut server = fed.paused();
+    let data = server.data_dir().to_owned();
+    let helper = helpers(&data).pop().expect("one helper");
+    for descriptor in std::fs::read_dir(helper.join("fd")).expect("its descriptors") {
+        let open = std::fs::read_link(descriptor.expect("a descriptor").path()).unwrap_or_default();
+        let is_foreign = open.starts_with(&data) && open != data && !open.starts_with(nest(&data));
+        assert!(!is_foreign && !open.to_string_lossy().starts_with("pipe:"), "it holds {}", open.display());
+    }
+    let session = |process: &Path| {
+        let status = std::fs::read_to_string(process.join("stat")).expect("its state");
+        status.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(3)).map(str::to_owned)
+    };
+    assert_eq!(session(&helper).as_deref(), helper.file_name().and_then(OsStr::to_str));
+
+    for mode in [StopMode::Fast, StopMode::Immediate] {
+        server.stop(mode);
+        assert_gone(&data);
+        wait_until("every process of the server ends, its logger too", || processes(&data).is_empty());
+        server = fed.launch(&data, &fed.command);
+        server.wait_until_paused();
+        wait_until("another helper is there", || helpers(&data).len() == 1);
+    }
+    server.kill9();
+    assert_gone(&data);
+    // As after a crash of the helper: its files are those of nobody.
+    std::fs::create_dir_all(nest(&data)).expect("directory");
+    std::fs::write(nest(&data).join(".000000010000000000000001.tmp"), "left").expect("file");
+    let mut server = fed.launch(&data, &fed.command);
+    server.wait_until_paused();
+    server.promote();
+    assert_eq!(rows(&server), all_rows());
+    assert_gone(&data);
+}
+
+#[test]
+fn trouble_at_any_segment_stops_recovery_instead_of_ending_it() {
+    let fed = Fed::write();
+    let data = fed.restored(&[]);
+    let impatient = fed.command.replace("--feed %p", "--feed %p --feed-patience 0");
+    let assert_stops = |what: &str| {
+        let status = fed.launch(&data, &impatient).wait_exit();
+        assert!(!status.success(), "{what}: {status}");
+        assert!(data.join("recovery.signal").exists(), "{what}: recovery has ended");
+        assert_gone(&data);
+    };
+    for segment in &fed.segments {
+        let path = fed.archived(segment);
+        // Damage that the ledger alone can see: no compression notices it.
+        let sound = std::fs::read(&path).expect("a segment");
+        let mut spoilt = sound.clone();
+        spoilt[600_000] ^= 1;
+        std::fs::write(&path, spoilt).expect("damage");
+        assert_stops(segment);
+        std::fs::write(&path, sound).expect("repair");
+    }
+    let unreadable = fed.archived(&fed.segments[3]);
+    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0o000)).expect("mode");
+    assert_stops("a segment that may not be read");
+    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0o600)).expect("mode");
+    let wals = fed.scene.home.path().join("main/wals");
+    std::fs::rename(&wals, wals.with_extension("away")).expect("not mounted");
+    assert_stops("an archive that is not there");
+    std::fs::rename(wals.with_extension("away"), &wals).expect("mounted again");
+
+    let mut server = fed.launch(&data, &impatient);
+    server.wait_until_recovered();
+    assert_eq!(rows(&server), all_rows());
+}
+
+#[test]
+fn trouble_that_passes_is_waited_for() {
+    let fed = Fed::write();
+    let data = fed.restored(&[]);
+    let (path, away) = (fed.archived(&fed.segments[5]), fed.scene.home.path().join("away"));
+    std::fs::copy(&path, &away).expect("a segment");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("mode");
+    let mut server = fed.launch(&data, &fed.command);
+    wait_until("the segment is asked for", || {
+        let log = data.join("log");
+        let text = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(entry.ok()?.path()).ok();
+        std::fs::read_dir(log).is_ok_and(|logs| logs.filter_map(text).any(|text| text.contains("; trying again")))
+    });
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("mode");
+    server.wait_until_recovered();
+    assert_eq!(rows(&server), all_rows());
+}
+
+#[test]
+fn a_helper_that_is_killed_again_and_again_is_not_missed() {
+    let fed = Fed::write();
+    let data = fed.restored(&[]);
+    let mut server = fed.launch(&data, &fed.command);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                for helper in helpers(&data) {
+                    let number = helper.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a number");
+                    let pid = rustix::process::Pid::from_raw(number).expect("a process");
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+                std::thread::sleep(std::time::Duration::from_millis(7));
+            }
+        });
+        server.wait_until_recovered();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(rows(&server), all_rows());
+}
+
+#[test]
+fn a_change_of_timeline_is_followed_and_the_other_branch_is_not() {
+    let fed = Fed::write();
+    let mut promoted = fed.paused();
+    promoted.promote();
+    promoted.psql("insert into t values (100)");
+    let segment = promoted.switch_wal();
+    assert!(segment.starts_with("00000002"), "{segment}");
+    // What the promoted server would archive, beside what the old one did: `archive_command` is off in restored servers.
+    let wals = fed.scene.home.path().join("main/incoming");
+    for name in ["00000002.history", &segment] {
+        std::fs::copy(promoted.data_dir().join("pg_wal").join(name), wals.join(name)).expect("WAL");
+    }
+    fed.scene.server.psql("insert into t values (200)");
+    test_support::OsUser::of_servers().own_tree(&fed.scene.home.path());
+    let data = fed.restored(&["--target-tli", "latest"]);
+    let mut server = fed.launch(&data, &fed.command);
+    server.wait_until_recovered();
+    assert_eq!(rows(&server), format!("{} 100", all_rows()));
+    assert_eq!(server.psql("select timeline_id from pg_control_checkpoint()"), "3");
+    assert_gone(&data);
+}
+
+/// Calls without a server in recovery, as `pg_rewind` makes them.
+#[test]
+fn the_exit_status_is_1_only_if_the_archive_is_known_not_to_have_it() {
+    let home = made_home::home(&[], &made_home::THREE_BACKUPS);
+    let place = TempDir::new();
+    let call = |server: &str, name: &str| -> Finished {
+        let mut command: Command = ours().command(&home);
+        command.current_dir(place.path()).args(["get-wal", "--feed", "file", "--feed-patience", "0", server, name]);
+        command.finish()
+    };
+    let missing = call("main", "00000001000000000000000A");
+    assert_eq!(missing.code, Some(1), "{missing:?}");
+    // What the home has is no WAL: it holds three letters.
+    for (server, name) in
+        [("main", "000000010000000000000005"), ("other", "00000001000000000000000A"), ("main", "nonsense")]
+    {
+        let refused = call(server, name);
+        assert_eq!(refused.code, Some(255), "{server} {name}: {refused:?}");
+    }
+    std::fs::write(home.path().join("main/wals/00000002.history"), "1\t0/3000000\tx\n").expect("history");
+    assert_eq!(call("main", "00000002.history").code, Some(0));
+    assert_eq!(std::fs::read(place.path().join("file")).expect("delivered"), b"1\t0/3000000\tx\n");
+    std::fs::remove_file(home.path().join("main/wals/main-xlog.db")).expect("index");
+    assert_eq!(call("main", "00000001000000000000000A").code, Some(255));
+    // Nothing is left beside what was delivered.
+    assert_eq!(std::fs::read_dir(place.path()).expect("directory").count(), 1);
+}
