@@ -120,7 +120,7 @@ fn archive_older_wal(scene: &Scene) {
     assert!(archived(scene).contains(&last));
 }
 
-/// Older WAL goes with the first backup, and with nothing else: at the latest `cron` removes it.
+/// Older WAL that was archived goes with the first backup, and with nothing else: at the latest `cron` removes it.
 #[test]
 fn the_end_of_the_first_backup() {
     let scene = delivering();
@@ -145,7 +145,9 @@ fn the_end_of_the_first_backup() {
             match backups(&scene).first() {
                 Some((id, status)) if status == "DONE" || status == "WAITING_FOR_WALS" => {
                     let begin = begin_wal(&scene, id);
-                    assert!(left.iter().all(|name| *name >= begin), "{left:?} before {begin}: {when}");
+                    // What arrives later, as the segment that the backup's start closes, is archived like any other.
+                    let older = before.iter().filter(|name| **name < begin);
+                    assert!(older.into_iter().all(|name| !left.contains(name)), "{left:?} before {begin}: {when}");
                     let needed = before.iter().filter(|name| **name >= begin);
                     assert!(needed.into_iter().all(|name| left.contains(name)), "{when}");
                 }
@@ -171,8 +173,8 @@ fn disturb_the_first(scene: &Scene, mut nth: usize, effect: CallEffect) -> (Vec<
     panic!("nothing happened at call {nth}");
 }
 
-/// Whether nothing of what `cron` started runs.
+/// Whether the archiver that `cron` started has ended; `cron` removes a lock that nobody holds.
 fn is_idle(scene: &Scene) -> bool {
     let lock = std::fs::File::options().write(true).open(scene.home.path().join(".main-archive-wal.lock"));
-    lock.is_ok_and(|lock| lock.try_lock().is_ok())
+    lock.map_or(true, |lock| lock.try_lock().is_ok())
 }
