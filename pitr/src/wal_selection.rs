@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wal_format::{SegmentName, SegmentNumber, SegmentSize, WalFileName};
+use wal_format::{Lsn, SegmentName, SegmentNumber, SegmentSize, WalFileName};
 
 use crate::target::StopPoint;
 use crate::timeline_path::TimelinePath;
@@ -50,14 +50,17 @@ pub struct MissingWal {
 }
 
 impl WalRange<'_> {
-    /// Returns the last segment that a recovery to `stop` can need, from a backup that ends in segment `backup_end`.
+    /// Returns the last segment that a recovery to `stop` can need, from a backup that is consistent at `consistent` and needs
+    /// segments up to `backup_end`.
     pub(crate) fn last_segment(
         stop: Option<&StopPoint>,
+        consistent: Lsn,
         backup_end: SegmentNumber,
         size: SegmentSize,
     ) -> Option<SegmentNumber> {
         match stop {
-            Some(StopPoint::Immediate) => Some(backup_end),
+            // The record behind the end is read before recovery stops.
+            Some(StopPoint::Immediate) => Some(SegmentNumber::containing(consistent, size).max(backup_end)),
             Some(StopPoint::Lsn(lsn)) => {
                 // Never before the end of the backup; it could not become consistent.
                 let last = lsn.checked_add(TWO_RECORDS_BYTES)?;

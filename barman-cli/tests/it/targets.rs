@@ -138,7 +138,7 @@ fn last_line(output: &str) -> String {
 }
 
 /// The record that PostgreSQL read last.
-fn redo_done(log: &str) -> String {
+pub(crate) fn redo_done(log: &str) -> String {
     let (_, rest) = log.rsplit_once("redo done at ").expect("recovery ended");
     rest.split_whitespace().next().expect("a position").to_owned()
 }

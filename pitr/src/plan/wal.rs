@@ -100,7 +100,7 @@ pub(super) fn plan(
 ) -> Result<(PlannedWal, Vec<PlanWarning>), PlanError> {
     let Way { recovery, extent } = way;
     let size = recovery.backup.xlog_segment_size;
-    let last = WalRange::last_segment(request.stop, extent.last_segment, size);
+    let last = WalRange::last_segment(request.stop, extent.end, extent.last_segment, size);
     let range = WalRange { path: &recovery.path, size, first: extent.first_segment, last };
     let mut names = archived_names(catalog, |name| range.wants(name, request.partial))?;
     names.extend(histories.waiting(extent.timeline, recovery.path.last())?);

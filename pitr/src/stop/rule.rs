@@ -70,6 +70,8 @@ pub(crate) struct Step {
     pub(crate) start: Lsn,
     /// Where the next one may begin (`EndRecPtr`).
     pub(crate) end: Lsn,
+    /// Whether it speaks of transactions (`RM_XACT_ID`).
+    pub(crate) of_transactions: bool,
     pub(crate) mark: Mark,
 }
 
@@ -96,6 +98,7 @@ impl<'a> StopRule<'a> {
             (StopPoint::Time(target), Mark::TransactionEnd(end, _)) if self.inclusive => end.at > target.instant(),
             (StopPoint::Time(target), Mark::TransactionEnd(end, _)) => end.at >= target.instant(),
             (StopPoint::Xid(target), Mark::TransactionEnd(end, _)) => !self.inclusive && end.xid == target.low_half(),
+            (StopPoint::Immediate, _) => step.start >= self.consistent,
             _ => false,
         }
     }
@@ -106,7 +109,8 @@ impl<'a> StopRule<'a> {
             (StopPoint::Lsn(target), _) => self.inclusive && step.start >= *target,
             (StopPoint::Xid(target), Mark::TransactionEnd(end, _)) => self.inclusive && end.xid == target.low_half(),
             (StopPoint::Name(target), Mark::RestorePoint { name, .. }) => name.as_slice() == target.as_str().as_bytes(),
-            (StopPoint::Immediate, _) => step.end >= self.consistent,
+            // Behind other records nobody looks; the next one is read, and not replayed.
+            (StopPoint::Immediate, _) => step.of_transactions && step.end >= self.consistent,
             _ => false,
         }
     }
@@ -133,7 +137,8 @@ mod tests {
     }
 
     fn step(lsn: u64, mark: Mark) -> Step {
-        Step { start: Lsn::new(lsn), end: Lsn::new(lsn + 0x40), mark }
+        let of_transactions = matches!(mark, Mark::TransactionEnd(..));
+        Step { start: Lsn::new(lsn), end: Lsn::new(lsn + 0x40), of_transactions, mark }
     }
 
     fn end(lsn: u64, xid: u32, seconds: i64, committed: bool) -> Step {
@@ -209,12 +214,19 @@ mod tests {
         assert_eq!(stops(name("twic"), false), None);
     }
 
+    /// A base backup of a primary ends with a record that is not of transactions.
     #[test]
-    fn immediate_stops_after_the_record_that_makes_the_backup_consistent() {
-        assert_eq!(stops(StopPoint::Immediate, false), Some((0x600, true)));
-        let target = RecoveryTarget { stop: Some(StopPoint::Immediate), ..RecoveryTarget::default() };
-        let rule = StopRule::of(&target, Lsn::new(0x6C0)).unwrap();
-        let first = history().into_iter().find(|step| rule.stops_after(step));
-        assert_eq!(first.unwrap().start, Lsn::new(0x680), "it ends there");
+    fn immediate_stops_before_the_record_behind_the_end_of_the_backup_unless_a_transaction_ends_there() {
+        let stops_at = |consistent| {
+            let target = RecoveryTarget { stop: Some(StopPoint::Immediate), ..RecoveryTarget::default() };
+            let rule = StopRule::of(&target, Lsn::new(consistent)).unwrap();
+            let history = history();
+            let first = history.iter().find(|step| rule.stops_before(step) || rule.stops_after(step)).unwrap();
+            (first.start.as_u64(), !rule.stops_before(first))
+        };
+        assert_eq!(stops_at(0x600), (0x600, false), "consistent from the start");
+        assert_eq!(stops_at(0x640), (0x640, false), "the record before is of no transaction");
+        assert_eq!(stops_at(0x6C0), (0x680, true), "the end of a transaction");
+        assert_eq!(stops_at(0x740), (0x740, false), "a restore point");
     }
 }

@@ -287,7 +287,9 @@ impl Search<'_> {
             }
             StopPoint::Name(name) => Unreached::Name { name: name.as_str().to_owned(), known: seen.points },
             StopPoint::Lsn(target) => Unreached::Lsn { target: *target, end },
-            StopPoint::Immediate => Unreached::Inconsistent { stop: end, consistent: rule.consistent },
+            // Behind the end of a backup the rest of its segment is left by a record, so this is one that ended at a border,
+            // and whose server has written nothing since.
+            StopPoint::Immediate => return self.end_of_wal(),
         }))
     }
 

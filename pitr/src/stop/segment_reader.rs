@@ -178,9 +178,12 @@ impl<'a> SegmentReader<'a> {
             let step = match reader.next(&mut bytes) {
                 Ok(None) => return None,
                 Ok(Some(Item::Record(record))) => {
-                    Step { start: record.start, end: record.end, mark: Mark::of(&record) }
+                    let of_transactions = record.header.manager == ResourceManager::TRANSACTION;
+                    Step { start: record.start, end: record.end, of_transactions, mark: Mark::of(&record) }
                 }
-                Ok(Some(Item::Passed(passed))) => Step { start: passed.start, end: passed.end, mark: Mark::Other },
+                Ok(Some(Item::Passed(passed))) => {
+                    Step { start: passed.start, end: passed.end, of_transactions: false, mark: Mark::Other }
+                }
                 Ok(Some(Item::Skipped(range))) => return Some(Reached::EndOfWal(range.start)),
                 Ok(Some(Item::End(end))) => return Some(Reached::EndOfWal(end.at)),
                 Err(damage) => return Some(Reached::EndOfWal(damage.at)),

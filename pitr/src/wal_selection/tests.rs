@@ -119,14 +119,17 @@ fn holes_are_found_wherever_they_are() {
 
 #[test]
 fn a_target_lsn_limits_the_selection_and_other_targets_do_not() {
-    let last = |stop| WalRange::last_segment(Some(&stop), SegmentNumber::new(4), SIZE).map(SegmentNumber::get);
+    let within = Lsn::new(0x4FF_FFFF);
+    let last = |stop| WalRange::last_segment(Some(&stop), within, SegmentNumber::new(4), SIZE).map(SegmentNumber::get);
     assert_eq!(last(StopPoint::Immediate), Some(4));
+    let border = WalRange::last_segment(Some(&StopPoint::Immediate), Lsn::new(0x500_0000), SegmentNumber::new(4), SIZE);
+    assert_eq!(border.map(SegmentNumber::get), Some(5), "the record behind the end is read");
     // Two of the longest records behind it, 128 segments.
     assert_eq!(last(StopPoint::Lsn(Lsn::new(0x900_0000))), Some(9 + 128));
     assert_eq!(last(StopPoint::Lsn(Lsn::new(u64::MAX))), None);
     assert_eq!(last(StopPoint::Xid("7".parse().unwrap())), None);
     assert_eq!(last(StopPoint::Name("n".parse().unwrap())), None);
-    assert_eq!(WalRange::last_segment(None, SegmentNumber::new(4), SIZE), None);
+    assert_eq!(WalRange::last_segment(None, within, SegmentNumber::new(4), SIZE), None);
 }
 
 proptest! {

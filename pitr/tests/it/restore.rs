@@ -85,7 +85,9 @@ fn a_recovery_to_a_target_finds_its_wal_beside_the_data() {
     let fixture = Fixture::with_backup();
     fixture.restored(&fixture.request_to(StopPoint::Immediate));
     let destination = fixture.destination();
-    assert_eq!(listing(&destination.join("barman_wal")), ["000000010000000000000004", "000000010000000000000005"]);
+    // The backup ends where segment 5 does, and the record behind it is read, too.
+    let staged = ["000000010000000000000004", "000000010000000000000005", "000000010000000000000006"];
+    assert_eq!(listing(&destination.join("barman_wal")), staged);
     assert_eq!(listing(&destination.join("pg_wal")), ["archive_status/"]);
     assert_eq!(read(destination.join("recovery.signal")), "");
     assert_eq!(
@@ -111,7 +113,7 @@ fn settings_can_go_into_another_file_and_wal_into_another_directory() {
         ..fixture.request_to(StopPoint::Immediate)
     };
     fixture.restored(&request);
-    assert_eq!(listing(&staging), ["000000010000000000000004", "000000010000000000000005"]);
+    assert_eq!(listing(&staging), ["000000010000000000000004", "000000010000000000000005", "000000010000000000000006"]);
     assert_eq!(mode(&staging), 0o700);
     let settings = read(fixture.destination().join("recovery.auto.conf"));
     assert!(settings.starts_with("restore_command = 'cp "), "{settings}");

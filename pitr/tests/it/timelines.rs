@@ -112,9 +112,9 @@ fn a_listed_history_file_that_is_lost_is_an_error() {
 }
 
 #[test]
-fn an_immediate_target_needs_the_wal_of_the_backup_only() {
+fn an_immediate_target_needs_the_wal_of_the_backup_and_the_record_behind_it() {
     let fixture = forked();
-    assert_eq!(segments(&fixture, along(None, Some(StopPoint::Immediate))), [(1, 4), (1, 5)]);
+    assert_eq!(segments(&fixture, along(None, Some(StopPoint::Immediate))), [(1, 4), (1, 5), (1, 6)]);
 }
 
 #[test]
