@@ -33,6 +33,7 @@ mod route;
 
 pub use client::{FeedClient, feed};
 pub use helper::help;
+pub(crate) use nest::NAME as DIRECTORY;
 pub use process::{leave_server, start_helper};
 pub use recovering::RecoveringServer;
 

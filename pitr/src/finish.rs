@@ -18,6 +18,7 @@ use wal_format::TimelineId;
 pub use error::{FinishError, ForeignTimeline, NotPromoted};
 pub use text::{LineAction, LineChange};
 
+use crate::feed;
 use crate::restore::{CONFIGURATION_FILES, LONGEST_FILE_BYTES, RECORD, origin};
 use crate::restore_record::RestoreRecord;
 use state::Promoted;
@@ -177,9 +178,11 @@ impl FinishPlan {
         Ok(())
     }
 
-    /// The end of recovery removes the directory itself, unless it could not.
+    /// The end of recovery removes its directories for WAL itself, unless it could not.
     fn find_staging(&mut self, data: &Dir, record: Option<&RestoreRecord>) -> Result<(), FinishError> {
-        self.remove(data, RelativePath::literal(STAGING))?;
+        for directory in [STAGING, feed::DIRECTORY] {
+            self.remove(data, RelativePath::literal(directory))?;
+        }
         let Some(staging) = record.and_then(|record| record.staging.as_deref()) else { return Ok(()) };
         match staging.strip_prefix(&self.destination).ok().and_then(|below| RelativePath::new(below).ok()) {
             Some(below) if below.as_path() != Path::new(STAGING) => self.remove(data, below),

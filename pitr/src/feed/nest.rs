@@ -10,7 +10,7 @@ use super::{FeedError, RecoveringServer};
 
 /// In the data directory, so that handing over is a rename where `pg_wal` lies there too. PostgreSQL leaves files that begin
 /// like this out of base backups (`sendDir` in basebackup.c), and so does `pg_rewind`.
-const NAME: &str = "pgsql_tmp_barman_feed";
+pub(crate) const NAME: &str = "pgsql_tmp_barman_feed";
 const SOCKET: &str = "socket";
 const LOCK: &str = "lock";
 
