@@ -63,8 +63,11 @@ fn explain(error: &Error) -> CommandError {
         Error::DestinationInCatalog { .. } => plain.hinted("choose a directory outside barman_home"),
         Error::Restore(barman_pitr::RestoreError::NoSpace { .. }) => plain
             .hinted("nothing was created: make room, or restore elsewhere; `barman plan` shows what is needed where"),
-        Error::Restore(_) => plain
-            .hinted("no server can be started from the destination as it is: mend the cause, empty it, restore again"),
+        Error::Restore(barman_pitr::RestoreError::Destination(error)) => plan::explain(error),
+        Error::Restore(_) => plain.hinted(
+            "no server can be started from the destination as it is: mend the cause and give the same command again, \
+             which goes on from there",
+        ),
         Error::WalMissing { reason, .. } => {
             CommandError::new(format!("This backup has been marked as FAILED due to the following reason: {reason}"))
                 .hinted("the segment is not on its way either: take another backup")

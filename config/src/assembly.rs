@@ -128,6 +128,7 @@ fn typed(name: &str, interpretation: Interpretation) -> ServerConfig {
         last_backup_minimum_size: values.size("last_backup_minimum_size"),
         last_wal_maximum_age: values.interval("last_wal_maximum_age"),
         get_wal: values.words("recovery_options").contains("get-wal"),
+        delta_restore: values.words("recovery_options").contains("delta-restore"),
         unsupported: unsupported(&values),
         disabled: disabled.iter().map(ToString::to_string).collect(),
         warnings,

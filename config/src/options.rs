@@ -200,9 +200,7 @@ pub(crate) const SERVER: &[OptionSpec] = &[
     option("primary_checkpoint_timeout", Kind::Integer).own().default("0").detail(),
     option("primary_conninfo", Kind::Text).own().missing(&[Command::Backup, Command::SwitchWal]),
     option("primary_ssh_command", Kind::Text).missing(&[Command::Cron]),
-    option("recovery_options", Kind::Words(RECOVERY_OPTIONS))
-        .default("")
-        .missing_when(is_delta_restore, &[Command::Restore]),
+    option("recovery_options", Kind::Words(RECOVERY_OPTIONS)).default(""),
     option("recovery_staging_path", Kind::AbsolutePath).detail(),
     option("create_slot", Kind::Choice(CREATE_SLOT)).default("manual"),
     option("retention_policy", Kind::Text),
@@ -289,10 +287,6 @@ fn is_set(value: &Value) -> bool {
 
 fn is_other_method(value: &Value) -> bool {
     !matches!(value, Value::Text(method) if method == "postgres")
-}
-
-fn is_delta_restore(value: &Value) -> bool {
-    matches!(value, Value::Words(words) if words.contains("delta-restore"))
 }
 
 fn is_url(value: &Value) -> bool {

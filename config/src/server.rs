@@ -127,6 +127,8 @@ pub struct ServerConfig {
     pub last_wal_maximum_age: Option<Duration>,
     /// A recovering server fetches WAL from here instead of from a copy.
     pub get_wal: bool,
+    /// `recovery_options` contains `delta-restore`: restores may go over older data directories.
+    pub delta_restore: bool,
 
     /// What is configured but not built, in the order of the option table.
     pub unsupported: Vec<UnsupportedOption>,

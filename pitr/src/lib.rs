@@ -20,6 +20,7 @@
 //! let request = RestoreRequest {
 //!     backup: BackupChoice::Auto,
 //!     destination: "/srv/restored".into(),
+//!     delta: false,
 //!     target: RecoveryTarget { stop: Some(StopPoint::Time(before_the_mistake)), ..RecoveryTarget::default() },
 //!     standby_mode: false,
 //!     wal: WalSupply::Copy { staging: None, partial: false },
@@ -46,6 +47,7 @@ mod feed;
 mod find;
 mod finish;
 mod mangle;
+mod marker;
 mod plan;
 mod plan_error;
 mod recovery_progress;
@@ -55,6 +57,7 @@ mod restore;
 mod restore_record;
 mod setting_line;
 mod stop;
+mod survey;
 mod target;
 mod target_time;
 mod timeline_path;
@@ -72,10 +75,11 @@ pub use finish::{
     server_of_restore,
 };
 pub use mangle::{DangerousSetting, SettingChange};
+pub use marker::MarkerError;
 pub use plan::{
     ExpectedTime, IncludedSetting, LowSetting, MinimumSettings, MissingServer, PlanWarning, PlannedConfiguration,
     PlannedFile, PlannedSpace, PlannedTablespace, PlannedTree, PlannedWaitingWal, PlannedWal, PlannedWalFile,
-    PlannedWrappedWal, RecoveryPlan, RecoveryWal, RestorePlan, Review, TyingSetting, plan, plan_recovery,
+    PlannedWrappedWal, RecoveryPlan, RecoveryWal, RestorePlan, Review, Standing, TyingSetting, plan, plan_recovery,
 };
 pub use plan_error::{PlanError, UnsupportedBackup};
 pub use recovery_progress::{RecoveryProgress, RecoveryState, recovery_progress};

@@ -20,9 +20,11 @@ mod histories;
 mod host;
 mod included;
 mod places;
+mod postmaster;
 mod recovery;
 mod review;
 mod space;
+mod standing;
 mod wal;
 
 pub use expected_time::ExpectedTime;
@@ -32,6 +34,8 @@ pub use included::IncludedSetting;
 pub use recovery::{RecoveryPlan, RecoveryWal};
 pub use review::{LowSetting, MinimumSettings, Review, TyingSetting};
 pub use space::PlannedSpace;
+pub(crate) use standing::Restoring;
+pub use standing::Standing;
 pub use wal::{PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal};
 
 pub(crate) use wal::archived_names;
@@ -50,6 +54,8 @@ pub struct RestorePlan {
     pub recovery: RecoveryPlan,
     /// The new data directory.
     pub destination: PathBuf,
+    /// What is there now.
+    pub standing: Standing,
     /// The data directory's files.
     pub data: PlannedTree,
     /// `global/pg_control`, which is put in place last: without it no server starts (invariant 4).
@@ -129,6 +135,8 @@ pub struct PlannedTablespace {
     pub name: String,
     /// Its new directory.
     pub location: PathBuf,
+    /// Whether something is there already: of this restore, which was interrupted, or of the same tablespace.
+    pub is_taken: bool,
     /// Its files.
     pub tree: PlannedTree,
 }
@@ -214,7 +222,7 @@ pub fn plan(catalog: &Catalog, request: &RestoreRequest) -> Result<RestorePlan, 
     check_action(&request.target)?;
     let histories = Histories::list(catalog)?;
     let way = recovery::plan(catalog, &request.recovery(), &histories)?;
-    let places = Places::find(request, &way.recovery.backup)?;
+    let places = Places::find(request, &catalog.layout().server, &way.recovery.backup)?;
     let files = files::plan(catalog, &way.recovery.backup, &places)?;
     let (wal, wal_warnings) = wal(catalog, request, &way, &places, &histories)?;
     let configuration = configuration(request, &way, &catalog.layout().server, &places, &files.data)?;
@@ -223,6 +231,7 @@ pub fn plan(catalog: &Catalog, request: &RestoreRequest) -> Result<RestorePlan, 
         warnings: warnings(request, &way.recovery, &configuration, wal_warnings),
         recovery: way.recovery,
         destination: request.destination.clone(),
+        standing: places.standing,
         data: files.data,
         control_file: files.control_file,
         tablespaces: files.tablespaces,

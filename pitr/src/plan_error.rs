@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use barman_catalog::{BackupId, BackupTime, Status};
 use barman_storage::Kind;
-use wal_format::{ManifestError, SyntaxError, TimelineId, UnsupportedVersion, WalFileName};
+use wal_format::{ManifestError, SyntaxError, SystemId, TimelineId, UnsupportedVersion, WalFileName};
 
+use crate::marker::MarkerError;
 use crate::stop::Unreached;
 use crate::target_time::TargetTime;
 use crate::timeline_path::UnreachableReason;
@@ -33,7 +34,75 @@ pub enum PlanError {
         /// The destination.
         path: PathBuf,
     },
-    /// The directory that a tablespace would go to has something in it.
+    /// Another restore into the destination was interrupted.
+    #[error("{} has a restore of backup {backup} of server {server} in it that was not finished", path.display())]
+    OtherRestore {
+        /// The destination.
+        path: PathBuf,
+        /// The server whose backup it is.
+        server: String,
+        /// The backup.
+        backup: BackupId,
+    },
+    /// The destination has the marker of an interrupted restore, which cannot be understood.
+    #[error("the file .barman-restore in {} is unusable", path.display())]
+    Marker {
+        /// The destination.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: MarkerError,
+    },
+    /// The destination is neither empty nor a data directory: it has no `PG_VERSION`.
+    #[error("{} is not a data directory: it has no PG_VERSION", path.display())]
+    NoDataDirectory {
+        /// The destination.
+        path: PathBuf,
+    },
+    /// The destination is the data directory of another cluster.
+    #[error("{} belongs to the cluster with system identifier {found}, the backup to {expected}", path.display())]
+    ForeignCluster {
+        /// The destination.
+        path: PathBuf,
+        /// The cluster that is there.
+        found: SystemId,
+        /// The cluster of the backup.
+        expected: SystemId,
+    },
+    /// A server runs in the destination.
+    #[error("a server is running in {}: process {process}", path.display())]
+    ServerRunning {
+        /// The destination.
+        path: PathBuf,
+        /// Its postmaster.
+        process: i32,
+    },
+    /// The lock file of the destination names no process.
+    #[error("the file postmaster.pid in {} names no process", path.display())]
+    UnclearLockFile {
+        /// The destination.
+        path: PathBuf,
+    },
+    /// A directory to restore into, or to make one in, may not be written.
+    #[error("no right to write into {}", path.display())]
+    NotWritable {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A directory to restore into belongs to somebody else, and PostgreSQL would not start from it.
+    #[error("{} belongs to user {owner}, expected {user}", path.display())]
+    WrongOwner {
+        /// The directory.
+        path: PathBuf,
+        /// The number of its owner.
+        owner: u32,
+        /// The number of the user who restores.
+        user: u32,
+    },
+    /// The directory that a tablespace would go to has something in it that is not this tablespace.
     #[error("the directory {} for tablespace '{name}' is not empty", path.display())]
     TablespaceNotEmpty {
         /// The tablespace.

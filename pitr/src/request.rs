@@ -13,8 +13,11 @@ use crate::target::RecoveryTarget;
 pub struct RestoreRequest {
     /// What to restore.
     pub backup: BackupChoice,
-    /// The new data directory: an absolute path, missing or empty.
+    /// The new data directory: an absolute path, missing or empty, or what an interrupted restore of the same backup left.
     pub destination: PathBuf,
+    /// Whether the destination may be a data directory already, of the same cluster and with no server running: then only
+    /// what differs is written, and what the backup does not have is removed.
+    pub delta: bool,
     /// Where recovery is to end.
     pub target: RecoveryTarget,
     /// Start as a standby server instead of recovering once.

@@ -2,31 +2,33 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use barman_catalog::{BackupId, Catalog, LockError};
 use barman_storage::{
-    Cancel, Cancelled, CopyError, CopyItem, CopyOptions, Dir, PublishError, RelativePath, copy_files,
+    Cancel, Cancelled, CopyError, CopyItem, CopyOptions, CopyProgress, Dir, Existing, Operation, PublishError,
+    RelativePath, copy_files,
 };
 use serde::Serialize;
 use wal_format::WalFileName;
 
 use crate::mangle::{DangerousSetting, SettingChange};
-use crate::plan::{PlannedFile, PlannedSpace, PlannedTree, PlannedWal, RestorePlan};
+use crate::marker::Marker;
+use crate::plan::{PlannedFile, PlannedSpace, PlannedTree, PlannedWal, RestorePlan, Standing};
+use crate::plan_error::PlanError;
 
 mod configuration;
+mod destination;
 mod manifest_check;
 mod wal;
 
 pub(crate) use configuration::{CONFIGURATION_FILES, LONGEST_FILE_BYTES, RECORD, origin};
+use destination::Places;
 use manifest_check::checks;
 
 /// PostgreSQL refuses a data directory that others may read more of than this.
 const DIRECTORY_MODE: u32 = 0o700;
 pub(crate) const FILE_MODE: u32 = 0o600;
-
-/// Mode of the directories above the new ones, less the umask: the server's user has to get through.
-const PARENT_MODE: u32 = 0o777;
 
 /// How to carry out a plan.
 #[derive(Clone, Debug)]
@@ -53,6 +55,11 @@ pub enum RestoreEvent {
     },
     /// So many more bytes were copied, of the base backup or of WAL.
     Copied {
+        /// Bytes since the last event.
+        bytes: u64,
+    },
+    /// So many more bytes were there already, and are as they should be.
+    Kept {
         /// Bytes since the last event.
         bytes: u64,
     },
@@ -108,6 +115,15 @@ pub enum RestoreError {
         /// The directory.
         path: PathBuf,
     },
+    /// What is in the destination must not be restored over, or not any more.
+    #[error(transparent)]
+    Destination(Box<PlanError>),
+    /// The destination was another one when the restore was planned.
+    #[error("{} has changed since the restore was planned", path.display())]
+    DestinationChanged {
+        /// The destination.
+        path: PathBuf,
+    },
     /// There is not enough room.
     #[error("{} has {free} bytes free, and the restore takes {needed}", path.display())]
     NoSpace {
@@ -141,6 +157,12 @@ impl From<Cancelled> for RestoreError {
     }
 }
 
+impl From<PlanError> for RestoreError {
+    fn from(error: PlanError) -> Self {
+        Self::Destination(Box::new(error))
+    }
+}
+
 impl From<CopyError> for RestoreError {
     fn from(error: CopyError) -> Self {
         match error {
@@ -159,7 +181,7 @@ impl From<CopyError> for RestoreError {
 /// # Errors
 /// The catalog or a directory to restore into has changed since the plan was made, a file is damaged or cannot be written,
 /// or the caller asked to stop. What was created until then stays, but no server can be started from it: without
-/// `global/pg_control` PostgreSQL takes no directory for its own.
+/// `global/pg_control` PostgreSQL takes no directory for its own. A plan that is made anew goes on from there.
 pub fn restore(
     catalog: &Catalog,
     plan: &RestorePlan,
@@ -172,21 +194,23 @@ pub fn restore(
     check_wal(catalog, plan)?;
     check_space(plan)?;
     let restore = Restore { catalog, plan, options, events };
-    let data = create_empty(&plan.destination)?;
-    let locations = plan.tablespaces.iter().map(|tablespace| create_empty(&tablespace.location));
-    let tablespaces: Vec<Dir> = locations.collect::<Result<_, _>>()?;
-    restore.copy_backup(&data, &tablespaces)?;
-    let staging = restore.copy_wal(&data)?;
-    let report = restore.configure(&data)?;
-
-    events(RestoreEvent::Syncing);
-    for dir in tablespaces.iter().chain(&staging).chain([&data]) {
-        options.cancel.check()?;
-        dir.sync_tree(options.jobs)?;
+    let places = restore.open_places()?;
+    let restored = restore.fill(&places);
+    if restored.as_ref().is_err_and(is_failed_sync) {
+        // Invariant 2: the next attempt believes nothing of what is there. If even this cannot be written, it may.
+        let _ = restore.mark(&places, true);
     }
-    // Invariant 4: only now, when all the rest is durable, can a server be started.
-    restore.place_control_file(&data)?;
-    Ok(report)
+    restored
+}
+
+/// After a sync that failed, what is read may not be what is on the disk.
+fn is_failed_sync(error: &RestoreError) -> bool {
+    match error {
+        RestoreError::Storage(error) | RestoreError::Publish(PublishError::Storage(error)) => {
+            error.operation() == Operation::Sync
+        }
+        _ => false,
+    }
 }
 
 /// The plan names a backup; this is still the one.
@@ -228,19 +252,6 @@ fn check_space(plan: &RestorePlan) -> Result<(), RestoreError> {
     }
 }
 
-/// Opens a directory, which is made if it is missing, for the server alone.
-fn create_empty(path: &Path) -> Result<Dir, RestoreError> {
-    if let Some(parent) = path.parent() {
-        Dir::create(parent, PARENT_MODE)?;
-    }
-    let dir = Dir::create(path, DIRECTORY_MODE)?;
-    if !dir.entries()?.is_empty() {
-        return Err(RestoreError::NotEmpty { path: path.to_owned() });
-    }
-    dir.set_mode(DIRECTORY_MODE)?;
-    Ok(dir)
-}
-
 /// One restore.
 struct Restore<'a> {
     catalog: &'a Catalog,
@@ -250,12 +261,30 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
+    /// Puts everything into its place.
+    fn fill(&self, places: &Places) -> Result<RestoreReport, RestoreError> {
+        self.clear(places)?;
+        self.copy_backup(places)?;
+        self.copy_wal(places)?;
+        let report = self.configure(&places.data)?;
+        (self.events)(RestoreEvent::Syncing);
+        for dir in places.all() {
+            self.options.cancel.check()?;
+            dir.sync_tree(self.options.jobs)?;
+        }
+        // Invariant 4: only now, when all the rest is durable, can a server be started.
+        self.place_control_file(&places.data)?;
+        // A marker beside the control file means nothing any more, so that a crash in between does no harm.
+        places.all().try_for_each(Marker::remove)?;
+        Ok(report)
+    }
+
     /// Copies everything but the control file.
-    fn copy_backup(&self, data: &Dir, tablespaces: &[Dir]) -> Result<(), RestoreError> {
+    fn copy_backup(&self, places: &Places) -> Result<(), RestoreError> {
         (self.events)(RestoreEvent::CopyingData { bytes: self.plan.data_bytes() });
-        self.copy_tree(&self.plan.data, data)?;
-        let links = data.create_subdir(&RelativePath::literal("pg_tblspc"), DIRECTORY_MODE)?;
-        for (tablespace, dir) in self.plan.tablespaces.iter().zip(tablespaces) {
+        self.copy_tree(&self.plan.data, &places.data)?;
+        let links = places.data.create_subdir(&RelativePath::literal("pg_tblspc"), DIRECTORY_MODE)?;
+        for (tablespace, dir) in self.plan.tablespaces.iter().zip(&places.tablespaces) {
             self.copy_tree(&tablespace.tree, dir)?;
             links.symlink(&tablespace.location, &plain_name(tablespace.oid))?;
         }
@@ -265,7 +294,7 @@ impl Restore<'_> {
     fn copy_tree(&self, tree: &PlannedTree, to: &Dir) -> Result<(), RestoreError> {
         for directory in &tree.directories {
             self.options.cancel.check()?;
-            to.create_subdir(directory, DIRECTORY_MODE)?;
+            to.create_subdir(directory, DIRECTORY_MODE)?.set_mode(DIRECTORY_MODE)?;
         }
         let item = |file: &PlannedFile| CopyItem {
             from: file.from.clone(),
@@ -284,8 +313,12 @@ impl Restore<'_> {
         items: &[CopyItem],
         check: manifest_check::Checks<'_>,
     ) -> Result<(), RestoreError> {
-        let options = CopyOptions { jobs: self.options.jobs, cancel: self.options.cancel.clone() };
-        let progress = |bytes| (self.events)(RestoreEvent::Copied { bytes });
+        let existing = if self.plan.standing == Standing::Free { Existing::Refuse } else { Existing::KeepEqual };
+        let options = CopyOptions { jobs: self.options.jobs, cancel: self.options.cancel.clone(), existing };
+        let progress = |progress| match progress {
+            CopyProgress::Copied(bytes) => (self.events)(RestoreEvent::Copied { bytes }),
+            CopyProgress::Kept(bytes) => (self.events)(RestoreEvent::Kept { bytes }),
+        };
         Ok(copy_files(from, to, items, &options, check, &progress)?)
     }
 

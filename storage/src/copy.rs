@@ -10,7 +10,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
-use crate::{Cancel, Cancelled, Dir, Error, Operation, RelativePath, Stat};
+use crate::{Cancel, Cancelled, Dir, Error, Operation, OutFile, RelativePath, Stat};
+
+mod existing;
 
 /// Each thread reads and writes through one buffer of this many bytes. Of 128 KiB to 1 MiB,
 /// the larger sizes were measured to be slower.
@@ -36,6 +38,27 @@ pub struct CopyOptions {
     pub jobs: NonZeroUsize,
     /// Looked at once per buffer.
     pub cancel: Cancel,
+    /// What becomes of files that have the names of copies already.
+    pub existing: Existing,
+}
+
+/// What becomes of a file that has the name of a copy already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It is an error: nothing is overwritten.
+    Refuse,
+    /// It stays if its check says that its bytes are the right ones; where nobody checks the file, it is compared with
+    /// its original. Any other file is removed, and copied anew.
+    KeepEqual,
+}
+
+/// What came of the bytes that were to be copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyProgress {
+    /// So many more were written.
+    Copied(u64),
+    /// So many more were there already.
+    Kept(u64),
 }
 
 /// Looks at the bytes of one file while they are copied, for example to compute their checksum.
@@ -82,8 +105,9 @@ pub enum CopyError {
 
 /// Copies files, the biggest first so that no thread is left with a big one at the end.
 ///
-/// A copy gets the modification time of its original. It must not exist yet. For each file `check` is asked, by its
-/// index in `items`, for somebody who looks at its bytes; `progress` is told the number of bytes after each write.
+/// A copy gets the modification time of its original; what is there already is treated as [`CopyOptions::existing`]
+/// says. For each file `check` is asked, by its index in `items`, for somebody who looks at its bytes, and once more for
+/// a file that is compared first; `progress` is told the number of bytes after each write.
 ///
 /// The copies are **not durable** on return: call [`Dir::sync_tree`] when everything is in place. Syncing file by file
 /// would wait for the disk once per file, where the tree is mostly written back by the time it is synced.
@@ -96,7 +120,7 @@ pub fn copy_files<'c>(
     items: &[CopyItem],
     options: &CopyOptions,
     check: &(dyn Fn(usize) -> Option<Box<dyn FileCheck + 'c>> + Sync),
-    progress: &(dyn Fn(u64) + Sync),
+    progress: &(dyn Fn(CopyProgress) + Sync),
 ) -> Result<(), CopyError> {
     let work = Work { from, to, options, check, progress, queue: Queue::new(items), failure: OnceLock::new() };
     let pool = rayon::ThreadPoolBuilder::new()
@@ -113,7 +137,7 @@ struct Work<'a, 'c> {
     to: &'a Dir,
     options: &'a CopyOptions,
     check: &'a (dyn Fn(usize) -> Option<Box<dyn FileCheck + 'c>> + Sync),
-    progress: &'a (dyn Fn(u64) + Sync),
+    progress: &'a (dyn Fn(CopyProgress) + Sync),
     queue: Queue<'a>,
     /// The first one stops all threads.
     failure: OnceLock<CopyError>,
@@ -124,7 +148,7 @@ impl<'c> Work<'_, 'c> {
     fn run(&self) {
         let mut buffer = vec![0; BUFFER];
         while let Some((index, item)) = self.queue.next() {
-            if let Err(error) = self.copy(item, (self.check)(index), &mut buffer) {
+            if let Err(error) = self.take(index, item, &mut buffer) {
                 // Another thread's failure came first: this one is only its consequence.
                 let _ = self.failure.set(error);
                 return;
@@ -132,22 +156,39 @@ impl<'c> Work<'_, 'c> {
         }
     }
 
+    /// Copies a file, unless it is there already.
+    fn take(&self, index: usize, item: &CopyItem, buffer: &mut [u8]) -> Result<(), CopyError> {
+        self.check_stop()?;
+        // Opened first, so that nothing is removed for an original that is not what it should be.
+        let source = Source::open(self.from, item)?;
+        let copy = match self.to.create_file(&item.to, item.mode) {
+            Err(error) if error.is_already_exists() && self.options.existing == Existing::KeepEqual => {
+                if self.is_equal(index, item, buffer)? {
+                    (self.progress)(CopyProgress::Kept(item.size));
+                    return Ok(());
+                }
+                self.to.remove_tree(&item.to)?;
+                self.to.create_file(&item.to, item.mode)?
+            }
+            created => created?,
+        };
+        self.copy(source, copy, (self.check)(index), buffer)
+    }
+
     fn copy(
         &self,
-        item: &CopyItem,
+        mut source: Source,
+        mut copy: OutFile,
         mut check: Option<Box<dyn FileCheck + 'c>>,
         buffer: &mut [u8],
     ) -> Result<(), CopyError> {
-        self.check_stop()?;
-        let mut source = Source::open(self.from, item)?;
-        let mut copy = self.to.create_file(&item.to, item.mode)?;
         while let Some(bytes) = source.next(buffer)? {
             self.check_stop()?;
             if let Some(check) = &mut check {
                 check.update(bytes);
             }
             copy.write_all(bytes)?;
-            (self.progress)(bytes.len() as u64);
+            (self.progress)(CopyProgress::Copied(bytes.len() as u64));
         }
         if let Some(check) = check {
             check.finish().map_err(|e| CopyError::Damaged { path: source.path, source: e })?;

@@ -55,7 +55,7 @@ pub mod testing;
 mod tree;
 
 pub use cancel::{Cancel, Cancelled};
-pub use copy::{CopyError, CopyItem, CopyOptions, FileCheck, copy_files};
+pub use copy::{CopyError, CopyItem, CopyOptions, CopyProgress, Existing, FileCheck, copy_files};
 pub use dir::Dir;
 pub use entry::{Entry, Kind, Stat};
 pub use error::{Error, Operation, PublishError};

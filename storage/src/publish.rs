@@ -392,7 +392,8 @@ fn unless_taken(result: io::Result<()>) -> io::Result<bool> {
     }
 }
 
-fn are_equal(mut left: File, mut right: File) -> io::Result<bool> {
+/// Returns whether two files hold the same bytes.
+pub(crate) fn are_equal(mut left: File, mut right: File) -> io::Result<bool> {
     // Only so that most different files are known without reading them.
     if left.metadata()?.len() != right.metadata()?.len() {
         return Ok(false);

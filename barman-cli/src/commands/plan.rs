@@ -24,6 +24,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME:LOCATION")]
     tablespace: Vec<String>,
 
+    /// Restore over an older data directory of the same cluster
+    #[arg(long)]
+    delta_restore: bool,
+
     /// Let the server fetch WAL from Barman
     #[arg(long, overrides_with = "no_get_wal")]
     get_wal: bool,
@@ -63,6 +67,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
         backup,
         destination: std::path::absolute(destination)
             .map_err(|error| CommandError::new(format!("the destination directory is unusable: {error}")))?,
+        delta: arguments.delta_restore || server.config().delta_restore,
         target,
         standby_mode,
         wal,

@@ -9,7 +9,7 @@ mod unbuilt;
 use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use barman_pitr::{
-    BackupChoice, PlanWarning, Relocation, RestoreOptions, RestorePlan, RestoreRequest, WalFetch, WalSupply,
+    BackupChoice, PlanWarning, Relocation, RestoreOptions, RestorePlan, RestoreRequest, Standing, WalFetch, WalSupply,
 };
 use barman_server::{Server, one_line};
 use barman_storage::{Cancel, RelativePath};
@@ -48,6 +48,14 @@ pub(crate) struct Arguments {
     /// Copy unfinished segments, too
     #[arg(long)]
     partial_wal: bool,
+
+    /// Restore over an older data directory of the same cluster: write what differs, remove what the backup does not have
+    #[arg(long, overrides_with = "no_delta_restore")]
+    delta_restore: bool,
+
+    /// Insist on an empty destination
+    #[arg(long)]
+    no_delta_restore: bool,
 
     /// The file that receives the recovery settings
     #[arg(long, value_name = "FILE", default_value = RestoreRequest::RECOVERY_CONF_FILE)]
@@ -99,6 +107,7 @@ fn request(context: &Context, server: &Server, arguments: &Arguments) -> Result<
         backup,
         destination: std::path::absolute(&arguments.destination_directory)
             .map_err(|error| CommandError::new(format!("the destination directory is unusable: {error}")))?,
+        delta: arguments.delta_restore || (config.delta_restore && !arguments.no_delta_restore),
         target: arguments.target.parse(&context.zone)?,
         standby_mode: arguments.standby_mode,
         wal: match uses_get_wal {
@@ -134,6 +143,9 @@ fn jobs(server: &Server, arguments: &Arguments) -> NonZeroUsize {
 
 /// Later plans say how long they will take. A restore is none the worse if that cannot be noted.
 fn note_rates(server: &Server, narrator: &Narrator<'_>) {
+    if narrator.has_kept() {
+        return;
+    }
     for (work, bytes, time) in narrator.measured() {
         if let Err(error) = server.catalog().note_restore_rate(work, bytes, time) {
             tracing::warn!(target: "barman", "the rate of this restore was not noted: {}", one_line(&error));
@@ -153,6 +165,9 @@ fn announce(context: &Context, server: &Server, plan: &RestorePlan) {
     let (name, id) = (server.name(), plan.recovery.backup.backup_id);
     output.info(&format!("Starting local restore for server {name} using backup {id}"));
     output.info(&format!("Destination directory: {}", plan.destination.display()));
+    if matches!(plan.standing, Standing::Interrupted { .. }) {
+        output.info("Going on with the restore of this backup that was interrupted there.");
+    }
     let wanted = &plan.recovery.target;
     if wanted.is_pitr() {
         output.info(&format!("Doing PITR. Recovery target {}", target::described(wanted, plan.timeline())));

@@ -20,6 +20,25 @@ pub(super) fn explain(error: &PlanError) -> CommandError {
             path.display()
         ))
         .hinted(format!("choose another place with --tablespace {name}:LOCATION, or empty the directory")),
+        PlanError::OtherRestore { path, .. } => plain.hinted(format!(
+            "continue that one, or add --delta-restore to restore this backup over it, or empty {}",
+            path.display()
+        )),
+        PlanError::Marker { .. } => plain.hinted("add --delta-restore to restore over it, or empty the directory"),
+        PlanError::NoDataDirectory { .. } => {
+            plain.hinted("--delta-restore goes over a data directory; choose another place, or empty this one")
+        }
+        PlanError::ForeignCluster { .. } => {
+            plain.hinted("nothing was changed: see whether it is still needed, and empty the directory if not")
+        }
+        PlanError::ServerRunning { .. } => plain.hinted("stop the server first; nothing was changed"),
+        PlanError::UnclearLockFile { .. } => {
+            plain.hinted("see whether a server runs there, and remove the file if none does")
+        }
+        PlanError::NotWritable { .. } => plain.hinted("restore as the user who will start the server, or elsewhere"),
+        PlanError::WrongOwner { .. } => plain.hinted(
+            "PostgreSQL starts from a directory of its own user only: restore as that user, or change the owner",
+        ),
         PlanError::UnknownTablespace { name, known } => {
             let hint = match known.as_slice() {
                 [] => "the backup has no tablespaces".to_owned(),
@@ -102,5 +121,5 @@ fn not_empty(path: &Path) -> CommandError {
          data loss, the destination must be empty. Please choose a different location or manually empty the folder.",
         path.display()
     ))
-    .hinted("nothing was changed")
+    .hinted("nothing was changed; --delta-restore goes over an older data directory of the same cluster")
 }

@@ -49,7 +49,6 @@ fn each_option_that_is_not_built_stops_what_it_would_change() {
         ("post_wal_delete_retry_script", "x", "Backup Delete"),
         ("primary_conninfo", "host=p", "Backup SwitchWal"),
         ("primary_ssh_command", "ssh p", "Cron"),
-        ("recovery_options", "delta-restore", "Restore"),
         ("warehousepg_dbid", "1", "Backup"),
     ] {
         check(&format!("{option} = {value}"), &[&format!("{option}={value}: {stops}")]);
@@ -73,7 +72,7 @@ fn an_object_store_stops_everything() {
 fn what_asks_for_nothing_stops_nothing() {
     check(
         "compression =\nencryption = none\nbackup_compression_level = 3\ncompression_level = 3\nreuse_backup = off\n\
-         recovery_options = get-wal\nretention_policy = nonsense\npre_backup_script =\nssh_command = ssh x\n\
+         recovery_options = get-wal,delta-restore\nretention_policy = nonsense\npre_backup_script =\nssh_command = ssh x\n\
          path_prefix = /x\nparallel_jobs = 4\nstaging_path = /s\ncombine_mode = link\nnetwork_compression = off\n\
          custom_compression_filter = x\naws_region = x\nbandwidth_limit = 9\nwal_conninfo = host=w",
         &[],

@@ -7,8 +7,9 @@ use barman_catalog::{BackupData, BackupFile, BackupId, BackupInfo, Catalog};
 use barman_storage::{Kind, RelativePath};
 use wal_format::{Checksum, Manifest};
 
-use super::places::Places;
+use super::places::{Places, TablespacePlace};
 use super::{PlannedFile, PlannedTablespace, PlannedTree};
+use crate::marker;
 use crate::plan_error::PlanError;
 
 const CONTROL_FILE: &str = "global/pg_control";
@@ -22,7 +23,8 @@ const EMPTIED: [&str; 4] = ["pg_log", "log", "pg_xlog", "pg_wal"];
 
 /// Files of the old server's run, and those by which a server is told to recover: only this restore decides that. A backup
 /// that was taken from a standby has its `standby.signal`, which would override a `recovery.signal`.
-const LEFT_OUT: [&str; 5] = ["postmaster.pid", "recovery.conf", "recovery.signal", "standby.signal", "tablespace_map"];
+const LEFT_OUT: [&str; 6] =
+    ["postmaster.pid", "recovery.conf", "recovery.signal", "standby.signal", "tablespace_map", marker::NAME];
 
 /// What is copied of a backup.
 pub(super) struct Files {
@@ -39,10 +41,10 @@ pub(super) fn plan(catalog: &Catalog, info: &BackupInfo, places: &Places) -> Res
     let selection = Selection { id, staging: places.staging_in_data.as_ref() };
     let mut data = selection.data(&backup, &mut expected)?;
     let mut tablespaces = Vec::new();
-    for (tablespace, location) in &places.tablespaces {
+    for TablespacePlace { tablespace, location, is_taken } in &places.tablespaces {
         let tree = selection.tablespace(&backup, tablespace.oid, &mut expected)?;
-        let (oid, name) = (tablespace.oid, tablespace.name.clone());
-        tablespaces.push(PlannedTablespace { oid, name, location: location.clone(), tree });
+        let (oid, name, location) = (tablespace.oid, tablespace.name.clone(), location.clone());
+        tablespaces.push(PlannedTablespace { oid, name, location, is_taken: *is_taken, tree });
     }
     expected.check_complete(&selection)?;
     let is_control_file = |file: &PlannedFile| file.to.as_path() == Path::new(CONTROL_FILE);

@@ -1,10 +1,12 @@
-//! Where a restore puts things, and whether there is room for them: nothing that is already there is ever touched.
+//! Where a restore puts things: nowhere but in free places, and where it may go over what is there.
 
 use std::path::{Path, PathBuf};
 
 use barman_catalog::{BackupInfo, Tablespace};
 use barman_storage::{Dir, RelativePath};
+use rustix::fs::Access;
 
+use super::standing::{Restoring, Standing, nearest_existing, open_if_taken};
 use crate::plan_error::PlanError;
 use crate::recovery_settings::as_plain_text;
 use crate::request::{RestoreRequest, WalSupply};
@@ -15,38 +17,69 @@ const STAGING: &str = "barman_wal";
 /// The directories that a restore fills.
 pub(super) struct Places {
     destination: PathBuf,
+    /// What is there.
+    pub(super) standing: Standing,
     /// The tablespaces' own, in the order of the backup's record.
-    pub(super) tablespaces: Vec<(Tablespace, PathBuf)>,
+    pub(super) tablespaces: Vec<TablespacePlace>,
     /// Where WAL is copied to: `pg_wal`, or what the recovering server is told to read.
     pub(super) wal: PathBuf,
     /// The directory for WAL, if it is in the data directory and not `pg_wal`.
     pub(super) staging_in_data: Option<RelativePath>,
 }
 
+/// Where a tablespace goes.
+pub(super) struct TablespacePlace {
+    pub(super) tablespace: Tablespace,
+    pub(super) location: PathBuf,
+    /// Whether something is there that is this restore's to change.
+    pub(super) is_taken: bool,
+}
+
 impl Places {
-    pub(super) fn find(request: &RestoreRequest, info: &BackupInfo) -> Result<Self, PlanError> {
+    pub(super) fn find(request: &RestoreRequest, server: &str, info: &BackupInfo) -> Result<Self, PlanError> {
         let destination = &request.destination;
         check_path(destination)?;
         if destination.as_os_str().as_encoded_bytes().contains(&b':') {
             return Err(PlanError::ColonInDestination { path: destination.clone() });
         }
-        if !is_free(destination)? {
-            return Err(PlanError::DestinationNotEmpty { path: destination.clone() });
-        }
-        let tablespaces = tablespaces(request, info)?;
+        let restoring = Restoring { server, backup: info, destination, delta: request.delta };
+        let standing = restoring.look()?;
+        let tablespaces = tablespaces(request, &restoring)?;
         let staging = staging(request);
         staging.as_deref().map_or(Ok(()), check_path)?;
         let places = Self {
             destination: destination.clone(),
+            standing,
             staging_in_data: staging.as_deref().and_then(|staging| below(staging, destination)),
             wal: staging.clone().unwrap_or_else(|| destination.join("pg_wal")),
             tablespaces,
         };
         places.check_overlap(staging.as_deref())?;
-        match staging {
-            Some(path) if !is_free(&path)? => Err(PlanError::StagingNotEmpty { path }),
+        places.check_writable()?;
+        match staging.filter(|_| places.staging_in_data.is_none()) {
+            Some(path) if open_if_taken(&path)?.is_some_and(|dir| !restoring.owns(&dir, None).unwrap_or(false)) => {
+                Err(PlanError::StagingNotEmpty { path })
+            }
             _ => Ok(places),
         }
+    }
+
+    /// Better known now than after the first files: who may not write, or is not the owner that PostgreSQL will insist on.
+    fn check_writable(&self) -> Result<(), PlanError> {
+        let locations = self.tablespaces.iter().map(|place| place.location.as_path());
+        for place in std::iter::once(self.destination.as_path()).chain(locations) {
+            let existing = nearest_existing(place);
+            let access = Access::WRITE_OK | Access::EXEC_OK;
+            rustix::fs::access(&existing, access)
+                .map_err(|error| PlanError::NotWritable { path: existing.clone(), source: error.into() })?;
+            let owner = rustix::fs::stat(&existing).map(|stat| stat.st_uid).ok();
+            let user = rustix::process::geteuid();
+            if existing == place && !user.is_root() && owner.is_some_and(|owner| owner != user.as_raw()) {
+                let (owner, user) = (owner.unwrap_or_default(), user.as_raw());
+                return Err(PlanError::WrongOwner { path: existing, owner, user });
+            }
+        }
+        Ok(())
     }
 
     /// The directory for WAL in the data directory, which the end of recovery removes, may have no name that the backup uses.
@@ -68,7 +101,7 @@ impl Places {
     /// own. The end of recovery removes it with all that is in it.
     fn check_overlap(&self, staging: Option<&Path>) -> Result<(), PlanError> {
         let outside = staging.filter(|_| self.staging_in_data.is_none());
-        let locations = self.tablespaces.iter().map(|(_, location)| location.as_path());
+        let locations = self.tablespaces.iter().map(|place| place.location.as_path());
         let places: Vec<&Path> = std::iter::once(self.destination.as_path()).chain(locations).chain(outside).collect();
         for (index, first) in places.iter().enumerate() {
             let mut others = places.iter().skip(index + 1);
@@ -91,8 +124,8 @@ fn check_path(path: &Path) -> Result<(), PlanError> {
 }
 
 /// Returns where each tablespace goes: where it was, or where it is told to.
-fn tablespaces(request: &RestoreRequest, info: &BackupInfo) -> Result<Vec<(Tablespace, PathBuf)>, PlanError> {
-    let known = info.tablespaces.as_deref().unwrap_or_default();
+fn tablespaces(request: &RestoreRequest, restoring: &Restoring<'_>) -> Result<Vec<TablespacePlace>, PlanError> {
+    let known = restoring.backup.tablespaces.as_deref().unwrap_or_default();
     for relocation in &request.relocations {
         if !known.iter().any(|tablespace| tablespace.name == relocation.name) {
             let known = known.iter().map(|tablespace| tablespace.name.clone()).collect();
@@ -103,9 +136,13 @@ fn tablespaces(request: &RestoreRequest, info: &BackupInfo) -> Result<Vec<(Table
         let relocated = request.relocations.iter().rev().find(|relocation| relocation.name == tablespace.name);
         let location = relocated.map_or_else(|| PathBuf::from(&tablespace.location), |rule| rule.location.clone());
         check_path(&location)?;
-        match is_free(&location)? {
-            true => Ok((tablespace.clone(), location)),
-            false => Err(PlanError::TablespaceNotEmpty { name: tablespace.name.clone(), path: location }),
+        let taken = open_if_taken(&location)?;
+        match &taken {
+            // A tablespace never goes over another cluster's.
+            Some(dir) if !restoring.owns(dir, Some(tablespace.oid))? => {
+                Err(PlanError::TablespaceNotEmpty { name: tablespace.name.clone(), path: location })
+            }
+            _ => Ok(TablespacePlace { tablespace: tablespace.clone(), location, is_taken: taken.is_some() }),
         }
     };
     known.iter().map(place).collect()
@@ -123,13 +160,4 @@ fn staging(request: &RestoreRequest) -> Option<PathBuf> {
 
 fn below(path: &Path, directory: &Path) -> Option<RelativePath> {
     RelativePath::new(path.strip_prefix(directory).ok()?).ok()
-}
-
-/// Returns whether there is nothing at this path, or an empty directory.
-fn is_free(path: &Path) -> Result<bool, PlanError> {
-    match Dir::open(path) {
-        Ok(dir) => Ok(dir.entries()?.is_empty()),
-        Err(error) if error.is_not_found() => Ok(true),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use barman_storage::{Dir, Error, Operation};
 
-use super::{PlannedTree, PlannedWal, RestorePlan};
+use super::standing::nearest_existing;
+use super::{PlannedTree, PlannedWal, RestorePlan, Standing};
+use crate::survey::found_below;
 
 /// What a restore takes of a file system, and what there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +17,7 @@ pub struct PlannedSpace {
     pub places: Vec<PathBuf>,
     /// Bytes that the restore writes.
     pub needed: u64,
-    /// Bytes that are free.
+    /// Bytes that are free, those included that the restore frees there: what it finds, it keeps or removes.
     pub free: u64,
 }
 
@@ -38,7 +40,24 @@ pub(super) fn plan(plan: &RestorePlan) -> Result<Vec<PlannedSpace>, Error> {
         }
         space.needed = space.needed.saturating_add(needed);
     }
+    for place in taken(plan) {
+        let (device, _) = file_system(place)?;
+        if let Some(space) = spaces.get_mut(&device) {
+            space.free = space.free.saturating_add(blocks_below(&Dir::open(place)?)?);
+        }
+    }
     Ok(spaces.into_values().collect())
+}
+
+/// The places that have something in them.
+fn taken(plan: &RestorePlan) -> impl Iterator<Item = &Path> {
+    let data = (plan.standing != Standing::Free).then_some(plan.destination.as_path());
+    let tablespaces = plan.tablespaces.iter().filter(|tablespace| tablespace.is_taken);
+    data.into_iter().chain(tablespaces.map(|tablespace| tablespace.location.as_path()))
+}
+
+fn blocks_below(dir: &Dir) -> Result<u64, Error> {
+    Ok(found_below(dir)?.iter().map(|found| whole_blocks(found.size)).sum())
 }
 
 fn needs(plan: &RestorePlan) -> Vec<(PathBuf, u64)> {
@@ -63,8 +82,8 @@ fn whole_blocks(bytes: u64) -> u64 {
 
 /// The file system that a directory will lie on: that of the nearest one above it that is there.
 fn file_system(place: &Path) -> Result<(u64, u64), Error> {
-    let existing = place.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
-    let metadata = std::fs::metadata(existing);
-    let device = metadata.map_err(|error| Error::new(Operation::LookUp, existing, error))?.dev();
-    Ok((device, Dir::open(existing)?.free_space()?))
+    let existing = nearest_existing(place);
+    let metadata = std::fs::metadata(&existing);
+    let device = metadata.map_err(|error| Error::new(Operation::LookUp, &existing, error))?.dev();
+    Ok((device, Dir::open(&existing)?.free_space()?))
 }

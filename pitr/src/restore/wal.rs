@@ -5,31 +5,33 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use barman_catalog::{ArchivedSegment, Encoding, Partial};
-use barman_storage::{CopyError, CopyItem, Dir, Operation, RelativePath};
+use barman_storage::{CopyError, CopyItem, Dir, Kind, Operation, RelativePath};
 use wal_format::WalFileName;
 
-use super::{DIRECTORY_MODE, FILE_MODE, Restore, RestoreError, RestoreEvent, create_empty, plain_name};
-use crate::plan::{PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal};
+use super::destination::Places;
+use super::{DIRECTORY_MODE, FILE_MODE, Restore, RestoreError, RestoreEvent, plain_name};
+use crate::plan::{PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal, Standing};
 
 /// How much of a file is read at a time.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 impl Restore<'_> {
-    /// Makes `pg_wal` and copies the WAL of the plan; returns the directory for it if that is not `pg_wal`.
-    pub(super) fn copy_wal(&self, data: &Dir) -> Result<Option<Dir>, RestoreError> {
-        let pg_wal = data.create_subdir(&RelativePath::literal("pg_wal"), DIRECTORY_MODE)?;
+    /// Makes `pg_wal` and copies the WAL of the plan.
+    pub(super) fn copy_wal(&self, places: &Places) -> Result<(), RestoreError> {
+        let pg_wal = places.data.create_subdir(&RelativePath::literal("pg_wal"), DIRECTORY_MODE)?;
         let archive_status = pg_wal.create_subdir(&RelativePath::literal("archive_status"), DIRECTORY_MODE)?;
-        let Some(wal) = &self.plan.wal else { return Ok(None) };
+        let Some(wal) = &self.plan.wal else { return Ok(()) };
         (self.events)(RestoreEvent::CopyingWal { bytes: self.plan.wal_bytes() });
-        if !wal.is_archived {
-            let staging = create_empty(&wal.destination)?;
-            self.copy_wal_files(wal, &staging)?;
-            return Ok(Some(staging));
+        if wal.is_archived {
+            self.copy_wal_files(wal, &pg_wal)?;
+            (self.events)(RestoreEvent::WritingArchiveStatus);
+            return self.mark_as_archived(wal, &archive_status);
         }
-        self.copy_wal_files(wal, &pg_wal)?;
-        (self.events)(RestoreEvent::WritingArchiveStatus);
-        self.mark_as_archived(wal, &archive_status)?;
-        Ok(None)
+        match (&places.staging, self.wal_in_data()) {
+            (Some(staging), _) => self.copy_wal_files(wal, staging),
+            (None, Some(path)) => self.copy_wal_files(wal, &places.data.create_subdir(&path, DIRECTORY_MODE)?),
+            (None, None) => Ok(()),
+        }
     }
 
     fn copy_wal_files(&self, wal: &PlannedWal, to: &Dir) -> Result<(), RestoreError> {
@@ -94,6 +96,13 @@ impl Restore<'_> {
         to: &Dir,
     ) -> Result<(), RestoreError> {
         let unreadable = |error| barman_storage::Error::new(Operation::Read, stored.display_path(), error);
+        if self.plan.standing != Standing::Free {
+            if let Some(bytes) = is_there(stored, name, to)? {
+                (self.events)(RestoreEvent::Kept { bytes });
+                return Ok(());
+            }
+            to.remove_tree(&plain_name(name))?;
+        }
         let modified = stored.open()?.metadata().and_then(|metadata| metadata.modified()).map_err(unreadable)?;
         let mut source = stored.contents()?;
         let mut copy = to.create_file(&plain_name(name), FILE_MODE)?;
@@ -119,5 +128,26 @@ impl Restore<'_> {
             archive_status.create_file(&plain_name(format_args!("{name}.done")), FILE_MODE)?;
         }
         Ok(())
+    }
+}
+
+/// Returns the length of the file of that name if it holds what the stored file holds.
+fn is_there(stored: &ArchivedSegment, name: WalFileName, to: &Dir) -> Result<Option<u64>, RestoreError> {
+    let path = plain_name(name);
+    let Some(stat) = to.stat(&path)?.filter(|stat| stat.kind == Kind::File) else { return Ok(None) };
+    let failed = |error| barman_storage::Error::new(Operation::Read, stored.display_path(), error);
+    let (mut source, mut there) = (stored.contents()?, to.open_file(&path)?.take(stat.size));
+    let (mut expected, mut found) = (vec![0; BUFFER_BYTES], Vec::with_capacity(BUFFER_BYTES));
+    loop {
+        let length = source.read(&mut expected).map_err(failed)?;
+        found.clear();
+        let compared = (&mut there).take(length.max(1) as u64).read_to_end(&mut found);
+        compared.map_err(|error| barman_storage::Error::new(Operation::Read, to.path().join(path.as_path()), error))?;
+        if expected.get(..length) != Some(found.as_slice()) {
+            return Ok(None);
+        }
+        if length == 0 {
+            return Ok(Some(stat.size));
+        }
     }
 }

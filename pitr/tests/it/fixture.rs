@@ -144,6 +144,7 @@ impl Fixture {
         RestoreRequest {
             backup: BackupChoice::Id(BACKUP.parse().expect("an id")),
             destination: self.destination(),
+            delta: false,
             target: RecoveryTarget::default(),
             standby_mode: false,
             wal: WalSupply::Copy { staging: None, partial: false },

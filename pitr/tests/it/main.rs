@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod crash;
+mod delta;
 mod finish;
 mod fixture;
 mod plan;

@@ -6,7 +6,9 @@ use std::time::SystemTime;
 
 use barman_catalog::LocalZone;
 use barman_catalog::{BackupInfo, BackupMode, BackupTime, Status, Tablespace};
-use barman_pitr::{RecoveryTarget, RestoreRequest, StopPoint, TargetAction, TargetTime, TimelineChoice};
+use barman_pitr::{
+    PlanError, RecoveryTarget, RestoreEvent, RestoreRequest, StopPoint, TargetAction, TargetTime, TimelineChoice,
+};
 use test_support::{CommandExt as _, OsUser, Postgres, StopMode, TempDir, pg_tool};
 use wal_format::{BackupLabel, Manifest, PgMajor, SegmentNumber, SegmentSize, Timestamp, WalFileName};
 
@@ -115,14 +117,21 @@ impl Story {
     /// Restores into a new place, and returns it.
     fn restore(&mut self, target: RecoveryTarget) -> PathBuf {
         self.restores += 1;
-        let destination = self.place.path().join(format!("restored {}", self.restores));
-        let location = self.place.path().join(format!("tbs1-{}", self.restores));
+        let request = self.request(self.restores, target);
+        self.carry_out(&request);
+        request.destination
+    }
+
+    fn request(&self, number: u32, target: RecoveryTarget) -> RestoreRequest {
+        let destination = self.place.path().join(format!("restored {number}"));
+        let location = self.place.path().join(format!("tbs1-{number}"));
         let relocations = vec![format!("tbs1:{}", location.display()).parse().expect("a rule")];
-        let request =
-            RestoreRequest { destination: destination.clone(), target, relocations, ..self.fixture.request() };
-        self.fixture.restored(&request);
-        OsUser::of_servers().own_tree(&location);
-        destination
+        RestoreRequest { destination, target, relocations, ..self.fixture.request() }
+    }
+
+    fn carry_out(&self, request: &RestoreRequest) {
+        self.fixture.restored(request);
+        OsUser::of_servers().own_tree(&request.relocations[0].location);
     }
 
     /// Restores, lets a server recover to its target, and returns its rows.
@@ -218,4 +227,41 @@ fn no_server_starts_from_an_interrupted_restore() {
     std::fs::remove_file(data.join("global/pg_control")).expect("file");
     let mut server = Postgres::builder().major(MAJOR).launch_existing(&data);
     assert!(!server.wait_exit().success());
+}
+
+#[test]
+fn a_server_recovers_in_a_directory_that_was_restored_over() {
+    let mut story = Story::tell();
+    let name = StopPoint::Name(story.moments[0].name.parse().expect("a name"));
+    let data = story.restore(RecoveryTarget { action: Some(TargetAction::Promote), ..stop(name) });
+    let mut server = Postgres::builder().major(MAJOR).start_existing(&data);
+    server.wait_until_recovered();
+    server.psql("create database later");
+    server
+        .psql("create table u tablespace tbs1 as select generate_series(1, 10000); update t set i = -i; vacuum full t");
+    server.psql("checkpoint");
+    let over = |target| RestoreRequest { delta: true, ..story.request(1, target) };
+    let error = story.fixture.plan(&over(RecoveryTarget::default())).expect_err("the server runs");
+    assert!(matches!(error, PlanError::ServerRunning { .. }), "{error}");
+    server.stop(StopMode::Fast);
+    drop(server);
+
+    // Killed in the middle: no server starts, and the second attempt needs no more than the first.
+    let request = over(stop(StopPoint::Name(story.moments[1].name.parse().expect("a name"))));
+    let plan = story.fixture.plan(&request).expect("a plan");
+    let options = crate::fixture::options();
+    let stop_it = |event| {
+        if matches!(event, RestoreEvent::Copied { .. }) {
+            options.cancel.cancel();
+        }
+    };
+    barman_pitr::restore(&story.fixture.catalog, &plan, &options, &stop_it).expect_err("stopped");
+    assert!(!Postgres::builder().major(MAJOR).launch_existing(&data).wait_exit().success());
+
+    story.carry_out(&RestoreRequest { delta: false, ..request });
+    let mut server = Postgres::builder().major(MAJOR).start_existing(&data);
+    server.wait_until_paused();
+    assert_eq!(rows(&server), "1 2 3");
+    assert_eq!(server.psql("select count(*) from pg_database where datname = 'later'"), "0");
+    assert_eq!(server.psql("select count(*) from pg_class where relname = 'u'"), "0");
 }

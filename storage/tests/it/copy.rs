@@ -2,12 +2,13 @@
 
 use std::error::Error as StdError;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use barman_storage::testing::Recorder;
-use barman_storage::{Cancel, CopyError, CopyItem, CopyOptions, Dir, FileCheck, copy_files};
+use barman_storage::{Cancel, CopyError, CopyItem, CopyOptions, CopyProgress, Dir, Existing, FileCheck, copy_files};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
@@ -37,7 +38,8 @@ impl Fixture {
             mode: 0o600,
         };
         let items = sizes.iter().enumerate().map(item).collect();
-        let options = CopyOptions { jobs: NonZeroUsize::new(3).expect("not zero"), cancel: Cancel::new() };
+        let jobs = NonZeroUsize::new(3).expect("not zero");
+        let options = CopyOptions { jobs, cancel: Cancel::new(), existing: Existing::Refuse };
         Self { source, target, from, to, items, options }
     }
 
@@ -86,7 +88,8 @@ fn every_file_arrives_whatever_its_size() {
     sizes.extend([0, 1, 262_143, 262_144, 262_145, 3_000_000]);
     let fixture = Fixture::new(&sizes);
     let copied = AtomicU64::new(0);
-    let count = |bytes| {
+    let count = |progress| {
+        let CopyProgress::Copied(bytes) = progress else { panic!("nothing is there yet") };
         copied.fetch_add(bytes, Ordering::Relaxed);
     };
     copy_files(&fixture.from, &fixture.to, &fixture.items, &fixture.options, &|_| None, &count).expect("copy");
@@ -169,6 +172,65 @@ fn nothing_is_overwritten() {
     assert_eq!(std::fs::read(fixture.target.path().join("copy-0")).expect("read"), b"precious");
 }
 
+/// A file of another length, one of other bytes, a directory, and the right one with a wrong mode.
+#[test]
+fn what_is_there_and_equal_is_kept_and_all_else_is_replaced() {
+    for checked in [false, true] {
+        let mut fixture = Fixture::new(&[10, 20, 30, 40, 50]);
+        fixture.options.existing = Existing::KeepEqual;
+        let there = |index: usize| fixture.target.path().join(format!("copy-{index}"));
+        std::fs::write(there(0), b"other length").expect("write");
+        std::fs::write(there(1), contents(20, 2)).expect("write");
+        std::fs::create_dir(there(2)).expect("directory");
+        std::fs::write(there(3), contents(40, 3)).expect("write");
+        let inode = |index: usize| std::fs::metadata(there(index)).map(|metadata| metadata.ino()).expect("a file");
+        let kept = inode(3);
+        let progress = Mutex::new((0, 0));
+        let count = |step| match step {
+            CopyProgress::Copied(bytes) => progress.lock().expect("lock").0 += bytes,
+            CopyProgress::Kept(bytes) => progress.lock().expect("lock").1 += bytes,
+        };
+        let check = |index: usize| {
+            checked.then(|| Box::new(Exactly { seen: Vec::new(), index, size: (index + 1) * 10 }) as Box<dyn FileCheck>)
+        };
+        copy_files(&fixture.from, &fixture.to, &fixture.items, &fixture.options, &check, &count).expect("copy");
+        for index in 0..5 {
+            let expected = contents((index + 1) * 10, index.to_le_bytes()[0]);
+            assert!(std::fs::read(there(index)).expect("a file") == expected, "file {index}");
+            assert_eq!(std::fs::metadata(there(index)).expect("a file").mode() & 0o7777, 0o600, "file {index}");
+        }
+        assert_eq!((inode(3), progress.into_inner().expect("lock")), (kept, (110, 40)));
+    }
+}
+
+/// Knows what is in each file of a fixture.
+struct Exactly {
+    seen: Vec<u8>,
+    index: usize,
+    size: usize,
+}
+
+impl FileCheck for Exactly {
+    fn update(&mut self, bytes: &[u8]) {
+        self.seen.extend_from_slice(bytes);
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), Box<dyn StdError + Send + Sync>> {
+        let is_right = self.seen == contents(self.size, self.index.to_le_bytes()[0]);
+        if is_right { Ok(()) } else { Err("other bytes".into()) }
+    }
+}
+
+#[test]
+fn nothing_is_removed_for_an_original_that_is_not_what_it_should_be() {
+    let mut fixture = Fixture::new(&[10]);
+    fixture.options.existing = Existing::KeepEqual;
+    fixture.items[0].size = 11;
+    std::fs::write(fixture.target.path().join("copy-0"), b"precious").expect("write");
+    assert!(matches!(fixture.copy(), Err(CopyError::WrongSize { .. })));
+    assert_eq!(std::fs::read(fixture.target.path().join("copy-0")).expect("read"), b"precious");
+}
+
 #[test]
 fn an_absent_original_is_an_error_that_stops_the_others() {
     let mut fixture = Fixture::new(&[10; 50]);
@@ -183,7 +245,8 @@ fn one_failure_stops_a_big_file_within_a_buffer() {
     let mut fixture = Fixture::new(&[5_000_000, 10]);
     fixture.items[1].from = path("absent");
     let copied = AtomicU64::new(0);
-    let slowly = |bytes| {
+    let slowly = |progress| {
+        let CopyProgress::Copied(bytes) = progress else { panic!("nothing is there yet") };
         copied.fetch_add(bytes, Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(50));
     };
@@ -209,7 +272,8 @@ fn cancelling_stops_within_a_buffer() {
     let fixture = Fixture::new(&[5_000_000]);
     let cancel = fixture.options.cancel.clone();
     let copied = AtomicU64::new(0);
-    let progress = |bytes| {
+    let progress = |progress| {
+        let CopyProgress::Copied(bytes) = progress else { panic!("nothing is there yet") };
         if copied.fetch_add(bytes, Ordering::Relaxed) + bytes >= 1_000_000 {
             cancel.cancel();
         }

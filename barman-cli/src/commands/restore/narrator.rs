@@ -4,6 +4,8 @@ use crate::context::Context;
 use crate::progress::Progress;
 use barman_catalog::RestoreWork;
 use barman_pitr::{PlannedTablespace, RestoreEvent, RestorePlan};
+use barman_server::human;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,8 @@ pub(super) struct Narrator<'a> {
     context: &'a Context,
     /// A line for each tablespace: where it goes.
     tablespaces: Vec<String>,
+    /// Bytes that were there already.
+    kept: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -28,7 +32,8 @@ impl<'a> Narrator<'a> {
         let line = |tablespace: &PlannedTablespace| {
             format!("\t{}, {}, {}", tablespace.oid, tablespace.name, tablespace.location.display())
         };
-        Self { context, tablespaces: plan.tablespaces.iter().map(line).collect(), state: Mutex::default() }
+        let tablespaces = plan.tablespaces.iter().map(line).collect();
+        Self { context, tablespaces, kept: AtomicU64::new(0), state: Mutex::default() }
     }
 
     pub(super) fn event(&self, event: RestoreEvent) {
@@ -40,6 +45,10 @@ impl<'a> Narrator<'a> {
             }
             RestoreEvent::CopyingWal { bytes } => self.begin("Copying required WAL segments.", bytes),
             RestoreEvent::Copied { bytes } => self.copied(bytes),
+            RestoreEvent::Kept { bytes } => {
+                self.kept.fetch_add(bytes, Ordering::Relaxed);
+                self.lock().advance(bytes);
+            }
             RestoreEvent::WritingArchiveStatus => output.info("Generating archive status files"),
             RestoreEvent::WritingRecoverySettings => output.info("Generating recovery configuration"),
             RestoreEvent::ReviewingConfiguration => {
@@ -47,6 +56,7 @@ impl<'a> Narrator<'a> {
             }
             RestoreEvent::Syncing => {
                 self.end();
+                self.say_what_was_kept();
                 // What is not durable yet is mostly data.
                 self.lock().stopwatch.start(RestoreWork::CopyData);
             }
@@ -67,6 +77,19 @@ impl<'a> Narrator<'a> {
             .map(|(work, (bytes, time))| (work, bytes, time))
     }
 
+    /// Whether something was there already, so that the time says nothing of how long copying takes.
+    pub(super) fn has_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed) > 0
+    }
+
+    /// Only where something was: Barman has no such line.
+    fn say_what_was_kept(&self) {
+        match self.kept.load(Ordering::Relaxed) {
+            0 => {}
+            bytes => self.context.output.info(&format!("{} were there already.", human::size_of(bytes))),
+        }
+    }
+
     fn begin(&self, line: &str, bytes: u64) {
         self.end();
         self.context.output.info(line);
@@ -76,10 +99,7 @@ impl<'a> Narrator<'a> {
     fn copied(&self, bytes: u64) {
         let mut state = self.lock();
         state.stopwatch.copied(bytes);
-        if let Some((progress, done)) = state.progress.as_mut() {
-            *done += bytes;
-            progress.set(*done);
-        }
+        state.advance(bytes);
     }
 
     fn end(&self) {
@@ -91,6 +111,16 @@ impl<'a> Narrator<'a> {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Only a panic while drawing could poison it, and the number is right all the same.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Moves the bar on.
+    fn advance(&mut self, bytes: u64) {
+        if let Some((progress, done)) = self.progress.as_mut() {
+            *done += bytes;
+            progress.set(*done);
+        }
     }
 }
 

@@ -41,10 +41,6 @@ pub(super) struct Unbuilt {
     #[arg(long, hide = true)]
     restore_command: Option<String>,
     #[arg(long, hide = true)]
-    delta_restore: bool,
-    #[arg(long, hide = true)]
-    no_delta_restore: bool,
-    #[arg(long, hide = true)]
     snapshot_recovery_instance: Option<String>,
     #[arg(long, hide = true)]
     snapshot_recovery_zone: Option<String>,
@@ -70,7 +66,6 @@ impl Unbuilt {
             .option("--combine-mode", self.combine_mode.is_some())
             .option("--recovery-option-port", self.recovery_option_port.is_some())
             .option("--restore-command", self.restore_command.is_some())
-            .option("--delta-restore", self.delta_restore)
             .option("--snapshot-recovery-instance", self.snapshot_recovery_instance.is_some())
             .option("--snapshot-recovery-zone", self.snapshot_recovery_zone.is_some())
             .option("--gcp-zone", self.gcp_zone.is_some())
