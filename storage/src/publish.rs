@@ -270,11 +270,13 @@ impl Dir {
     /// Makes sure that a name which is taken stands for the same bytes and that these are durable; `None` if it is free.
     fn compare(&self, from: &OsStr, to_dir: &Self, to: &OsStr) -> Result<Option<Published<()>>, PublishError> {
         match self.has_same_contents(from, to_dir, to)? {
-            Some(true) => {
-                // Whoever wrote it may have been killed before its sync.
-                to_dir.open_out(to, OFlags::RDONLY)?.sync()?;
-                Ok(Some(Published::AlreadyThere(())))
-            }
+            // Whoever wrote it may have been killed before its sync.
+            Some(true) => match to_dir.open_out(to, OFlags::RDONLY) {
+                Ok(mut file) => Ok(file.sync().map(|()| Some(Published::AlreadyThere(())))?),
+                // An archiver may take it away while it is compared.
+                Err(error) if error.is_not_found() => Ok(None),
+                Err(error) => Err(error.into()),
+            },
             Some(false) => Err(PublishError::Conflict { path: to_dir.path_of(to) }),
             None => Ok(None),
         }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use barman_storage::{Dir, Error, PublishError, Published, RelativePath};
@@ -168,6 +169,30 @@ fn rename_new_moves_a_file_within_and_between_directories() {
     assert_eq!(dir.rename_new(&path("b"), &below, &path("c")).expect("between"), Published::Created(()));
     assert_eq!(names(root.path()), ["below"]);
     assert_eq!(std::fs::read(root.path().join("below/c")).expect("read"), b"x");
+}
+
+#[test]
+fn rename_new_does_not_mind_when_an_equal_file_is_taken_away_while_it_is_compared() {
+    let (root, dir) = empty_directory();
+    let at = |name: &str| root.path().join(name);
+    std::fs::write(at("kept"), contents(1_000_000, 0)).expect("write");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // An archiver, and whoever gives it files: the name is taken and free, for different times.
+        scope.spawn(|| {
+            for round in (0..20).cycle().take_while(|_| !done.load(Ordering::Relaxed)) {
+                let _ = std::fs::hard_link(at("kept"), at("b"));
+                std::thread::sleep(Duration::from_micros(50 * round));
+                let _ = std::fs::remove_file(at("b"));
+            }
+        });
+        let renamed = (0..100).try_for_each(|_| {
+            std::fs::hard_link(at("kept"), at("a")).expect("a name that is free");
+            dir.rename_new(&path("a"), &dir, &path("b")).map(drop)
+        });
+        done.store(true, Ordering::Relaxed);
+        renamed.expect("it is renamed, or an equal file was there");
+    });
 }
 
 #[test]
