@@ -72,7 +72,8 @@ impl RemoteBarman {
     /// Prints what the other end has to say about whether WAL can be fetched, and returns its exit code.
     pub(crate) fn test(&self) -> Result<(), RemoteError> {
         let output = self.command(" --test", "dummy_wal_name").output().map_err(RemoteError::Start)?;
-        println!("{}", String::from_utf8_lossy(&output.stdout));
+        // What went wrong there is on standard output here, as with Barman's client.
+        println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         succeeded(output.status)
     }
 

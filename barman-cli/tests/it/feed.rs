@@ -89,6 +89,12 @@ fn nest(data: &Path) -> PathBuf {
     data.join("pgsql_tmp_barman_feed")
 }
 
+/// Kills a process, which may have ended by itself.
+fn kill(number: i32) {
+    let pid = rustix::process::Pid::from_raw(number).expect("a process");
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+}
+
 /// The helper has ended and has taken its files along.
 pub(crate) fn assert_gone(data: &Path) {
     wait_until("the helper leaves", || helpers(data).is_empty() && !nest(data).exists());
@@ -131,8 +137,12 @@ fn a_helper_keeps_nothing_of_the_server_and_ends_with_it_or_with_recovery() {
         server.wait_until_paused();
         wait_until("another helper is there", || helpers(&data).len() == 1);
     }
-    server.kill9();
+    // The postmaster alone: the rest of the server, and the helper, notice by themselves.
+    let lock = std::fs::read_to_string(data.join("postmaster.pid")).expect("the server runs");
+    kill(lock.lines().next().and_then(|line| line.trim().parse().ok()).expect("a number"));
+    server.wait_exit();
     assert_gone(&data);
+    wait_until("the rest of the server ends", || processes(&data).is_empty());
     // As after a crash of the helper: its files are those of nobody.
     std::fs::create_dir_all(nest(&data)).expect("directory");
     std::fs::write(nest(&data).join(".000000010000000000000001.tmp"), "left").expect("file");
@@ -206,9 +216,7 @@ fn a_helper_that_is_killed_again_and_again_is_not_missed() {
         scope.spawn(|| {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 for helper in helpers(&data) {
-                    let number = helper.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a number");
-                    let pid = rustix::process::Pid::from_raw(number).expect("a process");
-                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                    kill(helper.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a number"));
                 }
                 std::thread::sleep(std::time::Duration::from_millis(7));
             }
