@@ -79,6 +79,14 @@ impl Values {
         }
     }
 
+    /// The numbers above zero, by name.
+    pub(crate) fn rates(&self, option: &str) -> BTreeMap<String, u64> {
+        let Value::Rates(rates) = self.get(option) else { return BTreeMap::new() };
+        let positive =
+            |(name, rate): (&String, &i64)| Some((name.clone(), u64::try_from(*rate).ok().filter(|rate| *rate > 0)?));
+        rates.iter().filter_map(positive).collect()
+    }
+
     pub(crate) fn seconds(&self, option: &str) -> Option<Duration> {
         self.positive(option).map(Duration::from_secs)
     }

@@ -1,5 +1,6 @@
 //! One configured server.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,8 +71,10 @@ pub struct ServerConfig {
     pub external_configuration: bool,
     /// Backups start with an immediate checkpoint instead of waiting for the next one.
     pub immediate_checkpoint: bool,
-    /// The most that a backup may transfer, in kB (1024 bytes) per second.
+    /// The most that a backup or restore may transfer, in kB (1024 bytes) per second.
     pub bandwidth_limit_kb: Option<u64>,
+    /// The same for tablespaces, by name.
+    pub tablespace_bandwidth_limits_kb: BTreeMap<String, u64>,
     /// How often a failed copy is tried again.
     pub basebackup_retry_times: u64,
     /// How long to wait before that.

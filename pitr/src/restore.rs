@@ -1,13 +1,14 @@
 //! Carrying out a plan.
 
-use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use barman_catalog::{BackupId, Catalog, LockError};
 use barman_storage::{
     Cancel, Cancelled, CopyError, CopyItem, CopyOptions, CopyProgress, Dir, Existing, Operation, PublishError,
-    RelativePath, copy_files,
+    RelativePath, Throttle, copy_files,
 };
 use serde::Serialize;
 use wal_format::WalFileName;
@@ -30,6 +31,10 @@ use manifest_check::checks;
 const DIRECTORY_MODE: u32 = 0o700;
 pub(crate) const FILE_MODE: u32 = 0o600;
 
+/// How many syncs run at a time, at least. They wait for the disk, not for a processor, and a file system writes its journal
+/// once for all that wait.
+const SYNCS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+
 /// How to carry out a plan.
 #[derive(Clone, Debug)]
 pub struct RestoreOptions {
@@ -37,6 +42,10 @@ pub struct RestoreOptions {
     pub jobs: NonZeroUsize,
     /// Looked at once per buffer.
     pub cancel: Cancel,
+    /// How many bytes are written per second, at most; `None` is no limit. Those of the WAL count too.
+    pub bytes_per_second: Option<NonZeroU64>,
+    /// The same for tablespaces with a limit of their own, by name; what goes there does not count for the other.
+    pub tablespace_bytes_per_second: BTreeMap<String, NonZeroU64>,
 }
 
 /// What a restore is doing, in this order; only what the plan asks for occurs.
@@ -193,7 +202,8 @@ pub fn restore(
     check_backup(catalog, plan)?;
     check_wal(catalog, plan)?;
     check_space(plan)?;
-    let restore = Restore { catalog, plan, options, events };
+    let throttle = options.bytes_per_second.map(|rate| Arc::new(Throttle::new(rate)));
+    let restore = Restore { catalog, plan, options, events, throttle };
     let places = restore.open_places()?;
     let restored = restore.fill(&places);
     if restored.as_ref().is_err_and(is_failed_sync) {
@@ -258,6 +268,7 @@ struct Restore<'a> {
     plan: &'a RestorePlan,
     options: &'a RestoreOptions,
     events: &'a (dyn Fn(RestoreEvent) + Sync),
+    throttle: Option<Arc<Throttle>>,
 }
 
 impl Restore<'_> {
@@ -270,7 +281,7 @@ impl Restore<'_> {
         (self.events)(RestoreEvent::Syncing);
         for dir in places.all() {
             self.options.cancel.check()?;
-            dir.sync_tree(self.options.jobs)?;
+            dir.sync_tree(self.options.jobs.max(SYNCS))?;
         }
         // Invariant 4: only now, when all the rest is durable, can a server be started.
         self.place_control_file(&places.data)?;
@@ -282,19 +293,21 @@ impl Restore<'_> {
     /// Copies everything but the control file.
     fn copy_backup(&self, places: &Places) -> Result<(), RestoreError> {
         (self.events)(RestoreEvent::CopyingData { bytes: self.plan.data_bytes() });
-        self.copy_tree(&self.plan.data, &places.data)?;
+        self.copy_tree(&self.plan.data, &places.data, self.throttle.clone())?;
         let links = places.data.create_subdir(&RelativePath::literal("pg_tblspc"), DIRECTORY_MODE)?;
         for (tablespace, dir) in self.plan.tablespaces.iter().zip(&places.tablespaces) {
-            self.copy_tree(&tablespace.tree, dir)?;
+            let own = self.options.tablespace_bytes_per_second.get(&tablespace.name);
+            let own = own.map(|rate| Arc::new(Throttle::new(*rate)));
+            self.copy_tree(&tablespace.tree, dir, own.or_else(|| self.throttle.clone()))?;
             links.symlink(&tablespace.location, &plain_name(tablespace.oid))?;
         }
         Ok(())
     }
 
-    fn copy_tree(&self, tree: &PlannedTree, to: &Dir) -> Result<(), RestoreError> {
+    fn copy_tree(&self, tree: &PlannedTree, to: &Dir, throttle: Option<Arc<Throttle>>) -> Result<(), RestoreError> {
         for directory in &tree.directories {
             self.options.cancel.check()?;
-            to.create_subdir(directory, DIRECTORY_MODE)?.set_mode(DIRECTORY_MODE)?;
+            to.make_subdir(directory, DIRECTORY_MODE)?.set_mode(DIRECTORY_MODE)?;
         }
         let item = |file: &PlannedFile| CopyItem {
             from: file.from.clone(),
@@ -303,7 +316,7 @@ impl Restore<'_> {
             mode: file.mode,
         };
         let items: Vec<_> = tree.files.iter().map(item).collect();
-        self.copy(&tree.source, to, &items, &checks(&tree.files))
+        self.copy_at_rate(&tree.source, to, &items, &checks(&tree.files), throttle)
     }
 
     fn copy(
@@ -313,8 +326,19 @@ impl Restore<'_> {
         items: &[CopyItem],
         check: manifest_check::Checks<'_>,
     ) -> Result<(), RestoreError> {
+        self.copy_at_rate(from, to, items, check, self.throttle.clone())
+    }
+
+    fn copy_at_rate(
+        &self,
+        from: &Dir,
+        to: &Dir,
+        items: &[CopyItem],
+        check: manifest_check::Checks<'_>,
+        throttle: Option<Arc<Throttle>>,
+    ) -> Result<(), RestoreError> {
         let existing = if self.plan.standing == Standing::Free { Existing::Refuse } else { Existing::KeepEqual };
-        let options = CopyOptions { jobs: self.options.jobs, cancel: self.options.cancel.clone(), existing };
+        let options = CopyOptions { jobs: self.options.jobs, cancel: self.options.cancel.clone(), existing, throttle };
         let progress = |progress| match progress {
             CopyProgress::Copied(bytes) => (self.events)(RestoreEvent::Copied { bytes }),
             CopyProgress::Kept(bytes) => (self.events)(RestoreEvent::Kept { bytes }),

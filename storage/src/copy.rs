@@ -6,11 +6,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use crate::{Cancel, Cancelled, Dir, Error, Operation, OutFile, RelativePath, Stat};
+use crate::{Cancel, Cancelled, Dir, Error, Operation, OutFile, RelativePath, Stat, Throttle};
 
 mod existing;
 
@@ -40,6 +40,8 @@ pub struct CopyOptions {
     pub cancel: Cancel,
     /// What becomes of files that have the names of copies already.
     pub existing: Existing,
+    /// How fast bytes are written, if there is a limit.
+    pub throttle: Option<Arc<Throttle>>,
 }
 
 /// What becomes of a file that has the name of a copy already.
@@ -182,17 +184,23 @@ impl<'c> Work<'_, 'c> {
         mut check: Option<Box<dyn FileCheck + 'c>>,
         buffer: &mut [u8],
     ) -> Result<(), CopyError> {
+        let mut write_back = WriteBack::default();
         while let Some(bytes) = source.next(buffer)? {
             self.check_stop()?;
             if let Some(check) = &mut check {
                 check.update(bytes);
             }
+            if let Some(throttle) = &self.options.throttle {
+                throttle.pass(bytes.len() as u64, &self.options.cancel)?;
+            }
             copy.write_all(bytes)?;
+            write_back.wrote(&copy, bytes.len());
             (self.progress)(CopyProgress::Copied(bytes.len() as u64));
         }
         if let Some(check) = check {
             check.finish().map_err(|e| CopyError::Damaged { path: source.path, source: e })?;
         }
+        write_back.start(&copy);
         copy.set_modified(source.modified)?;
         Ok(())
     }
@@ -200,6 +208,33 @@ impl<'c> Work<'_, 'c> {
     fn check_stop(&self) -> Result<(), Cancelled> {
         self.options.cancel.check()?;
         self.failure.get().map_or(Ok(()), |_| Err(Cancelled))
+    }
+}
+
+/// What of a copy has yet to be sent to the disk: it writes while the next bytes are read, and the sync at the end finds
+/// little to do.
+#[derive(Default)]
+struct WriteBack {
+    /// From here on.
+    start: u64,
+    /// So many bytes.
+    length: u64,
+}
+
+impl WriteBack {
+    /// So much at a time.
+    const STEP: u64 = 8 << 20;
+
+    fn wrote(&mut self, copy: &OutFile, bytes: usize) {
+        self.length += bytes as u64;
+        if self.length >= Self::STEP {
+            self.start(copy);
+        }
+    }
+
+    fn start(&mut self, copy: &OutFile) {
+        copy.start_write_back(self.start, self.length);
+        *self = Self { start: self.start + self.length, length: 0 };
     }
 }
 

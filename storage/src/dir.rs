@@ -96,6 +96,20 @@ impl Dir {
         path.as_path().iter().try_fold(self.clone(), |dir, name| dir.create_child(name, mode))
     }
 
+    /// Makes a directory below this one, in one that is there; one of that name will do. Its name is not durable before
+    /// [`sync`](Self::sync) of the directory that holds it, or [`sync_tree`](Self::sync_tree) above it: for many
+    /// directories of which none is relied on before all are there.
+    ///
+    /// # Errors
+    /// It cannot be made, or something else has the name.
+    pub fn make_subdir(&self, path: &RelativePath, mode: u32) -> Result<Self, Error> {
+        let (dir, name) = self.locate(path)?;
+        match dir.make_child(name, mode) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(dir.failed(Operation::CreateDirectory, name, e)),
+            _ => dir.child(name),
+        }
+    }
+
     /// Returns the names in this directory in byte order.
     ///
     /// # Errors
@@ -265,8 +279,7 @@ impl Dir {
     }
 
     fn create_child(&self, name: &OsStr, mode: u32) -> Result<Self, Error> {
-        let describe = || Change::CreateDirectory { path: self.path_of(name), mode };
-        match self.gate().pass(describe, || rustix::fs::mkdirat(self, name, Mode::from_raw_mode(mode))) {
+        match self.make_child(name, mode) {
             Ok(()) => {
                 self.sync()?;
                 self.child(name)
@@ -278,6 +291,11 @@ impl Dir {
             }
             Err(e) => Err(self.failed(Operation::CreateDirectory, name, e)),
         }
+    }
+
+    fn make_child(&self, name: &OsStr, mode: u32) -> io::Result<()> {
+        let describe = || Change::CreateDirectory { path: self.path_of(name), mode };
+        self.gate().pass(describe, || rustix::fs::mkdirat(self, name, Mode::from_raw_mode(mode)))
     }
 
     /// Makes the name of this directory durable, unless it must be durable already.

@@ -52,6 +52,7 @@ mod replacement;
 mod temporary;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod throttle;
 mod tree;
 
 pub use cancel::{Cancel, Cancelled};
@@ -64,3 +65,4 @@ pub use out_file::OutFile;
 pub use publish::{Published, Unpublished};
 pub use relative_path::{InvalidPath, InvalidPathReason, RelativePath};
 pub use replacement::Replacement;
+pub use throttle::Throttle;

@@ -14,7 +14,7 @@ use barman_pitr::{
 use barman_server::{Server, one_line};
 use barman_storage::{Cancel, RelativePath};
 use narrator::Narrator;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Instant;
 use unbuilt::Unbuilt;
@@ -65,6 +65,10 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
+    /// The most that is written per second, in kB; 0 is no limit
+    #[arg(long, value_name = "KBPS")]
+    bwlimit: Option<u64>,
+
     #[command(flatten)]
     unbuilt: Unbuilt,
 
@@ -86,7 +90,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     let started = (context.now(), Instant::now());
     let plan = server.plan_restore(&request, context.now(), &cancel)?;
     announce(context, &server, &plan);
-    let options = RestoreOptions { jobs: jobs(&server, arguments), cancel: cancel.clone() };
+    let options = options(&server, arguments, cancel.clone());
     let narrator = Narrator::new(context, &plan);
     let restored =
         context.run_until_signal(&cancel, || server.restore(&plan, &options, &|event| narrator.event(event)))??;
@@ -134,6 +138,18 @@ pub(super) fn relocation(rule: &str) -> Result<Relocation, CommandError> {
         CommandError::new(format!("Invalid tablespace relocation rule '{rule}'"))
             .hinted("The valid syntax for a relocation rule is NAME:LOCATION")
     })
+}
+
+fn options(server: &Server, arguments: &Arguments, cancel: Cancel) -> RestoreOptions {
+    let rate = |kb: u64| NonZeroU64::new(kb.saturating_mul(1024));
+    let config = server.config();
+    let of_tablespaces = config.tablespace_bandwidth_limits_kb.iter();
+    RestoreOptions {
+        jobs: jobs(server, arguments),
+        cancel,
+        bytes_per_second: arguments.bwlimit.or(config.bandwidth_limit_kb).and_then(rate),
+        tablespace_bytes_per_second: of_tablespaces.filter_map(|(name, kb)| Some((name.clone(), rate(*kb)?))).collect(),
+    }
 }
 
 fn jobs(server: &Server, arguments: &Arguments) -> NonZeroUsize {

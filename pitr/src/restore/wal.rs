@@ -111,6 +111,9 @@ impl Restore<'_> {
             self.options.cancel.check()?;
             let length = source.read(&mut buffer).map_err(unreadable)?;
             let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else { break };
+            if let Some(throttle) = &self.throttle {
+                throttle.pass(bytes.len() as u64, &self.options.cancel)?;
+            }
             copy.write_all(bytes)?;
             copied += bytes.len() as u64;
             (self.events)(RestoreEvent::Copied { bytes: bytes.len() as u64 });

@@ -92,11 +92,12 @@ fn wal_that_was_staged_already_stays() {
     fixture.restored(&request);
     let staging = fixture.destination().join("barman_wal");
     std::fs::write(staging.join("000000010000000000000005"), segment_bytes(6)).expect("a file");
-    std::fs::write(staging.join("000000010000000000000006"), segment_bytes(6)).expect("a file");
+    std::fs::write(staging.join("000000010000000000000009"), segment_bytes(6)).expect("a file");
     let inode = || std::fs::metadata(staging.join("000000010000000000000004")).expect("a file").ino();
     let kept = inode();
     restored(&fixture, &RestoreRequest { delta: true, ..request });
-    assert_eq!(listing(&staging), ["000000010000000000000004", "000000010000000000000005"]);
+    let segments = ["000000010000000000000004", "000000010000000000000005", "000000010000000000000006"];
+    assert_eq!(listing(&staging), segments);
     assert_eq!(std::fs::read(staging.join("000000010000000000000005")).expect("WAL"), segment_bytes(5));
     assert_eq!(inode(), kept);
 }

@@ -174,7 +174,12 @@ impl Fixture {
 }
 
 pub(crate) fn options() -> RestoreOptions {
-    RestoreOptions { jobs: NonZeroUsize::new(2).expect("not zero"), cancel: Cancel::new() }
+    RestoreOptions {
+        jobs: NonZeroUsize::new(2).expect("not zero"),
+        cancel: Cancel::new(),
+        bytes_per_second: None,
+        tablespace_bytes_per_second: BTreeMap::new(),
+    }
 }
 
 /// What a small data directory has.

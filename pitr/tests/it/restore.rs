@@ -372,3 +372,23 @@ fn a_restore_without_room_creates_nothing() {
     assert!(matches!(error, RestoreError::NoSpace { .. }), "{error:?}");
     assert!(!fixture.destination().exists());
 }
+
+/// Data and WAL together are limited; the tablespace has a limit of its own.
+#[test]
+fn a_restore_is_no_faster_than_it_may_be() {
+    let rate = |bytes| std::num::NonZeroU64::new(bytes).expect("not zero");
+    // Two segments of 1 MiB at 4 MiB per second; or 17 bytes at 34 per second. A burst of a quarter of a second is free.
+    for (data, own) in [(rate(4 << 20), None), (rate(1 << 40), Some(("tbs1".to_owned(), rate(34))))] {
+        let fixture = Fixture::new();
+        let location = fixture.target().join("tbs1");
+        fixture.add_backup(BACKUP, |info| info.tablespaces = Some(vec![tablespace(&location)]));
+        fixture.add_wal(1, 4..=5);
+        let plan = fixture.plan(&fixture.request()).expect("a plan");
+        let mut options = options();
+        options.bytes_per_second = Some(data);
+        options.tablespace_bytes_per_second.extend(own);
+        let start = std::time::Instant::now();
+        barman_pitr::restore(&fixture.catalog, &plan, &options, &|_| {}).expect("a restore");
+        assert!(start.elapsed() >= std::time::Duration::from_millis(240), "{:?}", start.elapsed());
+    }
+}

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use barman_storage::testing::Recorder;
-use barman_storage::{Cancel, CopyError, CopyItem, CopyOptions, CopyProgress, Dir, Existing, FileCheck, copy_files};
+use barman_storage::{
+    Cancel, CopyError, CopyItem, CopyOptions, CopyProgress, Dir, Existing, FileCheck, Throttle, copy_files,
+};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
@@ -39,7 +41,7 @@ impl Fixture {
         };
         let items = sizes.iter().enumerate().map(item).collect();
         let jobs = NonZeroUsize::new(3).expect("not zero");
-        let options = CopyOptions { jobs, cancel: Cancel::new(), existing: Existing::Refuse };
+        let options = CopyOptions { jobs, cancel: Cancel::new(), existing: Existing::Refuse, throttle: None };
         Self { source, target, from, to, items, options }
     }
 
@@ -253,6 +255,16 @@ fn one_failure_stops_a_big_file_within_a_buffer() {
     let error = copy_files(&fixture.from, &fixture.to, &fixture.items, &fixture.options, &|_| None, &slowly);
     assert!(matches!(error, Err(CopyError::Storage(error)) if error.is_not_found()), "the cause, not its consequence");
     assert!(copied.into_inner() < 5_000_000);
+}
+
+#[test]
+fn copies_are_no_faster_than_they_may_be() {
+    let mut fixture = Fixture::new(&[400_000, 400_000]);
+    let limit = std::num::NonZeroU64::new(1_000_000).expect("not zero");
+    fixture.options.throttle = Some(std::sync::Arc::new(Throttle::new(limit)));
+    let start = std::time::Instant::now();
+    fixture.copy().expect("copy");
+    assert!(start.elapsed() >= Duration::from_millis(500), "{:?}", start.elapsed());
 }
 
 #[test]

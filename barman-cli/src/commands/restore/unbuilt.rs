@@ -11,8 +11,6 @@ pub(super) struct Unbuilt {
     #[arg(long, hide = true)]
     remote_ssh_command: Option<String>,
     #[arg(long, hide = true)]
-    bwlimit: Option<String>,
-    #[arg(long, hide = true)]
     retry_times: Option<String>,
     #[arg(long, hide = true)]
     retry_sleep: Option<String>,
@@ -57,7 +55,6 @@ impl Unbuilt {
     pub(super) fn refuse(&self) -> Result<(), CommandError> {
         UnbuiltOptions::default()
             .option("--remote-ssh-command", self.remote_ssh_command.is_some())
-            .option("--bwlimit", self.bwlimit.as_ref().is_some_and(|limit| limit != "0"))
             .option("--network-compression", self.network_compression)
             .option("--recovery-staging-path", self.recovery_staging_path.is_some())
             .option("--local-staging-path", self.local_staging_path.is_some())
