@@ -6,7 +6,7 @@
 
 use crate::recovery::give_home_to_servers;
 use crate::scene::{Scene, wait_until};
-use crate::targets::{plan, redo_done};
+use crate::targets::{plan, redo_done, replayed};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -178,7 +178,7 @@ impl History {
             (Kind::End, _) | (_, "promote") => self.check_end(case, &stop, &mut server),
             (_, "pause") => {
                 server.wait_until_paused();
-                let replayed = server.psql("select pg_last_wal_replay_lsn()");
+                let replayed = replayed(&server);
                 assert_eq!(stop["replayed_to_lsn"], replayed.as_str(), "{case:?}\n{stop}");
             }
             _ => {

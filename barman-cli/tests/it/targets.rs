@@ -5,6 +5,7 @@ use crate::scene::Scene;
 use serde_json::Value;
 use std::path::Path;
 use test_support::{Postgres, StopMode, majors};
+use wal_format::Lsn;
 
 /// What a server did after its backup, by the transactions that did it.
 struct History {
@@ -93,7 +94,7 @@ impl History {
             "pause" => {
                 let mut server = builder.start_existing(&data);
                 server.wait_until_paused();
-                let replayed = server.psql("select pg_last_wal_replay_lsn()");
+                let replayed = replayed(&server);
                 assert_eq!(stop["replayed_to_lsn"], replayed.as_str(), "{target:?}\n{stop}");
                 Some(rows(&server))
             }
@@ -140,7 +141,17 @@ fn last_line(output: &str) -> String {
 /// The record that PostgreSQL read last.
 pub(crate) fn redo_done(log: &str) -> String {
     let (_, rest) = log.rsplit_once("redo done at ").expect("recovery ended");
-    rest.split_whitespace().next().expect("a position").to_owned()
+    plain(rest.split_whitespace().next().expect("a position"))
+}
+
+/// Up to where a server has replayed WAL.
+pub(crate) fn replayed(server: &Postgres) -> String {
+    plain(&server.psql("select pg_last_wal_replay_lsn()"))
+}
+
+/// A position without the zeros that version 19 writes in it.
+fn plain(position: &str) -> String {
+    position.parse::<Lsn>().expect("a position").to_string()
 }
 
 #[test]
@@ -211,7 +222,7 @@ pub(crate) fn recover_to(scene: &Scene, major: u32, timeline: &str, settings: &s
     std::fs::write(&file, text).expect("the restore is ours");
     let mut server = Postgres::builder().major(major).launch_existing(&data);
     let paused = server.try_until_paused();
-    let replayed = paused.then(|| server.psql("select pg_last_wal_replay_lsn()"));
+    let replayed = paused.then(|| replayed(&server));
     if paused {
         server.stop(StopMode::Immediate);
     }
