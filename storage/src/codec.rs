@@ -30,6 +30,7 @@ mod lz4;
 mod program;
 #[cfg(test)]
 mod tests;
+mod zstd_writer;
 
 pub use compression::{Algorithm, Compression, Level, ParseLevelError, UnknownAlgorithm};
 pub use decoder::{BrokenStream, Decoder};

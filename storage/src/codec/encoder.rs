@@ -7,6 +7,7 @@ use liblzma::stream::{Check, Filters, LzmaOptions, Stream};
 
 use super::compression::refused;
 use super::gzip::GzipWriter;
+use super::zstd_writer::ZstdWriter;
 use super::{Algorithm, Compression, Format};
 
 /// Writes a compressed stream. Without [`Encoder::finish`] it has no end, and whoever reads it says so.
@@ -19,7 +20,7 @@ enum Inner<W: Write> {
     Gzip(GzipWriter<W>),
     Bzip2(bzip2::write::BzEncoder<W>),
     Xz(liblzma::write::XzEncoder<W>),
-    Zstd(zstd::stream::write::Encoder<'static, W>),
+    Zstd(ZstdWriter<W>),
     Lz4(lz4::Encoder<W>),
     Snappy(Box<snap::write::FrameEncoder<W>>),
 }
@@ -36,10 +37,10 @@ impl Compression {
         // Levels are in the range of their algorithm: from 0 on, but for zstd's.
         let unsigned = level.unsigned_abs();
         let inner = match format {
-            Format::Gzip => Inner::Gzip(GzipWriter::new(target, level, self.threads())?),
+            Format::Gzip => Inner::Gzip(GzipWriter::new(target, level, self.threads(), length)?),
             Format::Bzip2 => Inner::Bzip2(bzip2::write::BzEncoder::new(target, bzip2::Compression::new(unsigned))),
             Format::Xz => Inner::Xz(liblzma::write::XzEncoder::new_stream(target, xz_stream(unsigned, length)?)),
-            Format::Zstd => Inner::Zstd(zstd_encoder(target, level, length)?),
+            Format::Zstd => Inner::Zstd(ZstdWriter::new(target, level, length)?),
             Format::Lz4 => Inner::Lz4(lz4_encoder(target, unsigned, length)?),
             Format::Snappy => Inner::Snappy(Box::new(snap::write::FrameEncoder::new(target))),
         };
@@ -60,18 +61,6 @@ fn xz_stream(level: u32, length: Option<u64>) -> io::Result<Stream> {
     let mut options = LzmaOptions::new_preset(level).map_err(refused)?;
     options.dict_size(needed.clamp(LEAST, preset));
     Stream::new_stream_encoder(Filters::new().lzma2(&options), Check::Crc64).map_err(refused)
-}
-
-fn zstd_encoder<W: Write>(
-    target: W,
-    level: i32,
-    length: Option<u64>,
-) -> io::Result<zstd::stream::write::Encoder<'static, W>> {
-    let mut encoder = zstd::stream::write::Encoder::new(target, level)?;
-    // Off by default; without it a changed byte is read as if nothing was wrong.
-    encoder.include_checksum(true)?;
-    encoder.set_pledged_src_size(length)?;
-    Ok(encoder)
 }
 
 fn lz4_encoder<W: Write>(target: W, level: u32, length: Option<u64>) -> io::Result<lz4::Encoder<W>> {

@@ -190,6 +190,23 @@ fn streams_that_want_more_memory_than_any_sensible_one_are_refused() {
 }
 
 #[test]
+fn a_length_that_was_announced_has_to_be_right() {
+    // The longer one is not compressed in one piece.
+    for length in [1000, zstd_writer::IN_ONE_PIECE + 1] {
+        let contents = sample(usize::try_from(length).unwrap());
+        let compression = Compression { algorithm: Algorithm::Zstd, level: Level::Low };
+        for wrong in [length - 1, length + 1] {
+            let mut encoder = compression.encoder(Vec::new(), Some(wrong)).unwrap();
+            assert!(encoder.write_all(&contents).is_err() || encoder.finish().is_err(), "{wrong}");
+        }
+        let stored = encode(compression, &[&contents], Some(length));
+        // `ZSTD_frameHeaderSize_prefix` and the flags behind it: the checksum of the contents is bit 2.
+        assert_eq!(stored[4] & 4, 4);
+        assert_eq!(decode(Format::Zstd, &stored).unwrap(), contents);
+    }
+}
+
+#[test]
 fn several_threads_write_what_one_reads() {
     // More than two members of the largest kind, and no multiple of it.
     let contents = sample(9_000_001);
