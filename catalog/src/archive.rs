@@ -17,7 +17,7 @@ mod stray;
 mod verify;
 mod wal_storage;
 
-pub(crate) use coverage::cover;
+pub(crate) use coverage::Covering;
 pub use encoding::Encoding;
 pub use errors::ErrorFiles;
 pub use facts::{

@@ -1,6 +1,8 @@
 //! The records of all backups: reading, finding, saving.
 
 use std::collections::BTreeSet;
+use std::panic::resume_unwind;
+use std::thread;
 
 use barman_storage::{Dir, OutFile, Published, RelativePath};
 use wal_format::Timestamp;
@@ -9,14 +11,32 @@ use crate::catalog::{FILE_MODE, existing, read_text};
 use crate::resolve::{Found, find};
 use crate::{BackupId, BackupInfo, Catalog, Error, ResolveError, Status, layout};
 
+/// Names the record of a backup.
+type RecordName = fn(&BackupId) -> RelativePath;
+
 impl Catalog {
     /// Returns the records of all backups, ascending by id.
     ///
     /// # Errors
     /// A record cannot be read or understood. It is not left out: what its backup needs would be taken for superfluous.
     pub fn backups(&self) -> Result<Vec<BackupInfo>, Error> {
-        let read = |id: BackupId| self.find_backup(&id).transpose();
-        self.backup_ids()?.into_iter().filter_map(read).collect()
+        /// From so many on it is worth a thread more.
+        const EACH: usize = 500;
+        let ids: Vec<BackupId> = self.backup_ids()?.into_iter().collect();
+        let places = self.record_places()?;
+        let read = |ids: &[BackupId]| -> Result<Vec<BackupInfo>, Error> {
+            ids.iter().filter_map(|id| self.read_record(&places, id).transpose()).collect()
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(ids.len() / EACH).max(1);
+        if threads == 1 {
+            return read(&ids);
+        }
+        let parts: Result<Vec<Vec<BackupInfo>>, Error> = thread::scope(|scope| {
+            let threads: Vec<_> =
+                ids.chunks(ids.len().div_ceil(threads)).map(|part| scope.spawn(|| read(part))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        });
+        Ok(parts?.into_iter().flatten().collect())
     }
 
     /// Returns the record of backup `id`, or `None` if there is none.
@@ -24,15 +44,28 @@ impl Catalog {
     /// # Errors
     /// The record cannot be read or understood.
     pub fn find_backup(&self, id: &BackupId) -> Result<Option<BackupInfo>, Error> {
-        // The record in `meta/` wins: when one is saved there, the old one stays as it was.
-        let places = [
-            (self.layout().meta_directory(), layout::backup_info(id)),
-            (self.layout().basebackups_directory.clone(), layout::old_backup_info(id)),
+        self.read_record(&self.record_places()?, id)
+    }
+
+    /// The directories in which records lie, those that there are, and how a record is called in each. The record in `meta/`
+    /// wins: when one is saved there, the old one stays as it was.
+    fn record_places(&self) -> Result<Vec<(Dir, RecordName)>, Error> {
+        let directories: [(_, RecordName); 2] = [
+            (self.layout().meta_directory(), layout::backup_info),
+            (self.layout().basebackups_directory.clone(), layout::old_backup_info),
         ];
-        for (directory, path) in places {
-            let Some(dir) = existing(&directory)? else { continue };
-            if let Some(text) = read_text(&dir, &path)? {
-                return self.parse_info(id, &text, &dir, &path).map(Some);
+        let mut places = Vec::new();
+        for (directory, name) in directories {
+            places.extend(existing(&directory)?.map(|dir| (dir, name)));
+        }
+        Ok(places)
+    }
+
+    fn read_record(&self, places: &[(Dir, RecordName)], id: &BackupId) -> Result<Option<BackupInfo>, Error> {
+        for (dir, name) in places {
+            let path = name(id);
+            if let Some(text) = read_text(dir, &path)? {
+                return self.parse_info(id, &text, dir, &path).map(Some);
             }
         }
         Ok(None)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use barman_retention::Coverage;
 use wal_format::{SegmentName, TimelineId};
 
-use crate::archive::cover;
+use crate::archive::Covering;
 use crate::{BackupId, BackupInfo, Catalog, Error, XlogLine};
 
 /// What `show-backup` and `list-backups` say of the WAL of one backup. Whole segments on its timeline count, as stored.
@@ -77,15 +77,15 @@ impl Catalog {
         let mut counters = Counters::new(backups);
         let mut coverage = Coverage::new(self.covered_segment_size(backups)?);
         let parts = self.xlog_db()?.fold(
-            || (counters.clone(), coverage.clone()),
-            |(counters, coverage), line| {
+            || (counters.clone(), Covering::new(coverage.clone())),
+            |(counters, covering), line| {
                 counters.count(&line);
-                cover(coverage, &line);
+                covering.add(&line);
             },
         )?;
         for (counted, covered) in parts {
             counters.add(counted);
-            coverage.join(covered);
+            coverage.join(covered.finish());
         }
         self.describe_coverage(&mut coverage)?;
         Ok((counters.finish(), coverage))

@@ -1,6 +1,7 @@
 //! Which WAL there is: segments that follow each other, what is missing between them, and what of it can be believed.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use wal_format::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId, Timestamp, WalFileName};
 
@@ -100,14 +101,20 @@ impl Coverage {
 
     /// Adds a segment that was written at a time.
     pub fn add_segment(&mut self, timeline: TimelineId, number: SegmentNumber, modified: Timestamp) {
+        self.add_segments(timeline, number..=number, modified);
+    }
+
+    /// Adds segments that follow each other, the last of which was written at a time.
+    pub fn add_segments(&mut self, timeline: TimelineId, numbers: RangeInclusive<SegmentNumber>, modified: Timestamp) {
+        let (first, last) = numbers.into_inner();
         if let Some((of, _, run)) = &mut self.current
-            && (*of, run.last.next()) == (timeline, number)
+            && (*of, run.last.next()) == (timeline, first)
         {
-            (run.last, run.modified) = (number, modified);
+            (run.last, run.modified) = (last, modified);
             return;
         }
         self.settle();
-        self.current = Some((timeline, number, Run { last: number, modified, contents: None }));
+        self.current = Some((timeline, first, Run { last, modified, contents: None }));
     }
 
     /// Adds damage.

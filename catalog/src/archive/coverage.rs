@@ -1,5 +1,7 @@
 //! What WAL there is, as the index and the ledger say: nothing of the archive itself is read.
 
+use std::ops::RangeInclusive;
+
 use barman_retention::{Coverage, DamagedWal, RunContents, WalRun};
 use wal_format::{SegmentNumber, SegmentSize, TimelineId, WalFileName};
 
@@ -13,8 +15,8 @@ impl Catalog {
     /// The index or the ledger cannot be read.
     pub fn wal_coverage(&self) -> Result<Coverage, Error> {
         let mut coverage = Coverage::new(self.wal_segment_size()?);
-        let parts = self.xlog_db()?.fold(|| coverage.clone(), |coverage, line| cover(coverage, &line))?;
-        parts.into_iter().for_each(|part| coverage.join(part));
+        let parts = self.xlog_db()?.fold(|| Covering::new(coverage.clone()), |covering, line| covering.add(&line))?;
+        parts.into_iter().for_each(|part| coverage.join(part.finish()));
         self.describe_coverage(&mut coverage)?;
         Ok(coverage)
     }
@@ -53,12 +55,51 @@ impl Catalog {
     }
 }
 
-/// Adds what a line of the index says.
-pub(crate) fn cover(coverage: &mut Coverage, line: &XlogLine<'_>) {
-    if let Some(name) = line.segment()
-        && let Ok(number) = name.number(coverage.segment_size())
-    {
-        coverage.add_segment(name.timeline, number, line.modified_at());
+/// What the lines of an index cover. A million of them may follow each other, and of these only the last one's time is looked
+/// at.
+#[derive(Debug, Clone)]
+pub(crate) struct Covering {
+    coverage: Coverage,
+    /// Segments that follow each other.
+    run: Option<(TimelineId, RangeInclusive<SegmentNumber>)>,
+    /// The line of the last of them.
+    line: Vec<u8>,
+}
+
+impl Covering {
+    pub(crate) const fn new(coverage: Coverage) -> Self {
+        Self { coverage, run: None, line: Vec::new() }
+    }
+
+    /// Adds what a line says.
+    pub(crate) fn add(&mut self, line: &XlogLine<'_>) {
+        let Some(name) = line.segment() else { return };
+        let Ok(number) = name.number(self.coverage.segment_size()) else { return };
+        match self.run.take() {
+            Some((timeline, run)) if (timeline, run.end().next()) == (name.timeline, number) => {
+                self.run = Some((timeline, *run.start()..=number));
+            }
+            run => {
+                self.settle(run);
+                self.run = Some((name.timeline, number..=number));
+            }
+        }
+        self.line.clear();
+        self.line.extend_from_slice(line.raw);
+    }
+
+    pub(crate) fn finish(mut self) -> Coverage {
+        let run = self.run.take();
+        self.settle(run);
+        self.coverage
+    }
+
+    fn settle(&mut self, run: Option<(TimelineId, RangeInclusive<SegmentNumber>)>) {
+        if let Some((timeline, run)) = run
+            && let Some(last) = XlogLine::of(&self.line)
+        {
+            self.coverage.add_segments(timeline, run, last.modified_at());
+        }
     }
 }
 
