@@ -2,11 +2,11 @@
 //! beside Barman 3.19.1. Process start included, files in the page cache.
 //!
 //! - `list-backups`, a million segments: under 50 ms and 64 MiB. Barman is asked once: it takes a minute and a half.
-//! - `list-backups`, 10 000 backups: under 200 ms.
+//! - `list-backups`, 10 000 backups: under 200 ms; `show-backup latest` and `check` are told beside.
 //! - `show-backup latest` and `check` with a million segments: under 50 ms. The server cannot be reached, so that `check`
 //!   waits for nobody; it fails, after having looked at all that it looks at.
 //!
-//! `catalog [ours] [ROUNDS]` prints medians; `ours` asks nobody else.
+//! `catalog [ours] [ROUNDS]` prints medians with their intervals, and the most memory; `ours` asks nobody else.
 
 // The repository is made by hand: archiving a million segments would take hours.
 #![allow(clippy::disallowed_methods)]
@@ -16,6 +16,7 @@ mod home;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use benches::Interval;
 use test_support::{Barman, BarmanHome};
 
 fn main() {
@@ -42,11 +43,9 @@ fn main() {
 }
 
 fn report(what: &str, program: &Barman, home: &BarmanHome, arguments: &[&str], rounds: usize) {
-    let mut runs: Vec<(Duration, u64)> = (0..rounds).map(|_| run(program.command(home).args(arguments))).collect();
-    runs.sort_unstable();
-    let (median, _) = runs[runs.len() / 2];
+    let runs: Vec<(Duration, u64)> = (0..rounds).map(|_| run(program.command(home).args(arguments))).collect();
     let memory = runs.iter().map(|(_, kib)| kib / 1024).max().unwrap_or_default();
-    println!("  {what}: {:.1} ms, {memory} MiB", median.as_secs_f64() * 1000.0);
+    println!("  {what}: {} ms, {memory} MiB", Interval::of_millis(runs.into_iter().map(|(taken, _)| taken)));
 }
 
 /// What a process takes, and the most memory that any child has had.

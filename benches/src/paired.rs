@@ -103,6 +103,12 @@ impl Outcome {
         Interval::of(self.times.iter().map(|(first, _)| first.as_secs_f64()).collect())
     }
 
+    /// How long the first side takes, in milliseconds.
+    #[must_use]
+    pub fn first_millis(&self) -> Interval {
+        Interval::of_millis(self.times.iter().map(|(first, _)| *first))
+    }
+
     /// How long the second side takes, in seconds.
     #[must_use]
     pub fn second_secs(&self) -> Interval {
@@ -111,6 +117,12 @@ impl Outcome {
 }
 
 impl Interval {
+    /// The median of what one side took, in milliseconds.
+    #[must_use]
+    pub fn of_millis(times: impl IntoIterator<Item = Duration>) -> Self {
+        Self::of(times.into_iter().map(|time| time.as_secs_f64() * 1000.0).collect())
+    }
+
     fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let (n, rank) = (values.len(), bound_rank(values.len()));
