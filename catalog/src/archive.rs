@@ -1,5 +1,6 @@
 //! The WAL archive: moving files in, finding them, removing what nobody needs.
 
+mod beside;
 mod coverage;
 mod encoding;
 mod errors;

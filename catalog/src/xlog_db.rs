@@ -191,12 +191,16 @@ impl XlogDb {
         Ok(false)
     }
 
-    /// Adds an entry. When this returns, it is durable (invariant 1).
+    /// Adds entries, in this order. When this returns, they are durable (invariant 1).
     ///
     /// # Errors
-    /// The line cannot be written or synced; a part of it may be there.
-    pub fn append(&mut self, entry: &XlogEntry) -> Result<(), Error> {
-        Ok(self.dir.append(&self.path, FILE_MODE, entry.to_line().as_bytes())?)
+    /// The lines cannot be written or synced; some of them, and a part of one, may be there.
+    pub fn append<'e>(&mut self, entries: impl IntoIterator<Item = &'e XlogEntry>) -> Result<(), Error> {
+        let lines: String = entries.into_iter().map(XlogEntry::to_line).collect();
+        match lines.as_str() {
+            "" => Ok(()),
+            lines => Ok(self.dir.append(&self.path, FILE_MODE, lines.as_bytes())?),
+        }
     }
 
     /// Removes the entries that `keep` says no to, if there are any; returns how many there were.

@@ -62,6 +62,15 @@ impl Unpublished {
     pub fn publish(self) -> Result<Published<()>, PublishError> {
         self.temporary.publish()
     }
+
+    pub(crate) const fn directory(&self) -> &Dir {
+        self.temporary.directory()
+    }
+
+    /// Does the same, but does not sync the directory.
+    pub(crate) fn put_in_place(mut self) -> Result<Published<()>, PublishError> {
+        self.temporary.put_in_place()
+    }
 }
 
 impl Dir {
@@ -153,38 +162,6 @@ impl Dir {
         file.sync_data()
     }
 
-    /// Gives a file a second name, which must be free, in a directory of the same file system. On return the contents are
-    /// durable under it; if a file with the same bytes has it already, so are those. The first name stays until somebody
-    /// removes it, so that there is no moment at which a crash leaves neither.
-    ///
-    /// Returns `None` where only a copy can have the name: on another file system, on one without links, or because the
-    /// kernel refuses links to what belongs to others.
-    ///
-    /// # Errors
-    /// As for [`rename_new`](Self::rename_new).
-    pub fn link_new(
-        &self,
-        from: &RelativePath,
-        to_dir: &Self,
-        to: &RelativePath,
-    ) -> Result<Option<Published<()>>, PublishError> {
-        let (from_dir, from) = self.locate(from)?;
-        let (to_dir, to) = to_dir.locate(to)?;
-        from_dir.open_out(from, OFlags::RDONLY | OFlags::NOFOLLOW)?.sync()?;
-        let published = match from_dir.link(from, &to_dir, to) {
-            Ok(true) => Published::Created(()),
-            Ok(false) => match from_dir.compare(from, &to_dir, to)? {
-                Some(published) => published,
-                // Removed since the link found it.
-                None => return Ok(None),
-            },
-            Err(error) if needs_copy(&error) => return Ok(None),
-            Err(error) => return Err(to_dir.failed(Operation::Rename, to, error).into()),
-        };
-        to_dir.sync()?;
-        Ok(Some(published))
-    }
-
     /// Gives a file another name, possibly in another directory or file system, without replacing what may have that
     /// name.
     ///
@@ -264,6 +241,23 @@ impl Dir {
             if let Some(published) = self.compare(from, to_dir, to)? {
                 return Ok(published);
             }
+        }
+    }
+
+    /// Gives a file a second name, or makes sure that the one it was to have stands for the same bytes and that these are
+    /// durable; `None` if it cannot be linked there. The directory is not synced yet.
+    pub(crate) fn link_or_compare(
+        &self,
+        from: &OsStr,
+        to_dir: &Self,
+        to: &OsStr,
+    ) -> Result<Option<Published<()>>, PublishError> {
+        match self.link(from, to_dir, to) {
+            Ok(true) => Ok(Some(Published::Created(()))),
+            // If it is removed since the link found it, there is no second try.
+            Ok(false) => self.compare(from, to_dir, to),
+            Err(error) if needs_copy(&error) => Ok(None),
+            Err(error) => Err(to_dir.failed(Operation::Rename, to, error).into()),
         }
     }
 
@@ -366,7 +360,7 @@ impl Dir {
         are_equal(ours, theirs).map(Some).map_err(|e| other.failed(Operation::Read, other_name, e))
     }
 
-    fn is_same_directory(&self, other: &Self) -> Result<bool, Error> {
+    pub(crate) fn is_same_directory(&self, other: &Self) -> Result<bool, Error> {
         let identity = |dir: &Self| {
             let stat = rustix::fs::fstat(dir).map_err(|e| Error::new(Operation::LookUp, dir.path(), e))?;
             Ok((stat.st_dev, stat.st_ino))

@@ -42,6 +42,10 @@ impl Temporary {
         &mut self.file
     }
 
+    pub(crate) const fn directory(&self) -> &Dir {
+        &self.dir
+    }
+
     pub(crate) fn path(&self) -> RelativePath {
         RelativePath::listed(&self.name)
     }

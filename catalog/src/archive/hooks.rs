@@ -26,6 +26,12 @@ pub enum HookDecision {
 
 /// Scripts of the user's that run around archiving and deleting. Only the `server` crate knows how they are started.
 pub trait Hooks {
+    /// Whether there are any that run around archiving: then a file is archived before the next one is looked at. Without,
+    /// several are, together.
+    fn surround_archiving(&self) -> bool {
+        true
+    }
+
     /// Runs before a file is looked at. No lock on the WAL index is held.
     fn before_archive(&self, _file: ArchivedFile<'_>) -> HookDecision {
         HookDecision::Continue
@@ -47,4 +53,8 @@ pub trait Hooks {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoHooks;
 
-impl Hooks for NoHooks {}
+impl Hooks for NoHooks {
+    fn surround_archiving(&self) -> bool {
+        false
+    }
+}

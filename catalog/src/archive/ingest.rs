@@ -12,7 +12,8 @@
 //! | record | its line is added to the index, durably; what is known of it is written into the ledger |
 //! | remove | it vanishes from where it arrived, which tells its sender that the archive has it (invariant 1) |
 //!
-//! From publish on, Barman's lock on the index is held.
+//! From publish on, Barman's lock on the index is held. Files that have passed the stages before go through these together,
+//! up to [`TOGETHER`] of them, so that each directory and the index are synced once for all.
 //!
 //! # When it is interrupted
 //! The order of the last three stages is what makes every moment safe (invariant 7). A file that is published and not
@@ -29,6 +30,7 @@ mod gap;
 mod observe;
 mod partial;
 mod publish;
+mod walk;
 
 use std::ffi::OsString;
 
@@ -41,7 +43,7 @@ use crate::archive::source::{Batch, Candidate};
 use crate::catalog::DIRECTORY_MODE;
 use crate::{ArchivedFile, Catalog, Error, Facts, HookDecision, Verdict, WalSource, layout};
 
-use ahead::{Ahead, Prepared, Workshop};
+use ahead::{Ahead, Workshop};
 use check::Finding;
 pub use check::{Refusal, Unverified};
 use detect::Detected;
@@ -50,7 +52,7 @@ pub(crate) use followers::judge_followers;
 pub use gap::Gap;
 use observe::Observation;
 pub(crate) use observe::{Neighbours, judge_arrival, observe_stored};
-use publish::Outcome;
+use publish::{Due, Outcome, Places};
 
 impl Catalog {
     /// Archives what is due in one directory. Call it with [`Lock::ArchiveWal`](crate::Lock) held; without it nothing is
@@ -130,6 +132,10 @@ impl Catalog {
     }
 }
 
+/// How many files are archived together at most: enough that their syncs take less time than all else, few enough that
+/// Barman's lock on the index is held for moments.
+const TOGETHER: usize = 16;
+
 /// One run over one directory.
 struct Run<'a> {
     catalog: &'a Catalog,
@@ -142,6 +148,8 @@ struct Run<'a> {
     system_id: Option<SystemId>,
     ledger: Ledger,
     neighbours: Neighbours,
+    /// How many it has.
+    files: usize,
     summary: IngestSummary,
 }
 
@@ -157,7 +165,7 @@ impl<'a> Run<'a> {
         let wals = catalog.wals_dir()?;
         let ledger = catalog.ledger()?;
         let (neighbours, summary) = (Neighbours::default(), IngestSummary::default());
-        Ok(Self { catalog, source, dir, wals, options, events, system_id, ledger, neighbours, summary })
+        Ok(Self { catalog, source, dir, wals, options, events, system_id, ledger, neighbours, files: 0, summary })
     }
 
     fn archive_all(&mut self, files: &[Candidate]) -> Result<(), Error> {
@@ -167,38 +175,101 @@ impl<'a> Run<'a> {
             source: self.source,
             storage: self.catalog.wal_storage(),
         };
-        workshop.ahead_of(files, self.options.cancel, |ahead| self.archive_each(files, ahead))
+        self.files = files.len();
+        workshop.ahead_of(files, self.options.cancel, |ahead| {
+            let mut due = Vec::new();
+            let looked_at = self.look_at_each(files, ahead, &mut due);
+            // Whatever ended it, what was looked at before is sound.
+            let archived = self.archive(&mut due);
+            looked_at.and(archived)
+        })
     }
 
-    fn archive_each(&mut self, files: &[Candidate], ahead: &mut Ahead) -> Result<(), Error> {
-        for (index, candidate) in files.iter().enumerate() {
+    /// Looks at the files in their order, and archives them together as they become due.
+    fn look_at_each(&mut self, files: &[Candidate], ahead: &mut Ahead, due: &mut Vec<Due>) -> Result<(), Error> {
+        for (candidate, number) in files.iter().zip(1..) {
             self.options.cancel.check()?;
-            let prepared = ahead.next();
+            if self.options.hooks.surround_archiving() {
+                self.archive(due)?;
+            }
             // Gone: another run, of ours or of Barman, was faster.
-            let Some(file) = Detected::open(self.source, &self.dir, candidate, self.catalog.wal_storage())? else {
+            let Some(mut file) = Detected::open(self.source, &self.dir, candidate, self.catalog.wal_storage())? else {
+                ahead.next();
                 continue;
             };
             if self.before(&file) == HookDecision::Stop {
                 (self.events)(IngestEvent::Stopped(file.entry.name));
                 break;
             }
-            (self.events)(IngestEvent::File { name: file.entry.name, number: index + 1, files: files.len() });
-            self.archive(file, prepared)?;
+            let looked_at = self.look(&mut file)?;
+            let prepared = ahead.next();
+            match looked_at {
+                (finding, Some(observation)) => due.push(Due { number, file, finding, observation, prepared }),
+                (finding, None) => {
+                    self.archive(due)?;
+                    self.leave(&file, number, &finding)?;
+                }
+            }
+            // The segments behind a history are judged by it: it has to be there before them.
+            let is_history = matches!(candidate.name, WalFileName::History(_));
+            // And while a worker is waited for, what is ready may as well be archived.
+            if due.len() >= TOGETHER || is_history || !ahead.is_ready() {
+                self.archive(due)?;
+            }
         }
         Ok(())
     }
 
-    fn archive(&mut self, mut file: Detected, prepared: Option<Prepared>) -> Result<(), Error> {
-        let name = file.entry.name;
+    fn look(&mut self, file: &mut Detected) -> Result<(Finding, Option<Observation>), Error> {
         let known = (self.system_id, self.options.now);
-        let (finding, observed) = observe::look(self.catalog, &mut self.neighbours, &mut file, known)?;
-        let Some(mut observation) = observed else { return self.leave(&file, &finding) };
-        if let Finding::Sound(Some(header)) = &finding {
-            self.system_id = self.system_id.or(Some(header.system_id));
+        let (finding, observation) = observe::look(self.catalog, &mut self.neighbours, file, known)?;
+        if let Some(observation) = &observation {
+            self.neighbours.looked_at(observation);
+            if let Finding::Sound(Some(header)) = &finding {
+                self.system_id = self.system_id.or(Some(header.system_id));
+            }
         }
-        let noted = (&mut self.ledger, &mut observation.facts);
-        match publish::publish(self.catalog, (&self.wals, prepared), &self.dir, &mut file, noted, self.options.cancel)?
-        {
+        Ok((finding, observation))
+    }
+
+    /// Archives all that is due. After a failure none of it is: another try could believe what a failed sync left behind
+    /// (invariant 2).
+    fn archive(&mut self, due: &mut Vec<Due>) -> Result<(), Error> {
+        let mut due = std::mem::take(due);
+        while !due.is_empty() {
+            let places = Places { catalog: self.catalog, source: &self.dir, wals: &self.wals };
+            let (outcomes, rest) = publish::publish(places, &mut due, &mut self.ledger, self.options.cancel)?;
+            let is_other = matches!(outcomes.last(), Some(Outcome::Changed | Outcome::Differs(_)));
+            let behind = due.split_off(outcomes.len());
+            for (due, outcome) in std::mem::replace(&mut due, behind).into_iter().zip(outcomes) {
+                self.end(due, outcome)?;
+            }
+            rest?;
+            if is_other {
+                self.look_again(&mut due)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at files once more, because the one before them is not archived as it was looked at.
+    fn look_again(&mut self, due: &mut Vec<Due>) -> Result<(), Error> {
+        self.neighbours = Neighbours::default();
+        for mut again in std::mem::take(due) {
+            match self.look(&mut again.file)? {
+                (finding, Some(observation)) => due.push(Due { finding, observation, ..again }),
+                (finding, None) => self.leave(&again.file, again.number, &finding)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what became of a file, and sees to what follows from it.
+    fn end(&mut self, due: Due, outcome: Outcome) -> Result<(), Error> {
+        let Due { file, number, finding, observation, .. } = due;
+        let name = file.entry.name;
+        (self.events)(IngestEvent::File { name, number, files: self.files });
+        match outcome {
             Outcome::Archived => {
                 self.summary.archived += 1;
                 (self.events)(IngestEvent::Archived(&file.entry));
@@ -218,7 +289,8 @@ impl<'a> Run<'a> {
     }
 
     /// Does not archive a file: it is refused, or its turn comes later.
-    fn leave(&mut self, file: &Detected, finding: &Finding) -> Result<(), Error> {
+    fn leave(&mut self, file: &Detected, number: usize, finding: &Finding) -> Result<(), Error> {
+        (self.events)(IngestEvent::File { name: file.entry.name, number, files: self.files });
         match finding {
             Finding::Refused(refusal) => self.refuse(file, refusal),
             _ => {
@@ -243,15 +315,15 @@ impl<'a> Run<'a> {
     /// Looks whether the segments before and after the one that is archived now are there. Those that waited for it are
     /// judged now.
     fn look_around(&mut self, finding: &Finding, observation: Observation) -> Result<(), Error> {
-        let (name, raw) = (observation.facts.name, observation.facts.raw);
-        self.neighbours.archived(observation);
-        if let (WalFileName::Segment(segment), Finding::Sound(Some(header))) = (name, finding)
+        let Observation { facts, border } = observation;
+        if let (WalFileName::Segment(segment), Finding::Sound(Some(header))) = (facts.name, finding)
             && let Some(gap) =
                 gap::before(self.catalog, &self.wals, &mut self.neighbours, segment, header.segment_size)?
         {
             (self.events)(IngestEvent::Gap(&gap));
         }
-        let judged = match judge_followers(self.catalog, &mut self.ledger, &mut self.neighbours, (name, raw)) {
+        let state = border.map(|(_, state)| state);
+        let judged = match judge_followers(self.catalog, &mut self.ledger, &mut self.neighbours, (&facts, state)) {
             // What the ledger lacks can be found out again.
             Err(Error::Journal { .. }) => Vec::new(),
             judged => judged?,

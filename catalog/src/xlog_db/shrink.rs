@@ -158,7 +158,7 @@ mod tests {
         let times = Cell::new(0);
         let (removed, left) = shrink(|catalog, _| {
             times.set(times.get() + 1);
-            catalog.xlog_db().unwrap().append(&entry(3)).unwrap();
+            catalog.xlog_db().unwrap().append([&entry(3)]).unwrap();
         });
         assert_eq!((removed, left), (vec![name(1)], vec![name(2), name(3)]));
         assert_eq!(times.get(), 1, "appending is no reason to begin again");
@@ -197,7 +197,7 @@ mod tests {
     fn an_index_of_which_nothing_goes_is_not_written() {
         let root = tempfile::tempdir().unwrap();
         let catalog = Catalog::open(ServerLayout::below(root.path(), "main"), LocalZone::UTC);
-        catalog.xlog_db().unwrap().append(&entry(1)).unwrap();
+        catalog.xlog_db().unwrap().append([&entry(1)]).unwrap();
         let before = catalog.xlog_snapshot().unwrap();
         let after = catalog.shrink_index(&|_| false, &|| Ok(true)).unwrap().unwrap().index;
         assert!(after.is_same_file(&before).unwrap());
@@ -207,7 +207,7 @@ mod tests {
     fn nothing_goes_when_what_decided_about_it_does_not_hold_any_more() {
         let root = tempfile::tempdir().unwrap();
         let catalog = Catalog::open(ServerLayout::below(root.path(), "main"), LocalZone::UTC);
-        catalog.xlog_db().unwrap().append(&entry(1)).unwrap();
+        catalog.xlog_db().unwrap().append([&entry(1)]).unwrap();
         let before = catalog.xlog_snapshot().unwrap();
         assert!(catalog.shrink_index(&|_| true, &|| Ok(false)).unwrap().is_none());
         assert!(catalog.xlog_snapshot().unwrap().is_same_file(&before).unwrap());

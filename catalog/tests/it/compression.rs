@@ -3,8 +3,8 @@
 use std::io::{Read as _, Write as _};
 
 use barman_catalog::{
-    Catalog, CustomFilters, Encoding, Error, IngestEvent, IngestOptions, LocalZone, ServerLayout, Verdict,
-    WalCompression, WalSource, WalStorage,
+    ArchivedFile, Catalog, CustomFilters, Encoding, Error, Hooks, IngestEvent, IngestOptions, LocalZone, ServerLayout,
+    Verdict, WalCompression, WalSource, WalStorage,
 };
 use barman_storage::Cancel;
 use barman_storage::codec::{Algorithm, Compression, Format, Level, ShellFilter};
@@ -199,6 +199,19 @@ fn the_same_contents_are_no_duplicate_however_they_are_compressed() {
     assert!(deliver(7, None).contains("Duplicate"));
 }
 
+/// Sends two segments anew while the first one has its turn: by then they are prepared, or being prepared.
+struct Replacing<'r>(&'r Repository);
+
+impl Hooks for Replacing<'_> {
+    fn after_archive(&self, file: ArchivedFile<'_>) {
+        if file.path.ends_with(name(1)) {
+            for number in [2, 3] {
+                self.0.write(&format!("incoming/{}", name(number)), segment(&name(number), 9));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_file_that_was_prepared_and_changed_since_is_wrapped_again() {
     let repository = Repository::new();
@@ -206,15 +219,9 @@ fn a_file_that_was_prepared_and_changed_since_is_wrapped_again() {
     for number in 1..=4 {
         repository.write(&format!("incoming/{}", name(number)), segment(&name(number), 7));
     }
-    let cancel = Cancel::new();
-    let mut replace = |event: IngestEvent<'_>| {
-        // By now the next ones are prepared, or being prepared.
-        if let IngestEvent::File { number: 1, .. } = event {
-            repository.write(&format!("incoming/{}", name(2)), segment(&name(2), 9));
-            repository.write(&format!("incoming/{}", name(3)), segment(&name(3), 9));
-        }
-    };
-    catalog.ingest(WalSource::Incoming, &options(&cancel), &mut replace).expect("a run");
+    let (cancel, hooks) = (Cancel::new(), Replacing(&repository));
+    let options = IngestOptions { hooks: &hooks, ..options(&cancel) };
+    catalog.ingest(WalSource::Incoming, &options, &mut |_| {}).expect("a run");
     for (number, salt) in [(1, 7), (2, 9), (3, 9), (4, 7)] {
         assert!(contents(&catalog, &name(number)) == segment(&name(number), salt), "{number}");
     }

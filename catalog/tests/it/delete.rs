@@ -224,7 +224,7 @@ fn archiving_goes_on_while_wal_is_removed() {
                         compression: None,
                         encryption: None,
                     };
-                    db.append(&entry).expect("appended");
+                    db.append([&entry]).expect("appended");
                     appended.push(entry.name.to_string());
                 }
                 drop(db);
@@ -260,7 +260,7 @@ fn what_is_archived_again_while_it_is_removed_stays() {
                 compression: None,
                 encryption: None,
             };
-            repository.catalog.xlog_db().and_then(|mut db| db.append(&entry)).expect("appended");
+            repository.catalog.xlog_db().and_then(|mut db| db.append([&entry])).expect("appended");
         }
     };
     let wanted = [(id(ONE), Occasion::Policy)];

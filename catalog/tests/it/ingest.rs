@@ -143,6 +143,63 @@ fn other_contents_go_to_errors_with_the_reason_beside_them() {
 }
 
 #[test]
+fn what_is_refused_or_there_already_takes_its_turn_among_what_is_archived_together() {
+    let repository = Repository::new();
+    deliver(&repository, [3, 5]);
+    repository.ingest(WalSource::Incoming).expect("a run");
+    deliver(&repository, [1, 2, 4, 5, 7]);
+    repository.write(&format!("incoming/{}", name(3)), segment(&name(3), 8));
+    repository.write(&format!("incoming/{}", name(6)), segment(&name(9), 7));
+    let told = report(&repository, WalSource::Incoming);
+    let turns: Vec<&str> = told.iter().filter_map(|event| event.split([' ', '(']).next()).collect();
+    let archived = ["File", "Archived"];
+    let expected =
+        [&["Started"][..], &archived, &archived, &["File", "Refused"], &archived, &["File", "AlreadyArchived"]];
+    assert_eq!(turns, [&expected.concat()[..], &["File", "Refused"], &archived, &["Gap"]].concat(), "{told:#?}");
+    assert_eq!(repository.recorded(), [3, 5, 1, 2, 4, 7].map(name));
+    assert!(repository.names("incoming").is_empty());
+}
+
+/// The one that is refused says nothing of the one behind it: that is judged by what the archive has.
+#[test]
+fn behind_a_duplicate_the_archived_segment_is_the_neighbour() {
+    let repository = Repository::new();
+    deliver(&repository, [1]);
+    repository.ingest(WalSource::Incoming).expect("a run");
+    repository.write(&format!("incoming/{}", name(1)), segment(&name(1), 8));
+    deliver(&repository, [2]);
+    repository.ingest(WalSource::Incoming).expect("a run");
+    let facts = |number| {
+        let name = name(number).parse().expect("a name");
+        repository.catalog.facts(&name).expect("readable").expect("known")
+    };
+    let other = Repository::new();
+    deliver(&other, [1, 2]);
+    other.ingest(WalSource::Incoming).expect("a run");
+    let name = name(2).parse().expect("a name");
+    assert_eq!(Some(facts(2)), other.catalog.facts(&name).expect("readable"));
+}
+
+#[test]
+fn what_is_replaced_after_it_was_looked_at_is_left_to_the_next_run() {
+    let repository = Repository::new();
+    deliver(&repository, [1]);
+    repository.ingest(WalSource::Incoming).expect("a run");
+    deliver(&repository, 1..=3);
+    let summary = repository.ingest_with(WalSource::Incoming, &mut |event| {
+        // All three were looked at, and the others are archived together behind this one.
+        if matches!(event, IngestEvent::AlreadyArchived(_)) {
+            repository.write(&format!("incoming/{}", name(2)), segment(&name(2), 8));
+        }
+    });
+    let expected = IngestSummary { archived: 1, already_archived: 1, ..IngestSummary::default() };
+    assert_eq!(summary.expect("a run"), expected);
+    assert_eq!((repository.recorded(), repository.names("incoming")), (vec![name(1), name(3)], vec![name(2)]));
+    repository.ingest(WalSource::Incoming).expect("a run");
+    assert_eq!(repository.read(&archived(&name(2))), segment(&name(2), 8));
+}
+
+#[test]
 fn two_errors_in_one_second_have_two_names() {
     let repository = Repository::new();
     deliver(&repository, [1]);
@@ -444,7 +501,8 @@ fn hooks_run_around_every_file_and_can_stop_the_run() {
 #[test]
 fn a_cancelled_run_leaves_what_it_has_not_begun() {
     let repository = Repository::new();
-    deliver(&repository, 1..=2);
+    // Sixteen are archived together.
+    deliver(&repository, 1..=17);
     let cancel = Cancel::new();
     let options = options(&cancel);
     let result = repository.catalog.ingest(WalSource::Incoming, &options, &mut |event| {
@@ -453,5 +511,6 @@ fn a_cancelled_run_leaves_what_it_has_not_begun() {
         }
     });
     assert!(matches!(result, Err(Error::Cancelled(_))));
-    assert_eq!((repository.recorded(), repository.names("incoming")), (vec![name(1)], vec![name(2)]));
+    let begun: Vec<String> = (1..=16).map(name).collect();
+    assert_eq!((repository.recorded(), repository.names("incoming")), (begun, vec![name(17)]));
 }

@@ -141,11 +141,15 @@ fn waiting(repository: &Repository) {
 
 /// Segment 2 is delivered still or recorded, what is recorded is archived, and in the end it is delivered no more.
 fn archived(stored: Vec<u8>) -> impl Fn(&Survivors, bool) -> bool {
-    let (incoming, path) = (format!("incoming/{}", name(2)), format!("{SEGMENTS}/{}", name(2)));
-    let sent = segment(&name(2), 7);
+    archived_as(2, stored)
+}
+
+fn archived_as(number: u64, stored: Vec<u8>) -> impl Fn(&Survivors, bool) -> bool {
+    let (incoming, path) = (format!("incoming/{}", name(number)), format!("{SEGMENTS}/{}", name(number)));
+    let sent = segment(&name(number), 7);
     move |left, done| {
         let delivered = file(left, &incoming) == Some(&sent);
-        let (archived, recorded) = (file(left, &path) == Some(&stored), is_recorded(left, &name(2)));
+        let (archived, recorded) = (file(left, &path) == Some(&stored), is_recorded(left, &name(number)));
         (delivered || recorded) && (!recorded || archived) && !(done && delivered)
     }
 }
@@ -156,6 +160,20 @@ fn archiving() {
     // What was delivered is on disk here, so that it can be promised: see the next test.
     let sent = format!("incoming/{}", name(2));
     trial.check(archived(segment(&name(2), 7)), &[SEGMENTS, INDEX, "incoming"], &[&sent]);
+}
+
+/// Segments that wait together share the syncs of the directories and of the index.
+#[test]
+fn archiving_together() {
+    let prepare = |repository: &Repository| {
+        waiting(repository);
+        [3, 4].iter().for_each(|&number| deliver(repository, number, 7));
+    };
+    let trial = Trial::of(prepare, ingest);
+    let promises = [2, 3, 4].map(|number| archived_as(number, segment(&name(number), 7)));
+    let promise = |left: &Survivors, done: bool| promises.iter().all(|promise| promise(left, done));
+    let sent = [2, 3, 4].map(|number| format!("incoming/{}", name(number)));
+    trial.check(promise, &[SEGMENTS, INDEX, "incoming"], &sent.each_ref().map(String::as_str));
 }
 
 /// What is stored as it was delivered is not copied, and whoever delivered it need not have synced it.

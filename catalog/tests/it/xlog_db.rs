@@ -29,7 +29,7 @@ fn entry(number: u64) -> XlogEntry {
 fn entries_are_appended_in_order() {
     let repository = Repository::new();
     for number in [3, 1, 2] {
-        repository.catalog.xlog_db().expect("index").append(&entry(number)).expect("append");
+        repository.catalog.xlog_db().expect("index").append([&entry(number)]).expect("append");
     }
     assert_eq!(repository.text(DB), line(3) + &line(1) + &line(2));
     assert_eq!(repository.catalog.xlog_db().expect("index").entries().expect("entries")[0], entry(3));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use barman_storage::testing::{Crash, Loss, Recorder, Recording, Survivors};
-use barman_storage::{Dir, Error, PublishError, Published};
+use barman_storage::{Dir, Error, NewNames, OutFile, PublishError, Published};
 use rustix::io::Errno;
 
 use super::{contents, empty_directory, path};
@@ -244,22 +244,29 @@ fn rename_new_to_a_name_that_a_killed_run_gave_to_a_copy() {
     assert_eq!(needed, [false, true, true, true], "the original, the copy, and both directories");
 }
 
+fn try_link(dir: &Dir, from: &str, to: &str) -> Result<Option<Published<()>>, PublishError> {
+    let mut names = NewNames::default();
+    let linked = names.link((dir, &path(from)), (dir, &path(to)))?;
+    names.sync()?;
+    Ok(linked)
+}
+
 fn link(dir: &Dir) -> Option<Published<()>> {
-    dir.link_new(&path("from/a"), dir, &path("to/b")).expect("link")
+    try_link(dir, "from/a", "to/b").expect("link")
 }
 
 #[test]
-fn link_new_of_a_file_that_nobody_synced() {
+fn a_link_to_a_file_that_nobody_synced() {
     let unsynced = |dir: &Dir| write_unsynced(dir, "to/a", &new());
     let operation = |dir: &Dir| {
-        dir.link_new(&path("to/a"), dir, &path("from/b")).expect("link");
+        try_link(dir, "to/a", "from/b").expect("link");
     };
     let trial = Trial::record(two_directories, unsynced, operation);
     trial.check(|left| is_absent_or(left, "from/b", &new()), |left| is(left, "from/b", &new()));
 }
 
 #[test]
-fn link_new_keeps_the_first_name_at_every_moment() {
+fn a_link_keeps_the_first_name_at_every_moment() {
     let trial = Trial::record(two_directories, nothing, |dir| assert_eq!(link(dir), Some(Published::Created(()))));
     let before = |left: &Survivors| is(left, "from/a", &new()) && is_absent_or(left, "to/b", &new());
     let needed = trial.check_promise(before, |left| is(left, "from/a", &new()) && is(left, "to/b", &new()));
@@ -267,8 +274,8 @@ fn link_new_keeps_the_first_name_at_every_moment() {
 }
 
 #[test]
-fn link_new_of_what_a_killed_run_linked() {
-    let unsynced = |dir: &Dir| dir.link_new(&path("from/a"), dir, &path("to/b")).map(drop).map_err(unexpected);
+fn a_link_to_what_a_killed_run_linked() {
+    let unsynced = |dir: &Dir| try_link(dir, "from/a", "to/b").map(drop).map_err(unexpected);
     let mut trial =
         Trial::record(two_directories, unsynced, |dir| assert_eq!(link(dir), Some(Published::AlreadyThere(()))));
     // The first run did not come to its sync of the directory.
@@ -278,12 +285,32 @@ fn link_new_of_what_a_killed_run_linked() {
 }
 
 #[test]
-fn link_new_leaves_it_to_the_caller_to_copy_what_cannot_be_linked() {
+fn it_is_left_to_the_caller_to_copy_what_cannot_be_linked() {
     for error in [Errno::XDEV, Errno::PERM, Errno::MLINK, Errno::OPNOTSUPP] {
         // Sync, link.
         let fault = Some((1, error));
         Trial::record_with_fault(two_directories, nothing, |dir| assert_eq!(link(dir), None), fault);
     }
+}
+
+/// Two files of one directory and one of another get their names.
+fn publish_together(dir: &Dir) {
+    let mut names = NewNames::default();
+    for name in ["from/b", "from/c", "to/b"] {
+        let written = |file: &mut OutFile| Ok::<_, PublishError>(file.write_all(&new())?);
+        let (file, ()) = dir.prepare_new(&path(name), 0o600, written).expect("written");
+        assert_eq!(names.publish(file).expect("published"), Published::Created(()));
+    }
+    names.sync().expect("synced");
+}
+
+#[test]
+fn names_that_files_get_together_take_one_sync_of_each_directory() {
+    let trial = Trial::record(two_directories, nothing, publish_together);
+    let files = ["from/b", "from/c", "to/b"];
+    let before = |left: &Survivors| files.iter().all(|file| is_absent_or(left, file, &new()));
+    let needed = trial.check_promise(before, |left| files.iter().all(|file| is(left, file, &new())));
+    assert_eq!(needed, [true; 5], "three files, and two directories");
 }
 
 fn unexpected(error: PublishError) -> Error {

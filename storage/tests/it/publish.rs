@@ -6,7 +6,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use barman_storage::{Dir, Error, PublishError, Published, RelativePath};
+use barman_storage::{Dir, Error, NewNames, PublishError, Published, RelativePath};
 
 use super::{contents, empty_directory, names, path};
 
@@ -253,16 +253,21 @@ fn an_edited_file_keeps_what_is_not_written() -> Result<(), Error> {
 }
 
 #[test]
-fn link_new_gives_a_second_name_or_finds_that_it_is_taken() {
+fn a_link_is_a_second_name_or_finds_that_it_is_taken() {
     let (root, dir) = empty_directory();
+    let link = |from: &str| {
+        let mut new_names = NewNames::default();
+        let linked = new_names.link((&dir, &path(from)), (&dir, &path("b")))?;
+        new_names.sync()?;
+        Ok::<_, PublishError>(linked)
+    };
     publish(&dir, &path("a"), b"one").expect("first");
-    assert_eq!(dir.link_new(&path("a"), &dir, &path("b")).expect("linked"), Some(Published::Created(())));
+    assert_eq!(link("a").expect("linked"), Some(Published::Created(())));
     let inode = |name: &str| std::fs::metadata(root.path().join(name)).expect("metadata").ino();
     assert_eq!(inode("a"), inode("b"));
-    assert_eq!(dir.link_new(&path("a"), &dir, &path("b")).expect("again"), Some(Published::AlreadyThere(())));
+    assert_eq!(link("a").expect("again"), Some(Published::AlreadyThere(())));
     publish(&dir, &path("c"), b"two").expect("another");
-    let taken = dir.link_new(&path("c"), &dir, &path("b"));
-    assert!(matches!(taken, Err(PublishError::Conflict { .. })), "{taken:?}");
+    assert!(matches!(link("c"), Err(PublishError::Conflict { .. })));
     assert_eq!(names(root.path()), ["a", "b", "c"]);
 }
 

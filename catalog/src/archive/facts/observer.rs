@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use wal_format::{
-    BorderState, Crc32c, Damage, Item, Lsn, Payload, Pending, Record, RecordHeader, RecordReader, RelFileLocator,
+    BorderState, Damage, Item, Lsn, Payload, Pending, Record, RecordHeader, RecordReader, RelFileLocator,
     ResourceManager, RowChange, RowChangeKind, SegmentName, SegmentSize, Source, SystemId, Timestamp, TransactionEnd,
     Walk,
 };
 
-use super::{CheckpointFacts, Content, RecordFacts, TimeRange, WalEvent, WalEventKind, XidRange};
+use super::{CheckpointFacts, RecordFacts, TimeRange, WalEvent, WalEventKind, XidRange};
 use crate::journal::LONGEST_ENTRY;
 
 /// The fewest rows, of one table and by one transaction, that make a delete a large one.
@@ -38,8 +38,6 @@ pub(super) fn note(
 #[derive(Debug)]
 pub(crate) struct Observer {
     reader: RecordReader,
-    crc: Crc32c,
-    bytes: u64,
     facts: RecordFacts,
     has_records: bool,
     /// Whether nothing is left to be proven by the segment before.
@@ -52,7 +50,6 @@ pub(crate) struct Observer {
 /// What was found.
 #[derive(Debug)]
 pub(crate) struct Observed {
-    pub(crate) raw: Content,
     /// `None` if no record could be believed.
     pub(crate) records: Option<RecordFacts>,
     /// The first damage.
@@ -99,8 +96,6 @@ impl Observer {
         };
         Self {
             reader,
-            crc: Crc32c::new(),
-            bytes: 0,
             facts,
             has_records: false,
             border_closed,
@@ -112,29 +107,25 @@ impl Observer {
 
     /// Takes the next bytes.
     pub(crate) fn take(&mut self, mut bytes: &[u8]) {
-        self.crc.update(bytes);
-        self.bytes += bytes.len() as u64;
         // The borrow of a record is of the reader: what is kept is elsewhere.
         let Self { reader, facts, has_records, border_closed, deletes, event_bytes, damage, .. } = self;
         let mut notes = Notes { facts, deletes, event_bytes };
-        loop {
-            match reader.next(&mut bytes) {
+        let mut visit = |item: Item<'_>| {
+            let (start, end, header) = match &item {
+                Item::Record(record) => (record.start, record.end, record.header),
+                Item::Passed(passed) => (passed.start, passed.end, passed.header),
                 // An open source ends with its last record.
-                Ok(None | Some(Item::End(_))) => break,
-                Ok(Some(Item::Record(record))) => {
-                    *border_closed |= begins_log(*has_records, &record.header);
-                    *has_records = true;
-                    notes.header(record.start, record.end, &record.header);
-                    notes.contents(&record);
-                }
-                Ok(Some(Item::Passed(passed))) => {
-                    *border_closed |= begins_log(*has_records, &passed.header);
-                    *has_records = true;
-                    notes.header(passed.start, passed.end, &passed.header);
-                }
-                Ok(Some(Item::Skipped(_))) => {}
-                Err(found) => *damage = damage.or(Some(found)),
+                Item::Skipped(_) | Item::End(_) => return,
+            };
+            *border_closed |= begins_log(*has_records, &header);
+            *has_records = true;
+            notes.header(start, end, &header);
+            if let Item::Record(record) = &item {
+                notes.contents(record);
             }
+        };
+        while let Err(found) = reader.for_each(&mut bytes, &mut visit) {
+            *damage = damage.or(Some(found));
         }
     }
 
@@ -147,13 +138,7 @@ impl Observer {
         }
         let damage = self.damage.or(self.reader.finish().err());
         let border = self.reader.border_state().map(BorderState::without_contents);
-        Observed {
-            raw: Content { bytes: self.bytes, crc32c: self.crc.finish() },
-            records: self.has_records.then_some(self.facts),
-            damage,
-            border_open: !self.border_closed,
-            border,
-        }
+        Observed { records: self.has_records.then_some(self.facts), damage, border_open: !self.border_closed, border }
     }
 }
 

@@ -4,10 +4,10 @@
 //! changed since is wrapped once more, and one that is refused leaves nothing behind.
 
 use std::num::NonZeroUsize;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 
-use barman_storage::{Cancel, Dir, Stat, Unpublished};
+use barman_storage::{Cancel, Dir, NewNames, Stat, Unpublished};
 
 use crate::archive::source::Candidate;
 use crate::catalog::DIRECTORY_MODE;
@@ -40,9 +40,9 @@ impl Prepared {
         self.of == file.stat
     }
 
-    /// Gives it its name, durably; returns what is stored.
-    pub(super) fn publish(self) -> Result<Content, Error> {
-        self.file.publish()?;
+    /// Syncs it and gives it its name, which is durable with the others of `names`; returns what is stored.
+    pub(super) fn publish(self, names: &mut NewNames) -> Result<Content, Error> {
+        names.publish(self.file)?;
         Ok(self.content)
     }
 }
@@ -61,14 +61,35 @@ pub(super) struct Ahead {
     /// One worker takes every so many files.
     workers: Vec<Receiver<Option<Prepared>>>,
     next: usize,
+    /// What was taken from the next worker already, to see whether there is anything.
+    taken: Option<Option<Prepared>>,
 }
 
 impl Ahead {
     /// What was prepared of the next file, if it could be: without it, or if that failed, whoever archives the file does it.
     pub(super) fn next(&mut self) -> Option<Prepared> {
-        let worker = self.workers.get(self.next.checked_rem(self.workers.len())?)?;
+        let taken = self.taken.take();
+        let worker = self.next_worker()?;
+        let prepared = taken.or_else(|| worker.recv().ok());
         self.next += 1;
-        worker.recv().ok().flatten()
+        prepared.flatten()
+    }
+
+    /// Tells whether [`next`](Self::next) need not wait for a worker.
+    pub(super) fn is_ready(&mut self) -> bool {
+        if self.taken.is_none() {
+            let Some(worker) = self.next_worker() else { return true };
+            match worker.try_recv() {
+                Ok(prepared) => self.taken = Some(prepared),
+                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Disconnected) => {}
+            }
+        }
+        true
+    }
+
+    fn next_worker(&self) -> Option<&Receiver<Option<Prepared>>> {
+        self.workers.get(self.next.checked_rem(self.workers.len())?)
     }
 }
 
@@ -83,7 +104,7 @@ impl Workshop<'_> {
                 scope.spawn(move || self.prepare_each(files.iter().skip(first).step_by(count), &prepared, cancel));
                 results
             });
-            work(&mut Ahead { workers: workers.collect(), next: 0 })
+            work(&mut Ahead { workers: workers.collect(), next: 0, taken: None })
         })
     }
 

@@ -75,9 +75,14 @@ impl Detected {
     }
 
     /// Shows what PostgreSQL wrote to `take`, a buffer at a time: the whole file, decompressed.
-    pub(super) fn read(&mut self, take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+    pub(super) fn read(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+        self.read_buffers(|buffer| take(buffer))
+    }
+
+    /// Does the same; `take` may keep a buffer and leave another one in its place.
+    pub(super) fn read_buffers(&mut self, take: impl FnMut(&mut Vec<u8>) -> Result<(), Error>) -> Result<(), Error> {
         if self.encoding == Encoding::Plain {
-            return self.read_stored(take);
+            return self.read_stored_buffers(take);
         }
         let reader = self.reader()?;
         show(reader, take, |error| self.broken(error))
@@ -92,14 +97,18 @@ impl Detected {
 
     /// Shows the whole file as it is to `take`, a buffer at a time. It must have as many bytes as it had when it was opened.
     pub(super) fn read_stored(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+        self.read_stored_buffers(|buffer| take(buffer))
+    }
+
+    fn read_stored_buffers(&mut self, mut take: impl FnMut(&mut Vec<u8>) -> Result<(), Error>) -> Result<(), Error> {
         self.file.seek(SeekFrom::Start(0)).map_err(|error| self.unreadable(error))?;
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = Vec::new();
         let mut left = self.stat.size;
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
-            let Some(bytes) = buffer.get_mut(..wanted) else { break };
-            self.file.read_exact(bytes).map_err(|error| self.unreadable(error))?;
-            take(bytes)?;
+            buffer.resize(wanted, 0);
+            self.file.read_exact(&mut buffer).map_err(|error| self.unreadable(error))?;
+            take(&mut buffer)?;
             left -= wanted as u64;
         }
         Ok(())
@@ -175,14 +184,19 @@ impl Detected {
 
 fn show(
     mut reader: impl Read,
-    mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+    mut take: impl FnMut(&mut Vec<u8>) -> Result<(), Error>,
     failed: impl Fn(io::Error) -> Error,
 ) -> Result<(), Error> {
     let mut buffer = vec![0; BUFFER];
     loop {
+        // It may be shorter by now, or another one.
+        buffer.resize(BUFFER, 0);
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(length) => take(buffer.get(..length).unwrap_or_default())?,
+            Ok(length) => {
+                buffer.truncate(length);
+                take(&mut buffer)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(failed(error)),
         }

@@ -3,11 +3,12 @@
 use wal_format::{BorderState, SegmentName, SegmentNumber, SegmentSize, TimelineHistory, TimelineId, WalFileName};
 
 use crate::archive::ledger::Ledger;
-use crate::{Catalog, Content, Error, Facts, Verdict, layout};
+use crate::{Catalog, Error, Facts, Verdict, layout};
 
 use super::observe::{Neighbours, judge, observe_archived, previous};
 
-/// Judges the segments that were waiting for a file which is archived by now, and returns those that could be judged.
+/// Judges the segments that were waiting for a file which is archived by now, and returns those that could be judged. `state`
+/// is what stands at its end, if it is a segment and that is known.
 ///
 /// Behind a segment follows the next one of its timeline, and the first one of each timeline that branched off in that. Which
 /// segment a timeline's first one follows is told by its history: that is waited for, too.
@@ -15,13 +16,13 @@ pub(crate) fn judge_followers(
     catalog: &Catalog,
     ledger: &mut Ledger,
     neighbours: &mut Neighbours,
-    (arrived, raw): (WalFileName, Option<Content>),
+    (arrived, state): (&Facts, Option<BorderState>),
 ) -> Result<Vec<Facts>, Error> {
     let mut judged = Vec::new();
-    match arrived {
+    match arrived.name {
         WalFileName::Segment(name) => {
-            let size = raw.and_then(|raw| SegmentSize::new(raw.bytes));
-            let Some((size, state)) = size.zip(neighbours.state_behind(name)) else { return Ok(judged) };
+            let size = arrived.raw.and_then(|raw| SegmentSize::new(raw.bytes));
+            let Some((size, state)) = size.zip(state) else { return Ok(judged) };
             for next in behind(catalog, name, size) {
                 judge_from(catalog, ledger, (next, size), state.clone(), &mut judged)?;
             }

@@ -14,32 +14,35 @@ use crate::{Catalog, Content, Encoding, Error, Facts, RecordFacts, Unread, Unver
 
 use super::check::{Finding, Refusal, broken, check, wrong_length};
 use super::detect::Detected;
+use super::walk::{sum_up, walk};
 
 /// What is known of a file before it is archived.
 #[derive(Debug)]
 pub(crate) struct Observation {
     pub(super) facts: Facts,
     /// What the segment after it has to go on from.
-    border: Option<(SegmentName, BorderState)>,
+    pub(super) border: Option<(SegmentName, BorderState)>,
 }
 
 /// What is known of the segments that neighbour those of a run, so that segments which arrive in order are read once.
 #[derive(Debug, Default)]
 pub(crate) struct Neighbours {
-    /// The segment that was archived last, and what stands at its end.
+    /// The segment that was looked at last, and what stands at its end.
     last: Option<(SegmentName, BorderState)>,
     /// The history that was read last.
     history: Option<(TimelineId, Option<TimelineHistory>)>,
 }
 
 impl Neighbours {
-    /// Notes that a file is archived.
-    pub(super) fn archived(&mut self, observation: Observation) {
-        self.last = observation.border.or(self.last.take());
+    /// Notes what stands at the end of a file that is archived now, or together with those that are looked at next.
+    pub(super) fn looked_at(&mut self, observation: &Observation) {
+        if observation.border.is_some() {
+            self.last.clone_from(&observation.border);
+        }
     }
 
-    /// What the segment behind `name` has to go on from, if `name` is the one that was archived last.
-    pub(super) fn state_behind(&self, name: SegmentName) -> Option<BorderState> {
+    /// What the segment behind `name` has to go on from, if `name` is the one that was looked at last.
+    pub(crate) fn state_behind(&self, name: SegmentName) -> Option<BorderState> {
         self.last.as_ref().filter(|(last, _)| *last == name).map(|(_, state)| state.clone())
     }
 
@@ -129,11 +132,14 @@ pub(super) fn observe_archived(
         contents => contents?,
     };
     let mut observer = Observer::new(name, (start, size), Source::Complete, before);
-    let mut buffer = vec![0; BUFFER];
+    let (mut buffer, mut bytes) = (vec![0; BUFFER], 0);
     loop {
         match file.read(&mut buffer) {
             Ok(0) => break,
-            Ok(length) => observer.take(buffer.get(..length).unwrap_or_default()),
+            Ok(length) => {
+                bytes += length as u64;
+                observer.take(buffer.get(..length).unwrap_or_default());
+            }
             Err(error) if error.raw_os_error().is_some() => {
                 return Err(barman_storage::Error::new(Operation::Read, found.display_path(), error).into());
             }
@@ -141,8 +147,7 @@ pub(super) fn observe_archived(
             Err(_) => return Ok(None),
         }
     }
-    let observed = observer.finish();
-    Ok(Some(observed).filter(|observed| observed.raw.bytes == size.bytes()))
+    Ok(Some(observer.finish()).filter(|_| bytes == size.bytes()))
 }
 
 /// Checks a file and reads its records.
@@ -210,17 +215,17 @@ fn observe_segment(
     size: SegmentSize,
 ) -> Result<Observation, Error> {
     let before = neighbours.before(catalog, name, size)?;
-    let observed = read(file, name, size, Source::Complete, before)?;
+    let (raw, observed) = read(file, name, size, Source::Complete, before)?;
     let verdict = judge(&observed);
     let border = observed.border.map(|state| (name, state));
-    Ok(Observation { facts: facts(file, Some(observed.raw), verdict, observed.records), border })
+    Ok(Observation { facts: facts(file, Some(raw), verdict, observed.records), border })
 }
 
 /// A `.partial` file ends where its last record does, and nothing in it can be called damage.
 fn observe_partial(file: &mut Detected, name: SegmentName, header: &SegmentHeader) -> Result<Observation, Error> {
-    let observed = read(file, name, header.segment_size, Source::Open, None)?;
+    let (raw, observed) = read(file, name, header.segment_size, Source::Open, None)?;
     let verdict = if observed.border_open { Verdict::BorderOpen } else { Verdict::Verified };
-    Ok(Observation { facts: facts(file, Some(observed.raw), verdict, observed.records), border: None })
+    Ok(Observation { facts: facts(file, Some(raw), verdict, observed.records), border: None })
 }
 
 fn read(
@@ -229,15 +234,12 @@ fn read(
     size: SegmentSize,
     source: Source,
     before: Option<BorderState>,
-) -> Result<Observed, Error> {
+) -> Result<(Content, Observed), Error> {
     // The check compared the two: no other name gets here.
     let start = name.start(size).unwrap_or(Lsn::MAX);
     let mut observer = Observer::new(name, (start, size), source, before);
-    file.read(|bytes| {
-        observer.take(bytes);
-        Ok(())
-    })?;
-    Ok(observer.finish())
+    let raw = walk(file, &mut observer)?;
+    Ok((raw, observer.finish()))
 }
 
 /// Files without records, and those whose records cannot be read.
@@ -248,19 +250,8 @@ fn unread(file: &mut Detected, finding: &Finding) -> Result<Observation, Error> 
         Finding::Unverified(Unverified::Header(_)) => Verdict::Unverified(Unread::Version),
         _ => Verdict::Verified,
     };
-    let raw = if file.is_readable() { Some(content(file)?) } else { None };
+    let raw = if file.is_readable() { Some(sum_up(file, |_| ())?) } else { None };
     Ok(Observation { facts: facts(file, raw, verdict, None), border: None })
-}
-
-/// What PostgreSQL wrote.
-fn content(file: &mut Detected) -> Result<Content, Error> {
-    let (mut crc, mut length) = (Crc32c::new(), 0);
-    file.read(|bytes| {
-        crc.update(bytes);
-        length += bytes.len() as u64;
-        Ok(())
-    })?;
-    Ok(Content { bytes: length, crc32c: crc.finish() })
 }
 
 /// The file as it is.
@@ -308,9 +299,8 @@ pub(crate) fn observe_stored(
         Some(raw) => raw,
         None => stored_content(&mut file)?,
     };
-    let facts = Facts { stored, ..observation.facts.clone() };
-    neighbours.archived(observation);
-    Ok(Some(facts))
+    neighbours.looked_at(&observation);
+    Ok(Some(Facts { stored, ..observation.facts }))
 }
 
 /// Judges a file that is to be called `name` and is complete; `None` if it is gone.
@@ -329,9 +319,8 @@ pub(crate) fn judge_arrival(
     let (finding, observation) = look(catalog, neighbours, &mut file, (system, now))?;
     match (observation, finding) {
         (Some(observation), _) => {
-            let facts = observation.facts.clone();
-            neighbours.archived(observation);
-            Ok(Ok(Some(facts)))
+            neighbours.looked_at(&observation);
+            Ok(Ok(Some(observation.facts)))
         }
         (None, Finding::Refused(refusal)) => Ok(Err(refusal)),
         (None, _) => Ok(Ok(None)),
@@ -346,6 +335,6 @@ fn misplaced(catalog: &Catalog, file: &mut Detected, refusal: &Refusal) -> Resul
         WalFileName::BackupLabel { .. } | WalFileName::History(_) => Lsn::MAX,
     };
     let what = refusal.explain();
-    let raw = content(file).ok();
+    let raw = sum_up(file, |_| ()).ok();
     Ok(Observation { facts: facts(file, raw, Verdict::Damaged { at, what }, None), border: None })
 }

@@ -73,7 +73,7 @@ fn replace(
     file.describe_as_stored(content.bytes, storage);
     let name = file.entry.name.to_string();
     db.retain(|line| line.name != name)?;
-    db.append(&file.entry)?;
+    db.append([&file.entry])?;
     Ok(content)
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use barman_storage::{Cancel, Dir, PublishError, Published};
+use barman_storage::{Cancel, Dir, NewNames, PublishError, Published};
 use wal_format::WalFileName;
 
 use crate::archive::ledger::Ledger;
@@ -11,7 +11,9 @@ use crate::xlog_db::entry_of;
 use crate::{ArchivedSegment, Catalog, Content, Encoding, Error, Facts, XlogDb, layout};
 
 use super::ahead::Prepared;
+use super::check::Finding;
 use super::detect::Detected;
+use super::observe::Observation;
 use super::partial;
 
 /// What became of a file.
@@ -26,56 +28,128 @@ pub(super) enum Outcome {
     Changed,
 }
 
-/// Archives a file, records it, and removes it from `source`.
+/// A file that was looked at and is to be archived.
+#[derive(Debug)]
+pub(super) struct Due {
+    pub(super) file: Detected,
+    pub(super) prepared: Option<Prepared>,
+    pub(super) finding: Finding,
+    pub(super) observation: Observation,
+    /// Its number in this run, from 1.
+    pub(super) number: usize,
+}
+
+/// From where to where.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) source: &'a Dir,
+    pub(super) wals: &'a Dir,
+}
+
+/// Archives files, records them, and removes them from their source, all in their order: the first of `due`, as many as
+/// there are outcomes. The rest is left for the next call, or for the next run if something failed, which is returned beside.
 ///
 /// Barman's lock on the index is held throughout, so that of two runs one finds the work of the other either not begun or
-/// done.
+/// done. Each directory, and the index, is synced once, however many files there are.
 pub(super) fn publish(
-    catalog: &Catalog,
-    (wals, prepared): (&Dir, Option<Prepared>),
-    source: &Dir,
-    file: &mut Detected,
-    (ledger, facts): (&mut Ledger, &mut Facts),
+    places: Places<'_>,
+    due: &mut [Due],
+    ledger: &mut Ledger,
     cancel: &Cancel,
-) -> Result<Outcome, Error> {
-    let mut db = catalog.xlog_db()?;
-    let path = layout::archived(&file.entry.name);
-    if !file.is_unchanged()? {
-        return Ok(Outcome::Changed);
+) -> Result<(Vec<Outcome>, Result<(), Error>), Error> {
+    let mut db = places.catalog.xlog_db()?;
+    if let Some(first) = due.first_mut()
+        && let Some(outcome) = publish_known(places, &mut db, first, ledger, cancel)?
+    {
+        return Ok((vec![outcome], Ok(())));
     }
-    if wals.stat(&path)?.is_some() {
-        record_stored(catalog, wals, &mut db, file)?;
-        return match (settle(catalog, wals, source, file)?, file.entry.name) {
-            (Outcome::Differs(_), WalFileName::Partial(_)) => {
-                let outcome = partial::settle(catalog, (wals, source), &mut db, file, facts, cancel)?;
-                if matches!(outcome, Outcome::Archived) {
-                    note(&db, ledger, facts);
-                }
-                Ok(outcome)
+    let mut names = NewNames::default();
+    let (mut placed, mut failed) = (0, Ok(()));
+    for next in due.iter_mut() {
+        match place(places, &mut names, next, cancel) {
+            Ok(true) => placed += 1,
+            Ok(false) => break,
+            Err(error) => {
+                failed = Err(error);
+                break;
             }
-            (outcome, _) => Ok(outcome),
-        };
+        }
     }
-    // Invariants 1 and 2: durable under its name before anything says that it is archived.
-    let content = match linked(catalog, (wals, source), file, facts, cancel)? {
+    if placed == 0 {
+        return Ok((Vec::new(), failed));
+    }
+    // Invariants 1 and 2: durable under their names before anything says that they are archived.
+    names.sync()?;
+    let (placed, _) = due.split_at_mut(placed);
+    // Invariant 3: the record follows the data.
+    db.append(placed.iter().map(|due| &due.file.entry))?;
+    placed.iter().for_each(|due| note(&db, ledger, &due.observation.facts));
+    remove(places.source, placed)?;
+    Ok((placed.iter().map(|_| Outcome::Archived).collect(), failed))
+}
+
+/// Deals with a file that has changed, or whose name the archive has already; `None` if it is to be archived.
+fn publish_known(
+    Places { catalog, source, wals }: Places<'_>,
+    db: &mut XlogDb,
+    due: &mut Due,
+    ledger: &mut Ledger,
+    cancel: &Cancel,
+) -> Result<Option<Outcome>, Error> {
+    let Due { file, observation, .. } = due;
+    if !file.is_unchanged()? {
+        return Ok(Some(Outcome::Changed));
+    }
+    if wals.stat(&layout::archived(&file.entry.name))?.is_none() {
+        return Ok(None);
+    }
+    record_stored(catalog, wals, db, file)?;
+    match (settle(catalog, wals, source, file)?, file.entry.name) {
+        (Outcome::Differs(_), WalFileName::Partial(_)) => {
+            let facts = &mut observation.facts;
+            let outcome = partial::settle(catalog, (wals, source), db, file, facts, cancel)?;
+            if matches!(outcome, Outcome::Archived) {
+                note(db, ledger, facts);
+            }
+            Ok(Some(outcome))
+        }
+        (outcome, _) => Ok(Some(outcome)),
+    }
+}
+
+/// Gives a file its name in the archive, not durably yet; `false` if that is not as simple as that.
+fn place(
+    Places { catalog, source, wals }: Places<'_>,
+    names: &mut NewNames,
+    due: &mut Due,
+    cancel: &Cancel,
+) -> Result<bool, Error> {
+    let Due { file, prepared, observation, .. } = due;
+    if !file.is_unchanged()? || wals.stat(&layout::archived(&file.entry.name))?.is_some() {
+        return Ok(false);
+    }
+    let facts = &mut observation.facts;
+    facts.stored = match linked(catalog, (wals, source), names, file, facts, cancel)? {
         Some(content) => content,
-        None => match prepared.filter(|prepared| prepared.is_of(file)) {
-            Some(prepared) => prepared.publish()?,
-            None => Prepared::of(file, wals, catalog.wal_storage(), cancel)?.publish()?,
+        None => match prepared.take().filter(|prepared| prepared.is_of(file)) {
+            Some(prepared) => prepared.publish(names)?,
+            None => Prepared::of(file, wals, catalog.wal_storage(), cancel)?.publish(names)?,
         },
     };
-    // Invariant 3: the record follows the data.
-    file.describe_as_stored(content.bytes, catalog.wal_storage());
-    db.append(&file.entry)?;
-    facts.stored = content;
-    note(&db, ledger, facts);
-    // And the delivered file goes last: up to here, running again does it all again. What has replaced it meanwhile is not
-    // what was archived, and is the next run's to judge.
-    if file.is_unchanged()? {
-        source.remove_file(&file.path)?;
-        source.sync()?;
+    file.describe_as_stored(facts.stored.bytes, catalog.wal_storage());
+    Ok(true)
+}
+
+/// The delivered files go last: up to here, running again does it all again. What has replaced one meanwhile is not what was
+/// archived, and is the next run's to judge.
+fn remove(source: &Dir, archived: &[Due]) -> Result<(), Error> {
+    for due in archived {
+        if due.file.is_unchanged()? {
+            source.remove_file(&due.file.path)?;
+        }
     }
-    Ok(Outcome::Archived)
+    Ok(source.sync()?)
 }
 
 /// Gives a file that is stored as it was delivered its name in the archive, beside the one it has: nothing is copied. `None`
@@ -83,6 +157,7 @@ pub(super) fn publish(
 fn linked(
     catalog: &Catalog,
     (wals, source): (&Dir, &Dir),
+    names: &mut NewNames,
     file: &mut Detected,
     facts: &Facts,
     cancel: &Cancel,
@@ -94,7 +169,7 @@ fn linked(
         wals.create_subdir(&directory, DIRECTORY_MODE)?;
     }
     let (content, path) = (file.stored_content(facts.raw, cancel)?, layout::archived(&file.entry.name));
-    if source.link_new(&file.path, wals, &path)?.is_none() {
+    if names.link((source, &file.path), (wals, &path))?.is_none() {
         return Ok(None);
     }
     if !file.is_at(wals, &path)? {
@@ -120,7 +195,7 @@ fn record_stored(catalog: &Catalog, wals: &Dir, db: &mut XlogDb, file: &Detected
     }
     let Some(entry) = entry_of(wals, &name, catalog.wal_storage())? else { return Ok(()) };
     make_durable(wals, &name)?;
-    db.append(&entry)
+    db.append([&entry])
 }
 
 /// Invariant 1: whoever archived it may have been interrupted before its syncs.

@@ -81,7 +81,11 @@ impl Catalog {
             if let Some(facts) = observe_stored(self, &mut neighbours, *name, (system, now))? {
                 ledger.append(&self.xlog_db()?, &facts)?;
                 done.count(&facts);
-                let judged = judge_followers(self, &mut ledger, &mut neighbours, (facts.name, facts.raw))?;
+                let state = match facts.name {
+                    WalFileName::Segment(name) => neighbours.state_behind(name),
+                    _ => None,
+                };
+                let judged = judge_followers(self, &mut ledger, &mut neighbours, (&facts, state))?;
                 done.damaged += judged.iter().filter(|facts| facts.is_damaged()).count();
             }
         }

@@ -33,31 +33,46 @@ impl Algorithm {
         }
     }
 
-    /// The checksum of bytes that come in pieces, as hexadecimal digits.
-    pub(super) fn sum(
-        self,
-        mut source: impl Read,
-        mut take: impl FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<String> {
+    /// The checksum of all that can be read, as hexadecimal digits.
+    pub(super) fn sum(self, mut source: impl Read) -> io::Result<String> {
         const BUFFER: usize = 256 * 1024;
-        let (mut sha, mut md5) = (Hasher::new(ChecksumAlgorithm::Sha256), Md5::new());
-        let mut buffer = vec![0; BUFFER];
+        let (mut sum, mut buffer) = (Sum::new(self), vec![0; BUFFER]);
         loop {
-            let length = source.read(&mut buffer)?;
-            let bytes = buffer.get(..length).unwrap_or_default();
-            if bytes.is_empty() {
-                break;
+            match source.read(&mut buffer)? {
+                0 => return Ok(sum.finish()),
+                length => sum.update(buffer.get(..length).unwrap_or_default()),
             }
-            match self {
-                Self::Sha256 => sha.update(bytes),
-                Self::Md5 => md5.update(bytes),
-            }
-            take(bytes)?;
         }
-        Ok(match self {
-            Self::Sha256 => sha.finish().map(|sum| hex(sum.bytes())).unwrap_or_default(),
-            Self::Md5 => hex(&md5.finalize()),
-        })
+    }
+}
+
+/// A checksum of bytes that come in pieces.
+pub(super) enum Sum {
+    Sha256(Hasher),
+    Md5(Md5),
+}
+
+impl Sum {
+    pub(super) fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Sha256 => Self::Sha256(Hasher::new(ChecksumAlgorithm::Sha256)),
+            Algorithm::Md5 => Self::Md5(Md5::new()),
+        }
+    }
+
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(sha) => sha.update(bytes),
+            Self::Md5(md5) => md5.update(bytes),
+        }
+    }
+
+    /// As hexadecimal digits.
+    pub(super) fn finish(self) -> String {
+        match self {
+            Self::Sha256(sha) => sha.finish().map(|sum| hex(sum.bytes())).unwrap_or_default(),
+            Self::Md5(md5) => hex(&md5.finalize()),
+        }
     }
 }
 
@@ -121,5 +136,5 @@ impl Checksums {
 fn sum_of(incoming: &Dir, file: &Stored, algorithm: Algorithm) -> Result<String, Error> {
     let path = file.temporary();
     let unreadable = |error| barman_storage::Error::new(Operation::Read, layout::shown(incoming, &path), error);
-    Ok(algorithm.sum(incoming.open_file(&path)?, |_| Ok(())).map_err(unreadable)?)
+    Ok(algorithm.sum(incoming.open_file(&path)?).map_err(unreadable)?)
 }

@@ -1,13 +1,14 @@
 //! Files of a stream, on their way into `incoming/`.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use barman_storage::{Dir, Operation, OutFile, RelativePath, Unpublished};
 use wal_format::Timestamp;
 
 use super::PutWalError;
-use super::checksums::Algorithm;
+use super::checksums::{Algorithm, Sum};
+use crate::archive::beside::beside;
 use crate::archive::errors::{Kind, move_to_errors};
 use crate::{Catalog, Error, layout};
 
@@ -79,18 +80,32 @@ fn plain(name: &str) -> Result<RelativePath, PutWalError> {
     RelativePath::new(name).map_err(|_| PutWalError::FileName { file: name.to_owned() })
 }
 
-/// Writes what comes, and returns its checksum.
+/// Writes what comes, and returns its checksum, which is computed beside that.
 fn copy(entry: &mut impl Read, file: &mut OutFile) -> Result<String, PutWalError> {
-    let mut failed = None;
-    let summed = Algorithm::Sha256.sum(entry, |bytes| {
-        file.write_all(bytes).map_err(|error| {
-            failed = Some(error);
-            io::Error::other("not stored")
-        })
-    });
-    match failed {
-        Some(error) => Err(error.into()),
-        None => summed.map_err(PutWalError::Stream),
+    let mut sum = Sum::new(Algorithm::Sha256);
+    beside(|bytes| sum.update(bytes), |pass| write(entry, file, pass))?;
+    Ok(sum.finish())
+}
+
+fn write(entry: &mut impl Read, file: &mut OutFile, pass: &mut dyn FnMut(&mut Vec<u8>)) -> Result<(), PutWalError> {
+    const BUFFER: usize = 256 * 1024;
+    /// The disk works while the rest comes and is judged; then the sync has little to wait for.
+    const WRITE_BACK: u64 = 1 << 20;
+    let (mut buffer, mut written, mut written_back) = (vec![0; BUFFER], 0, 0);
+    loop {
+        buffer.resize(BUFFER, 0);
+        let length = entry.read(&mut buffer).map_err(PutWalError::Stream)?;
+        if length == 0 {
+            return Ok(());
+        }
+        buffer.truncate(length);
+        file.write_all(&buffer)?;
+        written += length as u64;
+        if written - written_back >= WRITE_BACK {
+            file.start_write_back(written_back, written - written_back);
+            written_back = written;
+        }
+        pass(&mut buffer);
     }
 }
 
@@ -98,7 +113,7 @@ fn copy(entry: &mut impl Read, file: &mut OutFile) -> Result<String, PutWalError
 fn sum_of_waiting(incoming: &Dir, path: &RelativePath) -> Result<Option<String>, Error> {
     let unreadable = |error| barman_storage::Error::new(Operation::Read, layout::shown(incoming, path), error);
     match incoming.open_file(path) {
-        Ok(waiting) => Ok(Some(Algorithm::Sha256.sum(waiting, |_| Ok(())).map_err(unreadable)?)),
+        Ok(waiting) => Ok(Some(Algorithm::Sha256.sum(waiting).map_err(unreadable)?)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error.into()),
     }
