@@ -35,6 +35,18 @@ impl<'a> Record<'a> {
     }
 }
 
+impl Record<'_> {
+    /// The relation of the first block that the record changes, which nothing else of it is read for; `None` if it changes
+    /// none. Whoever looks for the few records about one relation asks this of each.
+    #[must_use]
+    #[inline]
+    pub fn first_relation(&self) -> Option<RelFileLocator> {
+        let headers = self.bytes.get(RecordHeader::LEN..)?;
+        headers.first().filter(|id| **id <= LAST_BLOCK_ID)?;
+        BlockHeader::parse(headers, self.major.facts().image_flags).ok()?.1.relation
+    }
+}
+
 impl<'a> Contents<'a> {
     /// The blocks that the record changes or depends on, in ascending order of their ids.
     #[must_use]
@@ -382,6 +394,8 @@ mod tests {
         };
         assert_eq!(contents.blocks().collect::<Vec<_>>(), [first, second]);
         assert_eq!(contents.main_data(), b"main");
+        assert_eq!(record(&body, PgMajor::V15).first_relation(), Some(relation));
+        assert_eq!(record(&body[..RecordHeader::LEN + 2], PgMajor::V15).first_relation(), None);
         assert_eq!((contents.origin(), contents.top_level_xid(), contents.image_len()), (Some(9), Some(742), 5));
     }
 

@@ -37,7 +37,8 @@
 //! - Files beside it: [`TimelineHistory`] and [`TimelineTree`], [`BackupLabel`], [`TablespaceMap`], `Manifest` with `ManifestReader`,
 //!   `ManifestItems` and `ManifestWriter` for those of any size, [`ControlFile`], and for incremental backups [`WalSummary`],
 //!   [`SummaryBuilder`] and [`IncrementalHeader`].
-//! - Data pages: [`DataPageHeader`] and [`data_page_checksum`].
+//! - Data pages: [`DataPageHeader`] and [`data_page_checksum`]; the rows in a [`HeapPage`], those of the catalogs that name
+//!   things ([`ClassRow`], [`NamespaceRow`], [`DatabaseRow`]), [`RelationMap`], and [`TransactionStatus`].
 //! - Checksums: [`crc32c()`] and [`Crc32c`], and `Hasher` for what a manifest lists.
 //!
 //! # Features
@@ -96,6 +97,7 @@ mod data_page;
 #[cfg(feature = "std")]
 mod file_checksum;
 mod file_name;
+mod heap;
 #[cfg(any(feature = "std", feature = "serde"))]
 mod hex;
 mod history;
@@ -138,6 +140,10 @@ pub use data_page::{DataPageHeader, data_page_checksum};
 #[cfg(feature = "std")]
 pub use file_checksum::{Checksum, ChecksumAlgorithm, Hasher, UnknownAlgorithm};
 pub use file_name::{ImpossibleSegmentName, SegmentName, WalFileName};
+pub use heap::{
+    ClassRow, DatabaseRow, Deleted, HeapPage, HeapTuple, Inserted, NamespaceRow, NewVersion, RelationMap, StatusPlace,
+    TransactionStatus,
+};
 pub use history::{HistoryEntry, TimelineHistory};
 pub use image::ImageError;
 pub use incremental::{
@@ -154,9 +160,9 @@ pub use page_sequence::WalLayout;
 pub use pages::{Page, Pages};
 pub use payload::{
     Checkpoint, DatabaseCopy, DatabaseDirectory, DatabaseDrop, DroppedStatistics, Element, EndOfRecovery, HeapTruncate,
-    InvalidationMessage, List, OverwriteContrecord, ParameterChange, Payload, Prepare, RelationMapUpdate, RestorePoint,
-    RowChange, RowChangeKind, RowPlace, RowVersions, StatisticsEntry, StorageTruncate, TransactionEnd,
-    TransactionOrigin, WalLevel,
+    InPlaceChange, InvalidationMessage, List, OverwriteContrecord, ParameterChange, Payload, Prepare,
+    RelationMapUpdate, RestorePoint, RowChange, RowChangeKind, RowPlace, RowVersions, StatisticsEntry, StorageTruncate,
+    TransactionEnd, TransactionOrigin, WalLevel,
 };
 pub use record::{Record, RecordHeader};
 pub use record_reader::{

@@ -12,7 +12,7 @@ use nom::Parser;
 use nom::combinator::map;
 
 pub use database::{DatabaseCopy, DatabaseDirectory, DatabaseDrop, RelationMapUpdate};
-pub use heap::{HeapTruncate, RowChange, RowChangeKind, RowPlace, RowVersions};
+pub use heap::{HeapTruncate, InPlaceChange, RowChange, RowChangeKind, RowPlace, RowVersions};
 pub use list::{Element, List};
 pub use log::{Checkpoint, EndOfRecovery, OverwriteContrecord, ParameterChange, RestorePoint, WalLevel};
 pub use statistics::{DroppedStatistics, StatisticsEntry};

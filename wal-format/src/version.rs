@@ -49,6 +49,12 @@ pub(crate) struct Facts {
     /// How long an entry of dropped statistics is in the end of a transaction, in bytes (`xl_xact_stats_item`); `None`
     /// before there were any.
     pub(crate) statistics_len: Option<usize>,
+    /// How many entries a relation map has room for (`MAX_MAPPINGS`, `utils/cache/relmapper.c`).
+    pub(crate) relation_map_entries: usize,
+    /// How many bytes of `pg_class` lie between `reltablespace` and `reltoastrelid`.
+    pub(crate) class_statistics_len: usize,
+    /// How many bytes of `pg_database` lie between `datname` and `datconnlimit`, and between that and `dattablespace`.
+    pub(crate) database_limit_between: (usize, usize),
 }
 
 const V13: Facts = Facts {
@@ -65,6 +71,11 @@ const V13: Facts = Facts {
     end_of_recovery_has_wal_level: false,
     creates_databases_by_wal: false,
     statistics_len: None,
+    relation_map_entries: 62,
+    // relpages, reltuples, relallvisible.
+    class_statistics_len: 12,
+    // Among them datcollate and datctype, names of 64 bytes.
+    database_limit_between: (140, 12),
 };
 
 const V14: Facts = Facts { number: 14, wal_magic: 0xD10D, ..V13 };
@@ -76,10 +87,11 @@ const V15: Facts = Facts {
     image_flags: ImageFlags { apply: 0x02, pglz: 0x04, lz4: 0x08, zstd: 0x10 },
     creates_databases_by_wal: true,
     statistics_len: Some(12),
+    database_limit_between: (12, 8),
     ..V14
 };
 
-const V16: Facts = Facts { number: 16, wal_magic: 0xD113, ..V15 };
+const V16: Facts = Facts { number: 16, wal_magic: 0xD113, relation_map_entries: 64, ..V15 };
 
 const V17: Facts = Facts {
     number: 17,
@@ -96,6 +108,8 @@ const V18: Facts = Facts {
     control_version: 1800,
     control_has_char_signedness: true,
     statistics_len: Some(16),
+    // And relallfrozen.
+    class_statistics_len: 16,
     ..V17
 };
 

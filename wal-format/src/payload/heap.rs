@@ -114,6 +114,39 @@ impl Record<'_> {
     }
 }
 
+/// A version of a row that was changed where it lies, whatever becomes of the transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InPlaceChange<'a> {
+    /// The table's files.
+    pub relation: RelFileLocator,
+    /// The version.
+    pub place: RowPlace,
+    /// Its columns since then; empty if the page's image is there instead.
+    pub data: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// Reads which version of a row was changed in place (`xl_heap_inplace`); `None` if the record is about anything else.
+    ///
+    /// # Errors
+    /// It is not laid out as its version lays it out.
+    pub fn in_place_change(&self) -> Result<Option<InPlaceChange<'a>>, SyntaxError> {
+        const IN_PLACE: u8 = 0x70;
+        if self.header.manager != ResourceManager::HEAP || self.header.info & KIND_MASK != IN_PLACE {
+            return Ok(None);
+        }
+        let contents = self.contents()?;
+        let data = contents.main_data();
+        let (_, offset) = int16(data).map_err(|error| crate::syntax::syntax_error(data, error))?;
+        let change = contents.blocks().next().map(|block| InPlaceChange {
+            relation: block.relation,
+            place: RowPlace { block: block.block, offset },
+            data: block.data,
+        });
+        Ok(change)
+    }
+}
+
 /// The first block is that of the row, of its new version where there are two.
 fn row_change<'a>(record: &Record<'a>, kind: RowChangeKind, rows: u16) -> Result<Payload<'a>, SyntaxError> {
     let block = record.contents()?.blocks().next();
@@ -156,6 +189,10 @@ mod tests {
 
     /// A record about rows of [`RELATION`] in these blocks.
     fn versions(info: u8, blocks: &[u32], main_data: &[u8]) -> Option<RowVersions> {
+        read(info, blocks, main_data, |record| record.row_versions().unwrap())
+    }
+
+    fn read<T>(info: u8, blocks: &[u32], main_data: &[u8], read: impl FnOnce(&Record<'_>) -> T) -> T {
         let mut bytes = [0; RecordHeader::LEN].to_vec();
         for (id, block) in blocks.iter().enumerate() {
             let (id, same_relation) = (u8::try_from(id).unwrap(), if id > 0 { 0x80 } else { 0 });
@@ -170,7 +207,7 @@ mod tests {
         let header = RecordHeader { total_len: 0, xid: 7, prev: Lsn::new(0), info, manager, checksum: 0 };
         let (start, end) = (Lsn::new(0), Lsn::new(0));
         let record = Record { start, end, timeline: TimelineId::FIRST, major: PgMajor::V15, header, bytes: &bytes };
-        record.row_versions().unwrap()
+        read(&record)
     }
 
     fn at(block: u32, offset: u16) -> Option<RowPlace> {
@@ -190,5 +227,17 @@ mod tests {
         assert_eq!(places(versions(HOT_UPDATE, &[3], &update)), Some((RELATION, at(3, 4), at(3, 11))));
         assert_eq!(places(versions(UPDATE, &[8, 3], &update)), Some((RELATION, at(3, 4), at(8, 11))));
         assert_eq!(versions(0x60, &[3], &[]), None);
+    }
+
+    #[test]
+    fn a_row_that_was_changed_in_place_has_no_other_version() {
+        let in_place = |info| {
+            let place =
+                |record: &Record<'_>| record.in_place_change().unwrap().map(|change| (change.relation, change.place));
+            read(info, &[3], &9u16.to_ne_bytes(), place)
+        };
+        assert_eq!(in_place(0x70), Some((RELATION, RowPlace { block: 3, offset: 9 })));
+        assert_eq!(in_place(0x60), None);
+        assert_eq!(versions(0x70, &[3], &9u16.to_ne_bytes()), None);
     }
 }

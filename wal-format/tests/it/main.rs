@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod beside_wal;
+mod catalogs;
 mod control_file;
 mod images;
 mod incremental;
