@@ -1,14 +1,19 @@
 //! Finding the moment to recover to: before the table was dropped, before the rows were deleted, around a time.
 //!
-//! The ledger knows of everything worth asking about in which segment it lies; only those segments are read. What was never
-//! read into the ledger is not searched: [`Findings::unread`] says how much that is.
+//! The ledger knows of everything worth asking about in which segment it lies; only those segments are read, and those that the
+//! ledger does not know. A relation that is named is followed through the WAL from a backup on, which takes reading all of it.
 
 mod archived;
+mod followed;
 mod histogram;
 mod large_delete;
+mod naming;
+mod records;
 mod story;
 
-use barman_catalog::{Catalog, Facts, RecordFacts, Verdict, WalEvent, WalEventKind};
+use std::str::FromStr;
+
+use barman_catalog::{BackupId, Catalog, Facts, RecordFacts, Verdict, WalEvent, WalEventKind};
 use barman_storage::Cancel;
 use wal_format::{Lsn, RelFileLocator, TimelineId, Timestamp};
 
@@ -16,9 +21,12 @@ pub use histogram::{ActivityBucket, ActivityRequest, activity};
 pub use story::{Evidence, Fate};
 
 use crate::plan_error::PlanError;
+use crate::relation_name::{ParseRelationNameError, RelationName, RelationPattern};
 use crate::stop::TransactionPoint;
 use crate::target::{RestorePointName, TargetXid};
 use archived::{Archived, Place};
+use followed::{Followed, Happening, What};
+use naming::Namer;
 
 /// What is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +37,33 @@ pub enum Quarry {
     Xid(TargetXid),
     /// The ends of transactions next to a time.
     Around(Timestamp),
-    /// Transactions that removed the files of a relation because it was dropped, or in a way that cannot be told.
-    DropOf(RelationFile),
-    /// Transactions that emptied a relation, or in a way that cannot be told.
-    TruncateOf(RelationFile),
+    /// Transactions that dropped a relation; of one that is known by its file only, also those that removed the file in a way
+    /// that cannot be told.
+    DropOf(RelationChoice),
+    /// Transactions that emptied a relation, in the same way.
+    TruncateOf(RelationChoice),
     /// Transactions that deleted very many rows, of one relation or of any.
-    LargeDelete(Option<RelationFile>),
+    LargeDelete(Option<RelationChoice>),
+}
+
+/// How a relation is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RelationChoice {
+    /// By a file that it had.
+    File(RelationFile),
+    /// By its name. All that was ever called so is meant, from the first backup on whose catalogs can be read.
+    Name(RelationPattern),
+}
+
+impl FromStr for RelationChoice {
+    type Err = ParseRelationNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(file) => Ok(Self::File(file)),
+            Err(ParseRelationFileError { .. }) => text.parse().map(Self::Name),
+        }
+    }
 }
 
 /// The file of a relation: its number, and the OID of its database if that is known.
@@ -52,7 +81,7 @@ impl RelationFile {
     }
 }
 
-impl std::str::FromStr for RelationFile {
+impl FromStr for RelationFile {
     type Err = ParseRelationFileError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -76,9 +105,9 @@ pub struct ParseRelationFileError {
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// By timeline and position.
+    /// By position and timeline.
     pub hits: Vec<Hit>,
-    /// How many segments were not searched: the ledger does not know them, or they cannot be read.
+    /// How many segments were not searched: they cannot be read here.
     pub unread: u64,
 }
 
@@ -95,6 +124,19 @@ pub struct Hit {
     pub transaction: Option<TransactionPoint>,
     /// What happened.
     pub what: HitKind,
+    /// What the relation was called, if something happened to one and its name is known.
+    pub name: Option<HitName>,
+}
+
+/// The name of a relation, and where it is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HitName {
+    /// The name.
+    pub name: RelationName,
+    /// The backup whose catalogs have it.
+    pub backup: BackupId,
+    /// Whether it was carried on from there to the moment itself; otherwise it is that of the time of the backup.
+    pub is_followed: bool,
 }
 
 /// What happened.
@@ -116,6 +158,27 @@ pub enum HitKind {
         /// Why that is believed.
         evidence: Evidence,
     },
+    /// A relation of the name was dropped, emptied or written anew, as its row in `pg_class` says.
+    RelationChanged {
+        /// The OID of its database.
+        database: u32,
+        /// Its OID.
+        oid: u32,
+        /// What became of it.
+        fate: Fate,
+        /// Its file before, if it had one: a partitioned table and a view have none.
+        file: Option<RelFileLocator>,
+        /// Its file since then.
+        new_file: Option<RelFileLocator>,
+    },
+    /// The database that the relation was in was dropped. Its files go, and nobody can connect to it, before the transaction
+    /// ends: recovery has to stop in front of the hit's own position.
+    DatabaseDropped {
+        /// The OID of the database.
+        database: u32,
+        /// The relation's OID.
+        oid: u32,
+    },
     /// The file of a relation was cut.
     Cut {
         /// The relation.
@@ -135,19 +198,46 @@ pub enum HitKind {
 /// Searches the archive, on all its timelines.
 ///
 /// # Errors
-/// The catalog cannot be read, or the caller asked to stop.
+/// The catalog cannot be read, a name stands for nothing or for several relations, or the caller asked to stop.
 pub fn find(catalog: &Catalog, quarry: &Quarry, cancel: &Cancel) -> Result<Findings, FindError> {
     let archived = Archived::list(catalog)?;
-    let mut ledger = catalog.ledger_reader().map_err(PlanError::from)?;
-    let mut findings = Findings::default();
-    for place in archived.places() {
-        cancel.check()?;
-        let facts = ledger.facts(&archived.file(place)).map_err(PlanError::from)?;
-        match facts.and_then(|facts| facts.records.as_ref()) {
-            Some(records) => hits_in(&archived, place, records, quarry, &mut findings)?,
-            None => findings.unread += u64::from(!is_filled(facts)),
+    match quarry {
+        Quarry::DropOf(RelationChoice::Name(name)) | Quarry::TruncateOf(RelationChoice::Name(name)) => {
+            let followed = followed::follow(catalog, name, cancel)?;
+            happenings(&archived, quarry, followed)
         }
+        Quarry::LargeDelete(Some(RelationChoice::Name(name))) => {
+            let followed = followed::follow(catalog, name, cancel)?;
+            search(catalog, &archived, quarry, &|file| followed.files.contains(&file), cancel)
+        }
+        Quarry::DropOf(RelationChoice::File(file))
+        | Quarry::TruncateOf(RelationChoice::File(file))
+        | Quarry::LargeDelete(Some(RelationChoice::File(file))) => {
+            search(catalog, &archived, quarry, &|other| file.is(other), cancel)
+        }
+        _ => search(catalog, &archived, quarry, &|_| true, cancel),
     }
+}
+
+/// Whether something happened to a relation that is wanted.
+type IsWanted<'a> = &'a dyn Fn(RelFileLocator) -> bool;
+
+/// Goes through what is known of each segment.
+fn search(
+    catalog: &Catalog,
+    archived: &Archived<'_>,
+    quarry: &Quarry,
+    is_wanted: IsWanted<'_>,
+    cancel: &Cancel,
+) -> Result<Findings, FindError> {
+    let mut findings = Findings::default();
+    archived.for_each_facts(cancel, &mut |place, facts| match facts.and_then(|facts| facts.records.as_ref()) {
+        Some(records) => hits_in(archived, place, records, (quarry, is_wanted), &mut findings),
+        None => {
+            findings.unread += u64::from(!is_filled(facts));
+            Ok(())
+        }
+    })?;
     findings.hits.sort_by_key(|hit| (hit.lsn, hit.timeline));
     // A segment in which a timeline begins repeats what the one before it had.
     findings.hits.dedup_by(|later, earlier| later.lsn == earlier.lsn && later.what == earlier.what);
@@ -156,7 +246,32 @@ pub fn find(catalog: &Catalog, quarry: &Quarry, cancel: &Cancel) -> Result<Findi
         Quarry::LargeDelete(_) => large_delete::join(&mut findings.hits),
         _ => {}
     }
+    Namer::new(catalog)?.name(&mut findings.hits)?;
     Ok(findings)
+}
+
+/// What is wanted of all that happened to the relations of a name.
+fn happenings(archived: &Archived<'_>, quarry: &Quarry, followed: Followed) -> Result<Findings, FindError> {
+    let wanted = if matches!(quarry, Quarry::DropOf(_)) { Fate::Dropped } else { Fate::Truncated };
+    let Followed { backup, happenings, unread, .. } = followed;
+    let mut hits = Vec::new();
+    for happening in happenings {
+        let Happening { timeline, lsn, end, database, oid, .. } = happening;
+        let (fate, new_file) = match &happening.what {
+            What::Dropped | What::DatabaseDropped => (Fate::Dropped, None),
+            What::NewFile { after, .. } => (archived.fate_of_new_file(&happening, after)?, after.file),
+        };
+        if fate != wanted && fate != Fate::CannotTell {
+            continue;
+        }
+        let what = match happening.what {
+            What::DatabaseDropped => HitKind::DatabaseDropped { database, oid },
+            _ => HitKind::RelationChanged { database, oid, fate, file: happening.before.file, new_file },
+        };
+        let name = Some(HitName { name: happening.before.name, backup, is_followed: true });
+        hits.push(Hit { timeline, lsn, at: Some(end.at), transaction: Some(end), what, name });
+    }
+    Ok(Findings { hits, unread })
 }
 
 /// Why a search ended.
@@ -169,6 +284,25 @@ pub enum FindError {
     /// The caller asked to stop.
     #[error(transparent)]
     Cancelled(#[from] barman_storage::Cancelled),
+    /// Names cannot be looked up.
+    #[error("no backup has catalogs that can be read: names of relations are not known")]
+    NoNames,
+    /// Nothing had the name.
+    #[error("nothing was called {pattern} since backup {backup}")]
+    UnknownRelation {
+        /// The name.
+        pattern: RelationPattern,
+        /// The backup at which the search began.
+        backup: BackupId,
+    },
+    /// Several relations had the name.
+    #[error("{pattern} is the name of several relations")]
+    AmbiguousRelation {
+        /// The name.
+        pattern: RelationPattern,
+        /// Their whole names.
+        candidates: Vec<RelationName>,
+    },
 }
 
 fn is_filled(facts: Option<&Facts>) -> bool {
@@ -179,7 +313,7 @@ fn hits_in(
     archived: &Archived<'_>,
     place: Place,
     records: &RecordFacts,
-    quarry: &Quarry,
+    (quarry, is_wanted): (&Quarry, IsWanted<'_>),
     findings: &mut Findings,
 ) -> Result<(), PlanError> {
     match quarry {
@@ -203,7 +337,7 @@ fn hits_in(
         }
         _ => {
             for event in &records.events {
-                event_hits(archived, place, event, quarry, &mut findings.hits)?;
+                event_hits(archived, place, event, (quarry, is_wanted), &mut findings.hits)?;
             }
         }
     }
@@ -211,7 +345,7 @@ fn hits_in(
 }
 
 fn ended(timeline: TimelineId, end: TransactionPoint) -> Hit {
-    Hit { timeline, lsn: end.lsn, at: Some(end.at), transaction: Some(end), what: HitKind::TransactionEnd }
+    Hit { timeline, lsn: end.lsn, at: Some(end.at), transaction: Some(end), what: HitKind::TransactionEnd, name: None }
 }
 
 /// The last ends before a time and the first ones after it, in the order of the log.
@@ -226,17 +360,17 @@ fn event_hits(
     archived: &Archived<'_>,
     place: Place,
     event: &WalEvent,
-    quarry: &Quarry,
+    (quarry, is_wanted): (&Quarry, IsWanted<'_>),
     hits: &mut Vec<Hit>,
 ) -> Result<(), PlanError> {
     let timeline = archived.timeline_at(place, event.lsn);
-    let hit = |transaction, what| Hit { timeline, lsn: event.lsn, at: event.at, transaction, what };
+    let hit = |transaction, what| Hit { timeline, lsn: event.lsn, at: event.at, transaction, what, name: None };
     match (quarry, &event.kind) {
         (Quarry::RestorePoint(wanted), WalEventKind::RestorePoint { name }) if name == wanted.as_str().as_bytes() => {
             hits.push(hit(None, HitKind::RestorePoint { name: wanted.as_str().to_owned() }));
         }
-        (Quarry::DropOf(wanted) | Quarry::TruncateOf(wanted), WalEventKind::FilesRemoved { relations, .. }) => {
-            for relation in relations.iter().filter(|relation| wanted.is(**relation)) {
+        (Quarry::DropOf(_) | Quarry::TruncateOf(_), WalEventKind::FilesRemoved { relations, .. }) => {
+            for relation in relations.iter().filter(|relation| is_wanted(**relation)) {
                 let Some(story) = archived.story(place, event.lsn)? else { continue };
                 let (fate, evidence) = story.fate(*relation);
                 let is_wanted = match quarry {
@@ -249,13 +383,11 @@ fn event_hits(
                 }
             }
         }
-        (Quarry::TruncateOf(wanted), WalEventKind::FileCut { relation, blocks }) if wanted.is(*relation) => {
+        (Quarry::TruncateOf(_), WalEventKind::FileCut { relation, blocks }) if is_wanted(*relation) => {
             let transaction = archived.end_of(place, event)?;
             hits.push(hit(transaction, HitKind::Cut { relation: *relation, blocks: *blocks }));
         }
-        (Quarry::LargeDelete(wanted), WalEventKind::LargeDelete { relation, rows })
-            if wanted.is_none_or(|wanted| wanted.is(*relation)) =>
-        {
+        (Quarry::LargeDelete(_), WalEventKind::LargeDelete { relation, rows }) if is_wanted(*relation) => {
             let transaction = archived.end_of(place, event)?;
             let what = HitKind::LargeDelete { relation: *relation, rows: *rows };
             hits.push(Hit { at: transaction.map(|end| end.at), ..hit(transaction, what) });

@@ -48,10 +48,12 @@ mod find;
 mod finish;
 mod mangle;
 mod marker;
+mod names;
 mod plan;
 mod plan_error;
 mod recovery_progress;
 mod recovery_settings;
+mod relation_name;
 mod request;
 mod restore;
 mod restore_record;
@@ -67,8 +69,8 @@ pub use feed::{
     start_helper,
 };
 pub use find::{
-    ActivityBucket, ActivityRequest, Evidence, Fate, FindError, Findings, Hit, HitKind, ParseRelationFileError, Quarry,
-    RelationFile, activity, find,
+    ActivityBucket, ActivityRequest, Evidence, Fate, FindError, Findings, Hit, HitKind, HitName,
+    ParseRelationFileError, Quarry, RelationChoice, RelationFile, activity, find,
 };
 pub use finish::{
     FinishError, FinishPlan, FinishedFile, ForeignTimeline, LineAction, LineChange, NotPromoted, finish, plan_finish,
@@ -84,6 +86,7 @@ pub use plan::{
 pub use plan_error::{PlanError, UnsupportedBackup};
 pub use recovery_progress::{RecoveryProgress, RecoveryState, recovery_progress};
 pub use recovery_settings::Signal;
+pub use relation_name::{ParseRelationNameError, RelationName, RelationPattern};
 pub use request::{
     BackupChoice, ParseRelocationError, RecoveryRequest, Relocation, RestoreRequest, WalFetch, WalSupply,
 };

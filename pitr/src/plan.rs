@@ -38,6 +38,7 @@ pub(crate) use standing::Restoring;
 pub use standing::Standing;
 pub use wal::{PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal};
 
+pub(crate) use backup::check_restorable;
 pub(crate) use wal::archived_names;
 
 use histories::Histories;

@@ -7,19 +7,19 @@ use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use crate::output::time::local_with_offset;
 use barman_catalog::LocalZone;
-use barman_pitr::{Evidence, Fate, FindError, Findings, Hit, HitKind, Quarry, RelationFile, TargetTime};
+use barman_pitr::{Evidence, Fate, FindError, Findings, Hit, HitKind, HitName, Quarry, TargetTime};
 use barman_server::Server;
 use barman_storage::Cancel;
 use serde_json::{Value, json};
-use wal_format::{Lsn, Timestamp};
+use wal_format::{Lsn, RelFileLocator, Timestamp};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     wanted: Wanted,
 
-    /// With --large-delete: only from this relation
-    #[arg(long, value_name = "FILE", requires = "large_delete")]
+    /// With --large-delete: only from this relation, known as for --drop-of
+    #[arg(long, value_name = "RELATION", requires = "large_delete")]
     relation: Option<String>,
 
     /// With --commits: the beginning
@@ -58,12 +58,13 @@ struct Wanted {
     #[arg(long, requires_all = ["from", "to"])]
     commits: bool,
 
-    /// Find when a relation was dropped: the number of its file (pg_relation_filenode), or DATABASE_OID/NUMBER
-    #[arg(long, value_name = "FILE")]
+    /// Find when a relation was dropped: its name ([[DATABASE.]SCHEMA.]NAME, in double quotes where SQL wants them), the
+    /// number of its file (pg_relation_filenode), or DATABASE_OID/NUMBER
+    #[arg(long, value_name = "RELATION")]
     drop_of: Option<String>,
 
-    /// Find when a relation was truncated: the number of its file, or DATABASE_OID/NUMBER
-    #[arg(long, value_name = "FILE")]
+    /// Find when a relation was truncated: its name, the number of its file, or DATABASE_OID/NUMBER
+    #[arg(long, value_name = "RELATION")]
     truncate_of: Option<String>,
 
     /// Find transactions that deleted thousands of rows
@@ -87,15 +88,28 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     let found = context.run_until_signal(&cancel, || barman_pitr::find(server.catalog(), &quarry, &cancel))?;
     let found = found.map_err(|error| refused(&error))?;
     if found.unread > 0 {
-        let hint = format!("`barman rebuild-ledger {}` reads what can be read", server.name());
-        context.output.warning(&format!("{} segments were not searched: {hint}", found.unread));
+        context.output.warning(&format!("{} segments were not searched: they cannot be read here", found.unread));
     }
     context.output.result(server.name(), || json_of(&server, &found), || text_of(&server, &found));
     Ok(())
 }
 
 fn refused(error: &FindError) -> CommandError {
-    CommandError::from_error(error)
+    let refused = CommandError::from_error(error);
+    match error {
+        FindError::NoNames => refused.hinted(
+            "names are read from backups in the plain format; give the number of the relation's file instead \
+             (`select pg_relation_filenode('table')` on a copy of the database)",
+        ),
+        FindError::UnknownRelation { .. } => refused.hinted(
+            "in SQL, names with capital letters stand in double quotes, and so they do here: --drop-of 'public.\"Orders\"'",
+        ),
+        FindError::AmbiguousRelation { candidates, .. } => {
+            let all: Vec<_> = candidates.iter().map(ToString::to_string).collect();
+            refused.hinted(format!("choose one of {}", all.join(", ")))
+        }
+        _ => refused,
+    }
 }
 
 fn quarry(zone: &LocalZone, arguments: &Arguments) -> Result<Quarry, CommandError> {
@@ -107,11 +121,11 @@ fn quarry(zone: &LocalZone, arguments: &Arguments) -> Result<Quarry, CommandErro
     } else if let Some(time) = around {
         Quarry::Around(moment(zone, time)?)
     } else if let Some(file) = drop_of {
-        Quarry::DropOf(relation_file(file)?)
+        Quarry::DropOf(parsed(file)?)
     } else if let Some(file) = truncate_of {
-        Quarry::TruncateOf(relation_file(file)?)
+        Quarry::TruncateOf(parsed(file)?)
     } else {
-        Quarry::LargeDelete(arguments.relation.as_deref().map(relation_file).transpose()?)
+        Quarry::LargeDelete(arguments.relation.as_deref().map(parsed).transpose()?)
     })
 }
 
@@ -120,11 +134,6 @@ where
     T: std::str::FromStr<Err: std::error::Error + 'static>,
 {
     text.parse().map_err(|error: T::Err| CommandError::from_error(&error))
-}
-
-fn relation_file(text: &str) -> Result<RelationFile, CommandError> {
-    let hint = "names are not looked up yet: ask a copy of the database for `select pg_relation_filenode('table')`";
-    parsed(text).map_err(|error| error.hinted(hint))
 }
 
 /// Reads a time as the target options do.
@@ -142,23 +151,39 @@ fn text_of(server: &Server, found: &Findings) -> String {
     }
     let block = |hit: &Hit| {
         let at = hit.at.map_or_else(|| "at an unknown time".to_owned(), local_with_offset);
-        let mut lines = vec![format!("{} {at} ({} on timeline {})", what(&hit.what), hit.lsn, hit.timeline)];
+        let mut lines = vec![format!("{} {at} ({} on timeline {})", what(hit), hit.lsn, hit.timeline)];
         let by = hit.transaction.filter(|_| hit.what != HitKind::TransactionEnd);
         lines.extend(by.map(|end| format!("  by transaction {}", point_text(&end))));
         lines.extend(evidence(&hit.what).map(|text| format!("  because it {text}")));
+        lines.extend(hit.name.as_ref().map(|name| format!("  {}", origin(name))));
         lines.push(format!("  Stop just before it: {}", command(server, hit)));
         lines.join("\n")
     };
     found.hits.iter().map(block).collect::<Vec<_>>().join("\n")
 }
 
-fn what(kind: &HitKind) -> String {
-    match kind {
+fn what(hit: &Hit) -> String {
+    let file = |relation: &RelFileLocator| match &hit.name {
+        Some(named) => format!("{} (file {relation})", named.name),
+        None => relation.to_string(),
+    };
+    let named = || hit.name.as_ref().map_or_else(|| "a relation".to_owned(), |named| named.name.to_string());
+    match &hit.what {
         HitKind::RestorePoint { name } => format!("Restore point '{name}'"),
         HitKind::TransactionEnd => "Transaction ended".to_owned(),
-        HitKind::Removed { relation, fate, .. } => format!("{} {relation}", fate_words(*fate)),
-        HitKind::Cut { relation, blocks } => format!("Cut {relation} to {blocks} blocks"),
-        HitKind::LargeDelete { relation, rows } => format!("Deleted {rows} rows or more of {relation}"),
+        HitKind::Removed { relation, fate, .. } => format!("{} {}", fate_words(*fate), file(relation)),
+        HitKind::RelationChanged { fate, .. } => format!("{} {}", fate_words(*fate), named()),
+        HitKind::DatabaseDropped { .. } => format!("Dropped {} with its database", named()),
+        HitKind::Cut { relation, blocks } => format!("Cut {} to {blocks} blocks", file(relation)),
+        HitKind::LargeDelete { relation, rows } => format!("Deleted {rows} rows or more of {}", file(relation)),
+    }
+}
+
+fn origin(name: &HitName) -> String {
+    if name.is_followed {
+        format!("the name is of that moment, followed from backup {} on", name.backup)
+    } else {
+        format!("the name is as of backup {}", name.backup)
     }
 }
 
@@ -173,17 +198,28 @@ const fn fate_words(fate: Fate) -> &'static str {
 }
 
 fn evidence(kind: &HitKind) -> Option<String> {
-    let HitKind::Removed { evidence, .. } = kind else { return None };
-    let Evidence { removed, created, created_empty, relations_dropped, transient_relations, .. } = evidence;
-    Some(format!(
-        "removed {removed} files and created {created}, {created_empty} of them empty; it deleted {relations_dropped} \
-         rows of pg_class that were there before, and {transient_relations} that were its own"
-    ))
+    Some(match kind {
+        HitKind::Removed { evidence, .. } => {
+            let Evidence { removed, created, created_empty, relations_dropped, transient_relations, .. } = evidence;
+            format!(
+                "removed {removed} files and created {created}, {created_empty} of them empty; it deleted \
+                 {relations_dropped} rows of pg_class that were there before, and {transient_relations} that were its own"
+            )
+        }
+        HitKind::RelationChanged { fate: Fate::Dropped, database, oid, .. } => {
+            format!("deleted its row of pg_class (OID {oid} in the database with OID {database})")
+        }
+        HitKind::RelationChanged { fate: Fate::Truncated, oid, new_file: Some(file), .. } => {
+            format!("gave the row of pg_class with OID {oid} the file {file}, and wrote nothing to that")
+        }
+        _ => return None,
+    })
 }
 
 /// Stops in front of the record that made it true: a transaction's end, or else what is shown.
 fn stop_lsn(hit: &Hit) -> Lsn {
-    hit.transaction.map_or(hit.lsn, |end| end.lsn)
+    let end = hit.transaction.filter(|_| !matches!(hit.what, HitKind::DatabaseDropped { .. }));
+    end.map_or(hit.lsn, |end| end.lsn)
 }
 
 fn command(server: &Server, hit: &Hit) -> String {
@@ -199,24 +235,32 @@ fn json_of(server: &Server, found: &Findings) -> Value {
             "time": hit.at.map(local_with_offset),
             "transaction": hit.transaction.as_ref().map(point_json),
             "what": kind_json(&hit.what),
+            "name": hit.name.as_ref().map(|named| named.name.to_string()),
+            "name_from_backup": hit.name.as_ref().map(|named| named.backup.to_string()),
+            "name_is_of_that_moment": hit.name.as_ref().map(|named| named.is_followed),
             "restore_command": command(server, hit),
         })
     };
     json!({"hits": found.hits.iter().map(hit).collect::<Vec<_>>(), "segments_not_searched": found.unread})
 }
 
+const fn fate_key(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Dropped => "dropped",
+        Fate::Truncated => "truncated",
+        Fate::Rewritten => "rewritten",
+        Fate::NeverThere => "never_there",
+        Fate::CannotTell => "cannot_tell",
+    }
+}
+
 fn kind_json(kind: &HitKind) -> Value {
+    let shown = |file: &Option<RelFileLocator>| file.map(|file| file.to_string());
     match kind {
         HitKind::RestorePoint { name } => json!({"kind": "restore_point", "name": name}),
         HitKind::TransactionEnd => json!({"kind": "transaction_end"}),
         HitKind::Removed { relation, fate, evidence } => json!({
-            "kind": match fate {
-                Fate::Dropped => "dropped",
-                Fate::Truncated => "truncated",
-                Fate::Rewritten => "rewritten",
-                Fate::NeverThere => "never_there",
-                Fate::CannotTell => "cannot_tell",
-            },
+            "kind": fate_key(*fate),
             "relation": relation.to_string(),
             "files_removed": evidence.removed,
             "files_created": evidence.created,
@@ -224,6 +268,16 @@ fn kind_json(kind: &HitKind) -> Value {
             "relations_dropped": evidence.relations_dropped,
             "transient_relations": evidence.transient_relations,
         }),
+        HitKind::RelationChanged { database, oid, fate, file, new_file } => json!({
+            "kind": fate_key(*fate),
+            "relation": shown(file),
+            "new_relation": shown(new_file),
+            "database_oid": database,
+            "oid": oid,
+        }),
+        HitKind::DatabaseDropped { database, oid } => {
+            json!({"kind": "database_dropped", "database_oid": database, "oid": oid})
+        }
         HitKind::Cut { relation, blocks } => json!({"kind": "cut", "relation": relation.to_string(), "blocks": blocks}),
         HitKind::LargeDelete { relation, rows } => {
             json!({"kind": "large_delete", "relation": relation.to_string(), "rows": rows})

@@ -2,7 +2,7 @@
 
 use crate::scene::Scene;
 use serde_json::Value;
-use test_support::Postgres;
+use test_support::{Postgres, majors};
 
 /// A server with a backup of a table with an index and long values, and of a view of it.
 fn scene() -> Scene {
@@ -129,4 +129,99 @@ fn deletes_points_transactions_and_times_are_found() {
     assert!((2..20).contains(&commits), "{document}");
     let text = scene.succeed(&["find-target", "--large-delete", "main"]);
     assert!(text.contains("Stop just before it: barman restore main auto DESTINATION --target-lsn"), "{text}");
+}
+
+/// The commands that rewrite or remove files without dropping `t`, and some that rename or look like a drop.
+const HARMLESS: [&str; 18] = [
+    "vacuum full t",
+    "cluster t using t_pkey",
+    "reindex table t",
+    "reindex table concurrently t",
+    "alter table t alter column row type bigint",
+    "alter table t set unlogged",
+    "alter table t set logged",
+    "create index extra on t (note)",
+    "drop index extra",
+    "begin; drop table t cascade; rollback",
+    "begin; savepoint s; drop table t cascade; rollback to s; commit",
+    "begin; drop table t cascade; prepare transaction 'no'",
+    "rollback prepared 'no'",
+    "create temp table t (i int); drop table pg_temp.t",
+    "refresh materialized view v",
+    "create unique index on v (count); refresh materialized view concurrently v",
+    "vacuum full pg_class",
+    "alter table t rename to t2; alter table t2 rename to t",
+];
+
+#[test]
+fn a_table_is_followed_by_its_name_through_all_that_rewrites_it() {
+    for major in majors() {
+        let builder = Postgres::builder().major(major).initdb_option("--wal-segsize=1");
+        let scene = Scene::of(builder.setting("max_prepared_transactions", "4").setting("autovacuum", "off"));
+        scene.start_streaming();
+        let server = &scene.server;
+        make_tables(server);
+        // The one of the backup would take its time.
+        server.psql("checkpoint");
+        scene.succeed(&["backup", "--wait", "main"]);
+        server.psql(&HARMLESS.join(";\n"));
+        server.psql("create database young;\n\\connect young\ncreate table baby (i int)");
+        server.psql("\\connect other\ncreate table later (i int)");
+        server.psql("truncate t");
+        server.psql("insert into t select i, repeat('x', 100) from generate_series(1, 3000) i");
+        server
+            .psql("alter table t rename to renamed; create table bystander (i int); insert into bystander values (1)");
+        server.psql("begin; truncate renamed; savepoint s; drop table renamed cascade; release s; commit");
+        server.psql("create table t (i int); insert into bystander values (2)");
+        server.psql("begin; drop table t; prepare transaction 'yes'");
+        server.psql("commit prepared 'yes'");
+        server.psql("drop table parent; drop schema away cascade; drop database other; drop database young");
+        scene.archive_everything();
+
+        let found = hits(&scene, &["--drop-of", "postgres.public.t"]);
+        let named: Vec<_> = found.iter().map(|hit| format!("{} {}", hit["what"]["kind"], hit["name"])).collect();
+        let expected = [r#""dropped" "postgres.public.renamed""#, r#""dropped" "postgres.public.t""#];
+        assert_eq!(named, expected, "{major}");
+        assert_eq!(kinds(&scene, &["--truncate-of", "public.t"]), ["truncated"], "{major}");
+        for (name, kind) in [
+            ("parent", "dropped"),
+            ("part", "dropped"),
+            ("away.\"Far\"", "dropped"),
+            ("other.public.inside", "database_dropped"),
+            ("other.public.later", "database_dropped"),
+            ("baby", "database_dropped"),
+        ] {
+            assert_eq!(kinds(&scene, &["--drop-of", name]), [kind], "{major} {name}");
+        }
+        for name in ["v", "t_pkey", "bystander"] {
+            let found = kinds(&scene, &["--drop-of", name]);
+            // The view and the index went with the table.
+            assert_eq!(found.len(), usize::from(name != "bystander"), "{major} {name}: {found:?}");
+        }
+
+        restored_before(&scene, major, &found[0], "select count(*) from renamed", "3000");
+        let rows = "select (select count(*) from bystander) || ' ' || count(*) from pg_class where relname = 't'";
+        restored_before(&scene, major, &found[1], rows, "2 1");
+        let database = &hits(&scene, &["--drop-of", "other.public.inside"])[0];
+        restored_before(&scene, major, database, "\\connect other\nselect count(*) from inside", "0");
+    }
+}
+
+fn make_tables(server: &Postgres) {
+    server.psql(
+        "create table t (row int primary key, note text); insert into t select i, repeat('x', 100) from generate_series(1, 3000) i",
+    );
+    server.psql("create materialized view v as select count(*) from t");
+    server.psql("create table parent (i int) partition by range (i); create table part partition of parent for values from (0) to (9)");
+    server.psql("create schema away; create table away.\"Far\" (i int)");
+    server.psql("create database other;\n\\connect other\ncreate table inside (i int)");
+}
+
+fn restored_before(scene: &Scene, major: u32, hit: &Value, sql: &str, expected: &str) {
+    let command = hit["restore_command"].as_str().expect("a command");
+    let words: Vec<&str> = command.split_whitespace().skip(5).collect();
+    let data = scene.restore("auto", &[&words[..], &["--target-action", "promote"]].concat());
+    let mut server = Postgres::builder().major(major).start_existing(&data);
+    server.wait_until_recovered();
+    assert_eq!(server.psql(sql), expected, "{major} {command}");
 }

@@ -32,6 +32,7 @@ mod scene;
 #[cfg(target_arch = "x86_64")]
 mod system_calls;
 mod taking_turns;
+mod target_threads;
 mod targets;
 mod terminal;
 mod tls;

@@ -3,10 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use barman_catalog::{Catalog, Partial, WalEvent};
-use wal_format::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineHistory, TimelineId, WalFileName};
+use barman_catalog::{Catalog, Facts, Partial, WalEvent};
+use barman_storage::Cancel;
+use wal_format::{
+    Lsn, RelFileLocator, SegmentName, SegmentNumber, SegmentSize, TimelineHistory, TimelineId, WalFileName,
+};
 
-use super::story::Story;
+use super::FindError;
+use super::followed::{Happening, What};
+use super::records::side_by_side;
+use super::story::{Fate, Story};
+use crate::names::NamedRelation;
 use crate::plan_error::PlanError;
 use crate::stop::TransactionPoint;
 use crate::stop::rule::Mark;
@@ -15,6 +22,9 @@ use crate::stop::wal_row::{RowSegment, WalRow};
 
 /// How far from something that a transaction did its end or its beginning is looked for, in segments.
 const REACH: usize = 64;
+
+/// Is told what is known of a segment.
+type Visit<'v> = dyn FnMut(Place, Option<&Facts>) -> Result<(), PlanError> + 'v;
 
 /// The archived segments.
 pub(super) struct Archived<'a> {
@@ -59,6 +69,64 @@ impl<'a> Archived<'a> {
     pub(super) fn file(&self, place: Place) -> WalFileName {
         let segment = self.rows.get(place.row).and_then(|row| row.segments.get(place.index));
         segment.map_or(WalFileName::History(TimelineId::FIRST), |segment| segment.file)
+    }
+
+    /// Shows what is known of each segment, in order. Those that the ledger does not know are read.
+    pub(super) fn for_each_facts(&self, cancel: &Cancel, visit: &mut Visit<'_>) -> Result<(), FindError> {
+        let mut ledger = self.catalog.ledger_reader().map_err(PlanError::from)?;
+        let mut unknown = Vec::new();
+        for place in self.places() {
+            cancel.check()?;
+            match ledger.facts(&self.file(place)).map_err(PlanError::from)? {
+                None => unknown.push(place),
+                Some(facts) => {
+                    self.read_facts(std::mem::take(&mut unknown), cancel, visit)?;
+                    visit(place, Some(facts))?;
+                }
+            }
+        }
+        self.read_facts(unknown, cancel, visit)
+    }
+
+    /// Reads segments that follow each other, several runs of them side by side: each run reads the segment before it, too.
+    fn read_facts(&self, places: Vec<Place>, cancel: &Cancel, visit: &mut Visit<'_>) -> Result<(), FindError> {
+        const RUN: usize = 32;
+        let runs: Vec<&[Place]> = places.chunks(RUN).collect();
+        let read = side_by_side(runs.len(), cancel, |index| {
+            let run = runs.get(index).copied().unwrap_or_default();
+            let names: Vec<_> = run.iter().map(|place| self.file(*place)).collect();
+            Ok(self.catalog.read_facts(&names, cancel)?)
+        })?;
+        for (place, facts) in places.iter().zip(read.into_iter().flatten()) {
+            visit(*place, facts.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// What a relation became that has another file now.
+    pub(super) fn fate_of_new_file(&self, happening: &Happening, after: &NamedRelation) -> Result<Fate, PlanError> {
+        let What::NewFile { by_way_of_another, .. } = happening.what else { return Ok(Fate::Dropped) };
+        let tablespace = |file: Option<RelFileLocator>| file.map(|file| file.tablespace);
+        let has_moved = tablespace(happening.before.file) != tablespace(after.file);
+        let holds_rows = matches!(after.kind, b'r' | b'm' | b't');
+        if by_way_of_another || has_moved || !holds_rows {
+            return Ok(Fate::Rewritten);
+        }
+        let Some((place, file)) = self.place_of(happening.timeline, happening.lsn).zip(after.file) else {
+            return Ok(Fate::CannotTell);
+        };
+        let story = self.story(place, happening.lsn)?;
+        Ok(story
+            .map_or(Fate::CannotTell, |story| if story.has_filled(file) { Fate::Rewritten } else { Fate::Truncated }))
+    }
+
+    /// The segment that a record begins in.
+    fn place_of(&self, timeline: TimelineId, lsn: Lsn) -> Option<Place> {
+        let number = SegmentNumber::containing(lsn, self.size);
+        self.places().find(|place| {
+            let segment = self.rows.get(place.row).and_then(|row| row.segments.get(place.index));
+            segment.is_some_and(|segment| segment.number == number) && self.timeline_at(*place, lsn) == timeline
+        })
     }
 
     /// The timeline of a record: a segment in which one begins holds the end of the one before.

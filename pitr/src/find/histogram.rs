@@ -6,7 +6,6 @@ use wal_format::Timestamp;
 
 use super::FindError;
 use super::archived::Archived;
-use crate::plan_error::PlanError;
 
 /// Which time is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +44,11 @@ pub fn activity(
     let ActivityRequest { from, to, .. } = *request;
     let mut buckets = empty(request);
     let archived = Archived::list(catalog)?;
-    let mut ledger = catalog.ledger_reader().map_err(PlanError::from)?;
     let mut last = None;
-    for place in archived.places() {
-        cancel.check()?;
-        let facts = ledger.facts(&archived.file(place)).map_err(PlanError::from)?;
+    archived.for_each_facts(cancel, &mut |place, facts| {
         let ends = facts.and_then(|facts| facts.records.as_ref()).and_then(|records| records.ends);
         if !ends.is_some_and(|ends| ends.greatest >= from && ends.least < to) {
-            continue;
+            return Ok(());
         }
         for end in archived.transaction_ends(place)? {
             // A segment in which a timeline begins repeats the end of the one before.
@@ -63,7 +59,8 @@ pub fn activity(
                 bucket.rollbacks += u64::from(!end.committed);
             }
         }
-    }
+        Ok(())
+    })?;
     Ok(buckets)
 }
 

@@ -41,7 +41,7 @@ mod tests {
         let transaction = end.map(|end| TransactionPoint { xid: 700, lsn: Lsn::new(end), at: AT, committed: true });
         let relation = RelFileLocator { tablespace: 1663, database: 5, number };
         let what = HitKind::LargeDelete { relation, rows };
-        Hit { timeline: TimelineId::FIRST, lsn: Lsn::new(lsn), at: None, transaction, what }
+        Hit { timeline: TimelineId::FIRST, lsn: Lsn::new(lsn), at: None, transaction, what, name: None }
     }
 
     #[track_caller]

@@ -137,6 +137,11 @@ impl Story {
         }
     }
 
+    /// Whether it wrote something to a file.
+    pub(super) fn has_filled(&self, file: RelFileLocator) -> bool {
+        self.filled.contains(&file)
+    }
+
     /// Tells what became of a relation that it removed the files of.
     pub(super) fn fate(&self, relation: RelFileLocator) -> (Fate, Evidence) {
         let kept: Vec<_> = self.created.difference(&self.removed).collect();

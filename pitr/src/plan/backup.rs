@@ -21,7 +21,7 @@ pub(super) struct Extent {
     pub(super) end: Lsn,
 }
 
-pub(super) fn check_restorable(info: &BackupInfo, server: &str) -> Result<(), PlanError> {
+pub(crate) fn check_restorable(info: &BackupInfo, server: &str) -> Result<(), PlanError> {
     let id = info.backup_id;
     if !info.status.is_copied() {
         return Err(PlanError::NotDone { server: server.to_owned(), id, status: info.status });

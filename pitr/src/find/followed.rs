@@ -1,0 +1,401 @@
+//! Following relations by their names: from the catalogs of a backup through the WAL behind it.
+//!
+//! A table's file changes with TRUNCATE, VACUUM FULL and much else, and its name with ALTER TABLE; the OID of its row in
+//! `pg_class` stays. So all changes of that catalog are followed, and a DROP is the end of a row, whatever became of files.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use barman_catalog::{BackupId, BackupInfo, Catalog};
+use barman_storage::Cancel;
+use wal_format::{Lsn, RelFileLocator, SegmentName, TimelineHistory, TimelineId, WalFileName, Walk};
+
+use super::FindError;
+use super::records::{records_of_first, side_by_side};
+use crate::names::{CatalogChange, CatalogNote, Catalogs, NamedRelation, RelationChange};
+use crate::plan_error::PlanError;
+use crate::relation_name::{RelationName, RelationPattern};
+use crate::stop::TransactionPoint;
+use crate::stop::wal_row::{RowSource, WalRow};
+use crate::timeline_path::TimelinePath;
+
+/// Something that happened to a relation of the name.
+#[derive(Clone, Debug)]
+pub(super) struct Happening {
+    pub(super) timeline: TimelineId,
+    /// The first record that shows it.
+    pub(super) lsn: Lsn,
+    /// The transaction that did it.
+    pub(super) end: TransactionPoint,
+    pub(super) database: u32,
+    pub(super) oid: u32,
+    pub(super) before: NamedRelation,
+    pub(super) what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// Its row was deleted.
+    Dropped,
+    /// It went with its database.
+    DatabaseDropped,
+    /// It got another file.
+    NewFile { after: NamedRelation, by_way_of_another: bool },
+}
+
+/// What became of the relations of a name.
+#[derive(Clone, Debug)]
+pub(super) struct Followed {
+    /// The backup that the names come from.
+    pub(super) backup: BackupId,
+    pub(super) happenings: Vec<Happening>,
+    /// All files that they had.
+    pub(super) files: BTreeSet<RelFileLocator>,
+    /// Segments that could not be read.
+    pub(super) unread: u64,
+}
+
+/// A backup whose catalogs can be read.
+struct Snapshot {
+    info: BackupInfo,
+    catalogs: Catalogs,
+    /// The relations of the name, and their files.
+    named: BTreeSet<(u32, u32, Option<RelFileLocator>)>,
+}
+
+/// Follows the relations of a name through the archive.
+///
+/// The search begins at the first backup after which the name stood for something else than in the next one; where that finds
+/// nothing, at the first of all.
+pub(super) fn follow(catalog: &Catalog, pattern: &RelationPattern, cancel: &Cancel) -> Result<Followed, FindError> {
+    let snapshots = snapshots(catalog, pattern)?;
+    let changes = |pair: &[Snapshot]| matches!(pair, [one, next] if one.named != next.named);
+    let from = snapshots.windows(2).position(changes).unwrap_or(snapshots.len().saturating_sub(1));
+    let Some(snapshot) = snapshots.get(from) else { return Err(FindError::NoNames) };
+    let mut followed = follow_from(catalog, snapshot, pattern, cancel)?;
+    if let Some(first) = snapshots.first().filter(|_| from > 0 && followed.happenings.is_empty()) {
+        followed = follow_from(catalog, first, pattern, cancel)?;
+    }
+    followed.files.extend(snapshots.iter().flat_map(|snapshot| &snapshot.named).filter_map(|(_, _, file)| *file));
+    Ok(followed)
+}
+
+fn snapshots(catalog: &Catalog, pattern: &RelationPattern) -> Result<Vec<Snapshot>, FindError> {
+    let mut snapshots = Vec::new();
+    for info in catalog.backups().map_err(PlanError::from)? {
+        if let Some(catalogs) = Catalogs::of_backup(catalog, &info)? {
+            let matching = catalogs.relations().filter(|(_, relation)| pattern.matches(&relation.name));
+            let named = matching.map(|((database, oid), relation)| (database, oid, relation.file)).collect();
+            snapshots.push(Snapshot { info, catalogs, named });
+        }
+    }
+    Ok(snapshots)
+}
+
+fn follow_from(
+    catalog: &Catalog,
+    snapshot: &Snapshot,
+    pattern: &RelationPattern,
+    cancel: &Cancel,
+) -> Result<Followed, FindError> {
+    let mut way = Way::of(catalog, &snapshot.info)?;
+    let mut tracker = Tracker::default();
+    for row in way.rows.clone() {
+        let mut catalogs = snapshot.catalogs.clone();
+        loop {
+            let known: HashSet<_> = catalogs.files().collect();
+            let mut later = catalogs.clone();
+            let mut tracked = tracker.clone();
+            tracked.begin(&catalogs, pattern);
+            way.read(catalog, &row, &known, cancel)?;
+            way.apply(&row, &mut later, &mut |timeline, change| tracked.change(pattern, timeline, change));
+            if later.files().all(|file| known.contains(&file)) {
+                tracker = tracked;
+                break;
+            }
+            catalogs.foresee(&later);
+        }
+    }
+    tracker.finish(pattern, snapshot.info.backup_id, way.unread.len() as u64)
+}
+
+/// The WAL behind a backup, on all timelines that it leads to.
+struct Way {
+    redo: Lsn,
+    rows: Vec<(TimelinePath, WalRow)>,
+    /// What was read of each segment, for these files.
+    notes: BTreeMap<SegmentName, Vec<CatalogNote>>,
+    files: HashSet<RelFileLocator>,
+    unread: BTreeSet<SegmentName>,
+}
+
+impl Way {
+    fn of(catalog: &Catalog, info: &BackupInfo) -> Result<Self, PlanError> {
+        let incomplete = |field| PlanError::IncompleteRecord { id: info.backup_id, field };
+        let (begin, end) = (info.begin_xlog.ok_or(incomplete("begin_xlog"))?, info.end_xlog);
+        let own = info.timeline.ok_or(incomplete("timeline"))?;
+        let first = info.begin_wal.and_then(|name| name.number(info.xlog_segment_size).ok());
+        let first = first.ok_or(incomplete("begin_wal"))?;
+        let mut archived = BTreeMap::new();
+        catalog.xlog_db()?.scan(|line| {
+            archived.extend(
+                line.name.parse::<WalFileName>().ok().filter(|_| line.is_segment()).map(|name| (name, line.size)),
+            );
+            Ok::<_, barman_catalog::Error>(())
+        })?;
+        let mut rows = Vec::new();
+        for timeline in std::iter::once(own).chain(catalog.reachable_timelines(info)?) {
+            let history = catalog.timeline_history(timeline)?;
+            let history = history.unwrap_or_else(|| TimelineHistory::without_ancestors(timeline));
+            let Ok(path) = TimelinePath::find(own, end.unwrap_or(begin), &history) else { continue };
+            let size = info.xlog_segment_size;
+            let source = RowSource { catalog, archived: &archived, path: &path, size, unfinished: false };
+            let row = source.row(first)?;
+            rows.push((path, row));
+        }
+        let (notes, files, unread) = (BTreeMap::new(), HashSet::new(), BTreeSet::new());
+        Ok(Self { redo: begin, rows, notes, files, unread })
+    }
+
+    /// Reads what is not read yet.
+    fn read(
+        &mut self,
+        catalog: &Catalog,
+        (_, row): &(TimelinePath, WalRow),
+        files: &HashSet<RelFileLocator>,
+        cancel: &Cancel,
+    ) -> Result<(), FindError> {
+        if !files.is_subset(&self.files) {
+            self.notes.clear();
+            self.files.extend(files);
+        }
+        let files = &self.files;
+        let is_due =
+            |index: &usize| row.segments.get(*index).is_some_and(|segment| !self.notes.contains_key(&segment.name));
+        let due: Vec<usize> = (0..row.segments.len()).filter(is_due).collect();
+        let read = side_by_side(due.len(), cancel, |index| {
+            let segments = due.get(index).and_then(|index| row.segments.get(*index..)).unwrap_or_default();
+            let mut notes = Vec::new();
+            let is_read = records_of_first(catalog, row.size, segments, WALK, &mut |record| {
+                CatalogNote::add(record, |file| files.contains(file), &mut notes);
+            })?;
+            Ok((segments.first().map(|segment| segment.name), notes, is_read))
+        })?;
+        for (name, notes, is_read) in read {
+            let Some(name) = name else { continue };
+            self.notes.insert(name, notes);
+            if !is_read {
+                self.unread.insert(name);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(
+        &self,
+        (path, row): &(TimelinePath, WalRow),
+        catalogs: &mut Catalogs,
+        changed: &mut dyn FnMut(TimelineId, CatalogChange),
+    ) {
+        for segment in &row.segments {
+            let notes = self.notes.get(&segment.name).into_iter().flatten();
+            for note in notes.filter(|note| note.lsn >= self.redo && segment.limit.is_none_or(|limit| note.lsn < limit))
+            {
+                if let Some(change) = catalogs.apply(note) {
+                    changed(path.timeline_at(note.lsn), change);
+                }
+            }
+        }
+    }
+}
+
+const WALK: Walk = Walk { checksums: true, wanted: |header| CatalogNote::is_wanted(header.manager) };
+
+/// The relations that have, or had, the name.
+#[derive(Clone, Debug, Default)]
+struct Tracker {
+    tracked: BTreeSet<(u32, u32)>,
+    /// What each was called when it matched first.
+    names: BTreeMap<(u32, u32), RelationName>,
+    files: BTreeSet<RelFileLocator>,
+    happenings: BTreeMap<(TimelineId, Lsn, u32, u32), Happening>,
+}
+
+impl Tracker {
+    fn begin(&mut self, catalogs: &Catalogs, pattern: &RelationPattern) {
+        self.tracked.clear();
+        for (id, relation) in catalogs.relations().filter(|(_, relation)| pattern.matches(&relation.name)) {
+            self.track(id, &relation);
+        }
+    }
+
+    fn track(&mut self, id: (u32, u32), relation: &NamedRelation) {
+        self.tracked.insert(id);
+        self.names.entry(id).or_insert_with(|| relation.name.clone());
+        self.files.extend(relation.file);
+    }
+
+    fn change(&mut self, pattern: &RelationPattern, timeline: TimelineId, change: CatalogChange) {
+        match change {
+            CatalogChange::DatabaseDropped { lsn, end, relations } => {
+                for (id, before) in
+                    relations.into_iter().filter(|(id, _)| self.tracked.contains(id)).collect::<Vec<_>>()
+                {
+                    self.tracked.remove(&id);
+                    self.happened(timeline, lsn, end, id, before, What::DatabaseDropped);
+                }
+            }
+            CatalogChange::Relations { end, changes } => {
+                self.tracked
+                    .retain(|id| !changes.iter().any(|one| one.id == *id && is_replaced(pattern, one, &changes)));
+                for change in &changes {
+                    self.relation(pattern, timeline, &end, change);
+                }
+            }
+        }
+    }
+
+    fn relation(
+        &mut self,
+        pattern: &RelationPattern,
+        timeline: TimelineId,
+        end: &TransactionPoint,
+        change: &RelationChange,
+    ) {
+        let id = change.id;
+        if self.tracked.contains(&id)
+            && let Some(before) = change.before.clone()
+        {
+            let what = match &change.after {
+                None => Some(What::Dropped),
+                Some(after) if after.file != before.file => {
+                    self.files.extend(after.file);
+                    let by_way_of_another = change.by_way_of_another;
+                    Some(What::NewFile { after: after.clone(), by_way_of_another })
+                }
+                Some(_) => None,
+            };
+            if let Some(what) = what {
+                self.happened(timeline, end.lsn, *end, id, before, what);
+            }
+        }
+        match change.after.as_ref().filter(|after| pattern.matches(&after.name)) {
+            Some(after) => self.track(id, after),
+            None => self.tracked.retain(|tracked| *tracked != id || change.after.is_some()),
+        }
+    }
+
+    fn happened(
+        &mut self,
+        timeline: TimelineId,
+        lsn: Lsn,
+        end: TransactionPoint,
+        (database, oid): (u32, u32),
+        before: NamedRelation,
+        what: What,
+    ) {
+        let happening = Happening { timeline, lsn, end, database, oid, before, what };
+        self.happenings.insert((timeline, lsn, database, oid), happening);
+    }
+
+    fn finish(self, pattern: &RelationPattern, backup: BackupId, unread: u64) -> Result<Followed, FindError> {
+        let names: BTreeSet<_> = self.names.into_values().collect();
+        if names.is_empty() {
+            return Err(FindError::UnknownRelation { pattern: pattern.clone(), backup });
+        }
+        if names.len() > 1 {
+            let candidates = names.into_iter().collect();
+            return Err(FindError::AmbiguousRelation { pattern: pattern.clone(), candidates });
+        }
+        let mut happenings: Vec<_> = self.happenings.into_values().collect();
+        happenings.sort_by_key(|happening| (happening.lsn, happening.timeline));
+        Ok(Followed { backup, happenings, files: self.files, unread })
+    }
+}
+
+/// Whether another index takes an index's place: REINDEX CONCURRENTLY makes a new one, swaps the names, and drops the old one;
+/// ALTER TABLE … TYPE drops it and makes it again. The index of that name is the new one.
+fn is_replaced(pattern: &RelationPattern, change: &RelationChange, all: &[RelationChange]) -> bool {
+    let is_index = |relation: &NamedRelation| matches!(relation.kind, b'i' | b'I');
+    let matches = |relation: &NamedRelation| is_index(relation) && pattern.matches(&relation.name);
+    let leaves = change.before.as_ref().is_some_and(matches) && !change.after.as_ref().is_some_and(matches);
+    let arrives = |other: &RelationChange| {
+        other.id != change.id
+            && other.after.as_ref().is_some_and(matches)
+            && !other.before.as_ref().is_some_and(matches)
+    };
+    leaves && all.iter().any(arrives)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wal_format::Timestamp;
+
+    fn relation(name: &str, kind: u8, file: u32) -> Option<NamedRelation> {
+        let name = RelationName { database: "db".into(), schema: "public".into(), relation: name.into() };
+        let file = Some(RelFileLocator { tablespace: 1663, database: 5, number: file }).filter(|file| file.number != 0);
+        Some(NamedRelation { name, file, kind })
+    }
+
+    fn change(oid: u32, before: Option<NamedRelation>, after: Option<NamedRelation>) -> RelationChange {
+        RelationChange { id: (5, oid), before, after, by_way_of_another: false }
+    }
+
+    /// What happened to relations called `t`, by these transactions.
+    fn happened(transactions: Vec<Vec<RelationChange>>) -> Vec<(u32, What)> {
+        let (pattern, mut tracker) = ("t".parse().unwrap(), Tracker::default());
+        for (lsn, changes) in (1..).zip(transactions) {
+            let (lsn, at) = (Lsn::new(lsn), Timestamp::from_unix_micros(0));
+            let end = TransactionPoint { lsn, xid: 700, at, committed: true };
+            tracker.change(&pattern, TimelineId::FIRST, CatalogChange::Relations { end, changes });
+        }
+        let id = "20260101T000000".parse().unwrap();
+        let followed = tracker.finish(&pattern, id, 0).unwrap();
+        followed.happenings.into_iter().map(|one| (one.oid, one.what)).collect()
+    }
+
+    #[test]
+    fn a_table_is_followed_when_it_is_renamed_and_so_is_the_next_of_its_name() {
+        let found = happened(vec![
+            vec![change(1, None, relation("t", b'r', 1))],
+            vec![change(1, relation("t", b'r', 1), relation("old", b'r', 1)), change(2, None, relation("t", b'r', 2))],
+            vec![change(1, relation("old", b'r', 1), None)],
+            vec![change(3, None, relation("u", b'r', 3))],
+            vec![change(3, relation("u", b'r', 3), None), change(2, relation("t", b'r', 2), None)],
+        ]);
+        assert_eq!(found, [(1, What::Dropped), (2, What::Dropped)]);
+    }
+
+    #[test]
+    fn an_index_that_another_one_replaces_is_not_dropped() {
+        let found = happened(vec![
+            vec![change(1, None, relation("t", b'i', 1)), change(2, None, relation("t_ccnew", b'i', 2))],
+            vec![
+                change(1, relation("t", b'i', 1), relation("t_ccold", b'i', 1)),
+                change(2, relation("t_ccnew", b'i', 2), relation("t", b'i', 2)),
+            ],
+            vec![change(1, relation("t_ccold", b'i', 1), None)],
+        ]);
+        assert_eq!(found, []);
+        let found = happened(vec![
+            vec![change(1, None, relation("t", b'i', 1))],
+            vec![change(1, relation("t", b'i', 1), None), change(2, None, relation("t", b'i', 2))],
+            vec![change(2, relation("t", b'i', 2), None)],
+        ]);
+        assert_eq!(found, [(2, What::Dropped)], "made again by the same transaction, then dropped");
+        let found = happened(vec![
+            vec![change(1, None, relation("t", b'r', 1))],
+            vec![change(1, relation("t", b'r', 1), None), change(2, None, relation("t", b'r', 2))],
+        ]);
+        assert_eq!(found, [(1, What::Dropped)], "the rows of a table are gone");
+    }
+
+    #[test]
+    fn a_partitioned_table_without_files_is_dropped_too() {
+        let found = happened(vec![
+            vec![change(1, None, relation("t", b'p', 0))],
+            vec![change(1, relation("t", b'p', 0), None)],
+        ]);
+        assert_eq!(found, [(1, What::Dropped)]);
+    }
+}
