@@ -10,8 +10,8 @@
 //!   as with `pg_receivewal --synchronous`.
 //! - How much memory do 16 servers take in one process? Less than 64 MiB, however busy they are.
 //!
-//! `receive [catch-up | standby] [PAIRS]` and `receive servers` measure; `receive ours ...` and the like are its sides. Where
-//! syncs count, files lie in `TMPDIR`; where they do not, in /dev/shm.
+//! `receive [catch-up] [PAIRS]`, `receive standby [PAIRS [CLIENTS]]` and `receive servers` measure; `receive ours ...` and the
+//! like are its sides. Where syncs count, files lie in `TMPDIR`; where they do not, in /dev/shm.
 
 // Nothing here is a repository: what is written is measured and thrown away.
 #![allow(clippy::disallowed_methods)]
@@ -41,11 +41,14 @@ fn main() {
         ["archive", dir] => sides::archive(dir.as_ref()),
         ["servers-side", configuration] => servers::receive(configuration.as_ref()),
         ["catch-up", ref pairs @ ..] => catch_up(number_of(pairs)),
-        ["standby", ref pairs @ ..] => standby::measure(number_of(pairs)),
+        ["standby", pairs, clients] => {
+            standby::measure(number_of(&[pairs]), &[clients.parse().expect("a number of clients")])
+        }
+        ["standby", ref pairs @ ..] => standby::measure(number_of(pairs), &standby::CLIENTS),
         ["servers"] => servers::measure(),
         ref pairs => {
             catch_up(number_of(pairs));
-            standby::measure(number_of(pairs));
+            standby::measure(number_of(pairs), &standby::CLIENTS);
             servers::measure();
         }
     }

@@ -11,15 +11,19 @@ use crate::ground::ours;
 use crate::running::Running;
 use crate::sides::STANDBY;
 
-const SECONDS: &str = "2";
+/// Of each measurement. In two, what a start costs and the moods of the disk are more than what is to be seen.
+const SECONDS: &str = "5";
 
-pub(crate) fn measure(pairs: usize) {
+/// The numbers of clients that are asked about.
+pub(crate) const CLIENTS: [u32; 3] = [1, 8, 32];
+
+pub(crate) fn measure(pairs: usize, clients: &[u32]) {
     let server =
         Postgres::builder().durable().setting("checkpoint_timeout", "1d").setting("max_wal_size", "8GB").start();
     PgbenchLoad::initialise(&server, 10);
     let dir = std::env::temp_dir().join(format!("bench-standby-{}", std::process::id()));
     println!("commits that wait for the receiver");
-    for clients in [1, 8, 32] {
+    for &clients in clients {
         let outcome = Costs::of_pairs(
             pairs,
             || seconds_each(&server, &our_receiver(&server), &dir, clients),
