@@ -249,7 +249,7 @@ fn a_disk_that_stalls_for_longer_than_the_server_waits_costs_the_connection_and_
     ground.server.psql("alter system set wal_sender_timeout = '1s'");
     ground.server.psql("select pg_reload_conf()");
     let pause = Duration::from_millis(2500);
-    let receiving = Receiving::held_up(&ground.server, &ground.streaming, reconnecting(), pause);
+    let receiving = Receiving::held_up(&ground.server.conninfo(), &ground.streaming, reconnecting(), pause);
     receiving.wait_for("Connected");
     ground.server.psql("create table t as select generate_series(1, 30000)");
     ground.server.switch_wal();

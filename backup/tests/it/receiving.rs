@@ -38,9 +38,9 @@ impl Receiving {
 
     /// Starts to receive with a disk on which finishing the first segment takes this long: what is told of it is told by
     /// the thread that receives.
-    pub(crate) fn held_up(server: &Postgres, streaming: &Path, options: ReceiverOptions, pause: Duration) -> Self {
+    pub(crate) fn held_up(conninfo: &str, streaming: &Path, options: ReceiverOptions, pause: Duration) -> Self {
         let first = std::sync::Once::new();
-        Self::told(crate::config(&server.conninfo()), streaming, options, move |event| {
+        Self::told(crate::config(conninfo), streaming, options, move |event| {
             if matches!(event, ReceiverEvent::SegmentFinished { .. }) {
                 first.call_once(|| std::thread::sleep(pause));
             }
