@@ -1,7 +1,8 @@
 //! Which backup to start from, and whether it leads to the target.
 
-use barman_catalog::{BackupInfo, BackupType};
-use wal_format::{Lsn, PgMajor, SegmentName, SegmentNumber, TimelineId};
+use barman_catalog::{BackupInfo, BackupType, Catalog};
+use barman_storage::{Dir, RelativePath};
+use wal_format::{BackupLabel, BackupSource, ControlFile, Lsn, PgMajor, SegmentName, SegmentNumber, TimelineId};
 
 use super::histories::Histories;
 use crate::plan_error::{PlanError, UnsupportedBackup};
@@ -53,6 +54,30 @@ pub(super) fn check_time(info: &BackupInfo, target: &RecoveryTarget) -> Result<(
     let end = info.end_time.ok_or(PlanError::IncompleteRecord { id: info.backup_id, field: "end_time" })?;
     let before = time.instant() < end.instant();
     if before { Err(PlanError::TimeBeforeBackupEnd { target: *time, end }) } else { Ok(()) }
+}
+
+/// Returns where the backup is consistent at the latest, and whether a record in the WAL says where it is.
+///
+/// A standby cannot write that record: its backups are consistent where its control file says.
+pub(super) fn consistency(catalog: &Catalog, info: &BackupInfo, extent: &Extent) -> Result<(Lsn, bool), PlanError> {
+    let label = info.backup_label.as_deref().and_then(|text| BackupLabel::parse(text).ok());
+    if label.is_none_or(|label| label.from == BackupSource::Primary) {
+        return Ok((extent.end, true));
+    }
+    let control = control_file(&catalog.backup_data(info)?.data, info)?;
+    let minimum = control.and_then(|control| control.minimum_recovery).map(|minimum| minimum.lsn);
+    Ok((minimum.map_or(extent.end, |minimum| minimum.max(extent.start).min(extent.end)), false))
+}
+
+/// Reads the control file of a backup; `None` if there is none that can be read.
+pub(super) fn control_file(data: &Dir, info: &BackupInfo) -> Result<Option<ControlFile>, PlanError> {
+    let bytes = data.read(&RelativePath::literal("global/pg_control"), 2 * ControlFile::FILE_LEN as u64)?;
+    Ok(bytes.zip(major(info)).and_then(|(bytes, major)| ControlFile::parse(&bytes, major).ok()))
+}
+
+/// The major version of the backup's server.
+pub(super) fn major(info: &BackupInfo) -> Option<PgMajor> {
+    info.version.and_then(|version| PgMajor::from_version_num(version).ok())
 }
 
 /// Finds the way from the backup to the target's timeline.

@@ -122,7 +122,8 @@ fn way(
     let source = RowSource { catalog, archived: &archived, path: &path, size, unfinished };
     let row = source.row(extent.first_segment)?;
     check_consistent(&row, &path, &extent)?;
-    let scope = Scope { catalog, row: &row, path: &path, redo: extent.start, consistent: extent.end };
+    let (consistent, has_end_record) = backup::consistency(catalog, &info, &extent)?;
+    let scope = Scope { catalog, row: &row, path: &path, redo: extent.start, consistent, has_end_record };
     let mut warnings = Vec::new();
     let stop = match scope.find(request.target)? {
         Found::Stop(stop) => Some(stop),

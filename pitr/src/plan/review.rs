@@ -4,9 +4,9 @@ use std::path::Path;
 
 use barman_catalog::BackupInfo;
 use barman_storage::{Dir, RelativePath};
-use wal_format::{ControlFile, PgMajor};
 
 use super::PlannedConfiguration;
+use super::backup::{control_file, major};
 use super::host::{MissingServer, missing_server};
 use super::included::{FILES, IncludedSetting, LONGEST_FILE_BYTES, included_settings};
 use crate::mangle::{DangerousSetting, mangle};
@@ -106,16 +106,8 @@ impl Review {
     }
 }
 
-fn major(info: &BackupInfo) -> Option<PgMajor> {
-    info.version.and_then(|version| PgMajor::from_version_num(version).ok())
-}
-
 fn minimum(data: &Dir, info: &BackupInfo) -> Result<Option<MinimumSettings>, PlanError> {
-    /// Twice what the file has.
-    const LONGEST_CONTROL_FILE_BYTES: u64 = 16 << 10;
-    let bytes = data.read(&RelativePath::literal("global/pg_control"), LONGEST_CONTROL_FILE_BYTES)?;
-    let control = bytes.zip(major(info)).and_then(|(bytes, major)| ControlFile::parse(&bytes, major).ok());
-    Ok(control.map(|control| MinimumSettings {
+    Ok(control_file(data, info)?.map(|control| MinimumSettings {
         max_connections: control.max_connections,
         max_worker_processes: control.max_worker_processes,
         max_wal_senders: control.max_wal_senders,

@@ -12,6 +12,8 @@ pub(crate) enum Mark {
     TransactionEnd(TransactionPoint, Subtransactions),
     /// A restore point was made.
     RestorePoint { name: Vec<u8>, at: Timestamp },
+    /// The backup ended that begins at this position.
+    BackupEnd { start: Lsn },
     /// It was this late, at least.
     Clock(Timestamp),
     /// Anything else.
@@ -32,6 +34,7 @@ impl Mark {
             Ok(Payload::Commit(commit)) => end(&commit, true),
             Ok(Payload::Abort(abort)) => end(&abort, false),
             Ok(Payload::RestorePoint(point)) => Self::RestorePoint { name: point.name.to_vec(), at: point.at },
+            Ok(Payload::BackupEnd { start_lsn }) => Self::BackupEnd { start: start_lsn },
             Ok(Payload::Checkpoint(checkpoint)) => Self::Clock(of_seconds(checkpoint.unix_time)),
             Ok(Payload::EndOfRecovery(end)) => Self::Clock(end.at),
             Ok(Payload::Prepare(prepare)) => Self::Clock(prepare.at),
@@ -45,7 +48,7 @@ impl Mark {
             Self::TransactionEnd(TransactionPoint { at, .. }, _) | Self::RestorePoint { at, .. } | Self::Clock(at) => {
                 Some(*at)
             }
-            Self::Other => None,
+            Self::BackupEnd { .. } | Self::Other => None,
         }
     }
 

@@ -20,8 +20,10 @@ pub(crate) struct Scope<'a> {
     pub(crate) path: &'a TimelinePath,
     /// Where recovery begins.
     pub(crate) redo: Lsn,
-    /// Up to where it has to get before it may stop.
+    /// Up to where it has to get before it may stop, at most.
     pub(crate) consistent: Lsn,
+    /// Whether a record in the WAL ends the backup, before that or there: then that is how far it has to get.
+    pub(crate) has_end_record: bool,
 }
 
 /// What was found.
@@ -64,8 +66,13 @@ impl Scope<'_> {
     pub(crate) fn find(&self, target: &RecoveryTarget) -> Result<Found, PlanError> {
         let ledger = self.catalog.ledger_reader()?;
         let reader = SegmentReader::new(self.catalog, self.row, self.redo);
-        let mut search = Search { scope: self, ledger, reader, seen: Seen::default() };
-        match StopRule::of(target, self.consistent) {
+        let mut search = Search { scope: self, ledger, reader, seen: Seen::default(), consistent: None };
+        // Of all targets only this one needs to know it beforehand.
+        let consistent = match target.stop {
+            Some(StopPoint::Immediate) => search.consistent()?,
+            _ => self.consistent,
+        };
+        match StopRule::of(target, consistent) {
             Some(rule) => search.target(&rule),
             None => search.end_of_wal(),
         }
@@ -77,6 +84,8 @@ struct Search<'a> {
     ledger: LedgerReader,
     reader: SegmentReader<'a>,
     seen: Seen,
+    /// Where the backup is consistent, once that was looked for.
+    consistent: Option<Lsn>,
 }
 
 /// What was come across, for whoever has to be told that the target is not there.
@@ -146,9 +155,8 @@ impl Search<'_> {
     }
 
     fn hit(&mut self, rule: &StopRule<'_>, hit: Hit, reason: StopReason) -> Result<Found, PlanError> {
-        let consistent = rule.consistent;
-        let Some(replayed_to) = hit.replayed_to().filter(|end| *end >= consistent) else {
-            return Ok(Found::Unreached(Unreached::Inconsistent { stop: hit.step.start, consistent }));
+        let Some(replayed_to) = self.consistent_at(hit.replayed_to())? else {
+            return self.inconsistent(hit.step.start);
         };
         if let Some(found) = self.other_epoch(rule, &hit)? {
             return Ok(Found::Unreached(found));
@@ -304,6 +312,49 @@ impl Search<'_> {
         }
     }
 
+    /// The end of what recovery replays, if the backup is consistent then.
+    fn consistent_at(&mut self, end: Option<Lsn>) -> Result<Option<Lsn>, PlanError> {
+        let Some(end) = end else { return Ok(None) };
+        // What lies behind the bound needs no search.
+        let is_consistent = end >= self.scope.consistent || end >= self.consistent()?;
+        Ok(is_consistent.then_some(end))
+    }
+
+    fn inconsistent(&mut self, stop: Lsn) -> Result<Found, PlanError> {
+        let consistent = self.consistent()?;
+        Ok(Found::Unreached(Unreached::Inconsistent { stop, consistent }))
+    }
+
+    /// Where the backup is consistent. Its record in the catalog may name a later position: Barman notes where the server
+    /// is when it has the backup, which is at least a segment's border later.
+    fn consistent(&mut self) -> Result<Lsn, PlanError> {
+        if let Some(known) = self.consistent {
+            return Ok(known);
+        }
+        let end = if self.scope.has_end_record { self.backup_end()? } else { None };
+        Ok(*self.consistent.insert(end.unwrap_or(self.scope.consistent)))
+    }
+
+    /// Where the record ends that ends the backup; most are in the last of its segments, or the one before that.
+    fn backup_end(&mut self) -> Result<Option<Lsn>, PlanError> {
+        let Scope { row, redo, consistent, .. } = *self.scope;
+        let end = Mark::BackupEnd { start: redo };
+        for index in (0..row.segments.len()).rev() {
+            if row.segments.get(index).is_none_or(|segment| segment.number.start(row.size) >= consistent) {
+                continue;
+            }
+            let mut found = None;
+            self.reread(index, &mut |_, step| {
+                found = (step.mark == end).then_some(step.end);
+                if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
     /// Without a target recovery ends with the WAL: before the first damage, or with the last record.
     fn end_of_wal(&mut self) -> Result<Found, PlanError> {
         let mut index = self.scope.row.segments.len().saturating_sub(1);
@@ -323,11 +374,8 @@ impl Search<'_> {
             Some(point) => Some(point),
             None => self.last_transaction_before(past.since)?,
         };
-        let consistent = self.scope.consistent;
-        let ends = past.last.zip(past.end).filter(|(_, end)| *end >= consistent);
-        let Some((at, replayed_to)) = ends else {
-            let stop = past.end.unwrap_or(self.scope.redo);
-            return Ok(Found::Unreached(Unreached::Inconsistent { stop, consistent }));
+        let Some((at, replayed_to)) = past.last.zip(self.consistent_at(past.end)?) else {
+            return self.inconsistent(past.end.unwrap_or(self.scope.redo));
         };
         Ok(Found::Stop(PlannedStop {
             reason: StopReason::EndOfWal,

@@ -9,7 +9,7 @@ use barman_storage::Cancel;
 use wal_format::{Lsn, Timestamp, WalFileName};
 
 use crate::fixture::{Fixture, segment_start, write_file};
-use crate::wal::{PROOF_MINUTES, commit_time, xid_of};
+use crate::wal::{BACKUP_WITH_END, PROOF_MINUTES, commit_time, xid_of};
 
 /// The backup, and WAL up to segment 11.
 fn fixture() -> Fixture {
@@ -183,6 +183,40 @@ fn a_stop_before_the_backup_is_consistent_is_refused() {
     for target in [xid(xid_of(5)), StopPoint::Lsn(segment_start(5))] {
         let missed = unreached(&fixture, target);
         assert!(matches!(missed, Unreached::Inconsistent { consistent, .. } if consistent == segment_start(6)));
+    }
+}
+
+/// Barman notes where the server is when it has the backup, which was then busy for a while.
+#[test]
+fn a_backup_is_consistent_behind_the_record_that_ends_it_not_where_its_record_in_the_catalog_says() {
+    let fixture = Fixture::with_backup();
+    fixture.add_wal(1, 8..=11);
+    fixture.add_backup("20261120T182000", |info| {
+        let number =
+            |number| wal_format::SegmentNumber::new(number).name(crate::fixture::timeline(1), info.xlog_segment_size);
+        let (begin, _) = BACKUP_WITH_END;
+        (info.begin_wal, info.begin_xlog) = (Some(number(begin)), Some(Lsn::new(segment_start(begin).as_u64() + 40)));
+        (info.end_wal, info.end_xlog) = (Some(number(10)), Some(Lsn::new(segment_start(10).as_u64() + 200)));
+    });
+    let plan = |stop| {
+        let backup = BackupChoice::Id("20261120T182000".parse().expect("an id"));
+        let plan = fixture.plan(&RestoreRequest { backup, ..request(&fixture, stop, false) });
+        plan.map(|plan| plan.recovery.stop.expect("a record"))
+    };
+    let (_, end) = BACKUP_WITH_END;
+    for with_ledger in [false, true] {
+        if with_ledger {
+            fixture.fill_ledger();
+        }
+        let immediate = plan(StopPoint::Immediate).expect("a plan");
+        assert_eq!(ends(&immediate), around(end));
+        assert_eq!((immediate.is_replayed, immediate.at), (false, immediate.replayed_to), "the record behind it");
+        assert_eq!(ends(&plan(xid(xid_of(end + 1))).expect("a plan")), around(end + 1));
+        let early = plan(xid(xid_of(end))).expect_err("the backup ends behind that transaction");
+        let consistent = immediate.replayed_to;
+        assert!(
+            matches!(early, PlanError::Unreached(Unreached::Inconsistent { consistent: at, .. }) if at == consistent)
+        );
     }
 }
 

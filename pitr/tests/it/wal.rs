@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock};
 use wal_format::testing::WalBuilder;
 use wal_format::{ResourceManager, SegmentNumber, SegmentSize, Timestamp};
 
-use crate::fixture::{SIZE_BYTES, timeline};
+use crate::fixture::{SIZE_BYTES, segment_start, timeline};
 
 /// How many segments there are.
 const SEGMENTS: u64 = 32;
@@ -29,6 +29,9 @@ const MIDNIGHT: i64 = 1_795_132_800;
 
 /// The restore points: in segments 7 and 9, and one in 8 that only looks like them.
 const POINTS: [(u64, &str); 3] = [(7, "rp1"), (8, "rp10"), (9, "rp1")];
+
+/// A backup that begins in the first of these segments is ended by a record behind the commit in the second.
+pub(crate) const BACKUP_WITH_END: (u64, u64) = (7, 8);
 
 /// A checkpoint in this segment proves that it was this late, in minutes after its commit.
 pub(crate) const PROOF_MINUTES: i64 = 10;
@@ -56,6 +59,7 @@ fn write(on: u32) -> Vec<u8> {
 fn fill(wal: &mut WalBuilder, number: u64) {
     const RESTORE_POINT: u8 = 0x70;
     const CHECKPOINT: u8 = 0x10;
+    const BACKUP_END: u8 = 0x50;
     let xid = xid_of(number);
     let at = commit_time(number);
     wal.set_xid(xid);
@@ -68,6 +72,10 @@ fn fill(wal: &mut WalBuilder, number: u64) {
         point.extend(name.as_bytes());
         point.resize(8 + 64, 0);
         wal.record(ResourceManager::XLOG, RESTORE_POINT, &point);
+    }
+    if number == BACKUP_WITH_END.1 {
+        let begin = segment_start(BACKUP_WITH_END.0).as_u64() + 40;
+        wal.record(ResourceManager::XLOG, BACKUP_END, &begin.to_ne_bytes());
     }
     let seconds = at.unix_micros() / 1_000_000 + PROOF_MINUTES * 60;
     wal.record(ResourceManager::XLOG, CHECKPOINT, &checkpoint(seconds));
