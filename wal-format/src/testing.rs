@@ -139,11 +139,16 @@ impl WalBuilder {
     /// Writes records up to the end of the segment, the last of which has only its first `len` bytes, a multiple of 8, before
     /// it and `rest` behind it. Returns where that record begins.
     pub fn cross_with_head(&mut self, len: usize, rest: usize) -> Lsn {
+        self.leave(len);
+        self.message(len + rest)
+    }
+
+    /// Writes records up to `len` bytes, a multiple of 8, before the end of the segment.
+    pub fn leave(&mut self, len: usize) {
         while self.room() > 3000 {
             self.message(1000);
         }
         self.message(self.room() - len);
-        self.message(len + rest)
     }
 
     /// Writes the part of a record that fits on the page, loses the rest in a crash, and goes on as recovery does. Returns

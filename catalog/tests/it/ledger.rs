@@ -3,7 +3,7 @@
 use barman_catalog::{Due, Facts, IngestEvent, Status, Verdict, WalSource};
 use barman_storage::Cancel;
 use wal_format::testing::WalBuilder;
-use wal_format::{SegmentNumber, TimelineId, WalFileName};
+use wal_format::{ResourceManager, SegmentNumber, TimelineId, Timestamp, WalFileName};
 
 use crate::repository::{Repository, SEGMENT_BYTES, name, options, segment, segment_size};
 
@@ -65,6 +65,35 @@ fn segments_in_any_order_get_the_same_facts() {
     let expected = known(&[0, 1, 2, 3]);
     for order in [[3, 2, 1, 0], [0, 2, 1, 3], [1, 0, 3, 2], [2, 0, 3, 1], [3, 0, 1, 2]] {
         assert_eq!(known(&order), expected, "{order:?}");
+    }
+}
+
+/// Of a transaction's end that crosses a border, only a few bytes may lie in the segment before.
+#[test]
+fn what_a_record_says_that_crosses_a_border_is_known_in_whatever_order_its_segments_arrive() {
+    for len in [8, 24, 32] {
+        let mut wal = WalBuilder::at(WalBuilder::layout(segment_size(), 8192), SegmentNumber::new(4));
+        wal.leave(len);
+        let at = Timestamp::from_unix_micros(1_795_132_800_000_000);
+        wal.set_xid(731);
+        let commit = wal.record(ResourceManager::TRANSACTION, 0, &at.pg_micros().to_ne_bytes());
+        let mut point = at.pg_micros().to_ne_bytes().to_vec();
+        point.extend(b"between");
+        point.resize(8 + 64, 0);
+        wal.leave(len);
+        wal.record(ResourceManager::XLOG, 0x70, &point);
+        wal.fill();
+        assert_eq!(SegmentNumber::containing(commit, segment_size()).get(), 4);
+        let wal = whole_segments(&wal);
+        for order in [[0, 1, 2], [2, 1, 0], [0, 2, 1], [1, 0, 2]] {
+            let repository = Repository::new();
+            let files: Vec<_> = order.iter().map(|index| (*index as u64 + 4, wal[*index].as_slice())).collect();
+            arrive(&repository, WalSource::Streaming, &files);
+            let [before, between, behind] = [4, 5, 6].map(|number| facts(&repository, &name(number)).records);
+            let ends = between.expect("records").ends.map(|ends| (ends.least, ends.greatest));
+            assert_eq!((before.expect("records").ends, ends), (None, Some((at, at))), "{len} {order:?}");
+            assert_eq!(behind.expect("records").events.len(), 1, "{len} {order:?}");
+        }
     }
 }
 

@@ -137,7 +137,8 @@ impl Observer {
             (self.facts.system_id, self.facts.major) = (layout.system_id, layout.major.number());
         }
         let damage = self.damage.or(self.reader.finish().err());
-        let border = self.reader.border_state().map(BorderState::without_contents);
+        // With the contents of a record that crosses it, if that is one of those that tell something.
+        let border = self.reader.border_state();
         Observed { records: self.has_records.then_some(self.facts), damage, border_open: !self.border_closed, border }
     }
 }
