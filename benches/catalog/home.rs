@@ -79,6 +79,7 @@ fn facts(number: u64) -> Facts {
         checkpoints: Vec::new(),
         events: Vec::new(),
         events_left_out: 0,
+        names_changed: Some(false),
     };
     Facts {
         name: WalFileName::Segment(name(number)),

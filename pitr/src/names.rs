@@ -102,6 +102,17 @@ impl Catalogs {
         self.tables.extend(&later.tables);
     }
 
+    /// Whether one of the catalogs was written anew: what the ledger knows of names is about the files that they began in.
+    pub(crate) fn were_moved(&self) -> bool {
+        const ORIGINAL: [u32; 3] = [ClassRow::CATALOG, NamespaceRow::CATALOG, DatabaseRow::CATALOG];
+        self.files().any(|file| !ORIGINAL.contains(&file.number))
+    }
+
+    /// Whether transactions that changed something have not ended yet.
+    pub(crate) fn has_unended(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// The files whose records these catalogs are carried on by.
     pub(crate) fn files(&self) -> impl Iterator<Item = RelFileLocator> + '_ {
         self.tables.keys().copied()

@@ -106,6 +106,10 @@ pub struct RecordFacts {
     pub events: Vec<WalEvent>,
     /// How many events there are besides: more than fit.
     pub events_left_out: u64,
+    /// Whether what relations are called, or which files they have, may have changed: rows of `pg_class`, `pg_namespace` or
+    /// `pg_database` in the files that these had from the beginning, or a relation map. `None` if nobody looked: older
+    /// versions did not.
+    pub names_changed: Option<bool>,
 }
 
 /// The least and the greatest of some times. Times of commits do not ascend: a transaction takes its time first and its

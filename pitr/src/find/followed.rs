@@ -4,12 +4,14 @@
 //! `pg_class` stays. So all changes of that catalog are followed, and a DROP is the end of a row, whatever became of files.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 
-use barman_catalog::{BackupId, BackupInfo, Catalog};
+use barman_catalog::{BackupId, BackupInfo, Catalog, RecordFacts, Verdict};
 use barman_storage::Cancel;
 use wal_format::{Lsn, RelFileLocator, SegmentName, TimelineHistory, TimelineId, WalFileName, Walk};
 
 use super::FindError;
+use super::archived::REACH;
 use super::records::{records_of_first, side_by_side};
 use crate::names::{CatalogChange, CatalogNote, Catalogs, NamedRelation, RelationChange};
 use crate::plan_error::PlanError;
@@ -101,13 +103,18 @@ fn follow_from(
     let mut tracker = Tracker::default();
     for row in way.rows.clone() {
         let mut catalogs = snapshot.catalogs.clone();
+        let mut besides = 0..0;
         loop {
             let known: HashSet<_> = catalogs.files().collect();
             let mut later = catalogs.clone();
             let mut tracked = tracker.clone();
             tracked.begin(&catalogs, pattern);
-            way.read(catalog, &row, &known, cancel)?;
-            way.apply(&row, &mut later, &mut |timeline, change| tracked.change(pattern, timeline, change));
+            way.read(catalog, &row, &catalogs, besides, cancel)?;
+            let unread = way.apply(&row, &mut later, &mut |timeline, change| tracked.change(pattern, timeline, change));
+            besides = unread.map_or(0..0, |index| index..index + AT_A_TIME);
+            if !besides.is_empty() {
+                continue;
+            }
             if later.files().all(|file| known.contains(&file)) {
                 tracker = tracked;
                 break;
@@ -118,10 +125,15 @@ fn follow_from(
     tracker.finish(pattern, snapshot.info.backup_id, way.unread.len() as u64)
 }
 
+/// How many segments are read together in which a transaction may end.
+const AT_A_TIME: usize = 4;
+
 /// The WAL behind a backup, on all timelines that it leads to.
 struct Way {
     redo: Lsn,
     rows: Vec<(TimelinePath, WalRow)>,
+    /// Segments of which the ledger knows that names do not change in them.
+    quiet: BTreeSet<SegmentName>,
     /// What was read of each segment, for these files.
     notes: BTreeMap<SegmentName, Vec<CatalogNote>>,
     files: HashSet<RelFileLocator>,
@@ -142,7 +154,7 @@ impl Way {
             );
             Ok::<_, barman_catalog::Error>(())
         })?;
-        let mut rows = Vec::new();
+        let (mut rows, mut quiet) = (Vec::new(), BTreeSet::new());
         for timeline in std::iter::once(own).chain(catalog.reachable_timelines(info)?) {
             let history = catalog.timeline_history(timeline)?;
             let history = history.unwrap_or_else(|| TimelineHistory::without_ancestors(timeline));
@@ -150,27 +162,33 @@ impl Way {
             let size = info.xlog_segment_size;
             let source = RowSource { catalog, archived: &archived, path: &path, size, unfinished: false };
             let row = source.row(first)?;
+            quiet.extend(quiet_segments(catalog, &row, end.unwrap_or(Lsn::MAX))?);
             rows.push((path, row));
         }
         let (notes, files, unread) = (BTreeMap::new(), HashSet::new(), BTreeSet::new());
-        Ok(Self { redo: begin, rows, notes, files, unread })
+        Ok(Self { redo: begin, rows, quiet, notes, files, unread })
     }
 
-    /// Reads what is not read yet.
+    /// Reads what is not read yet: the segments in which names change, and those `besides`.
     fn read(
         &mut self,
         catalog: &Catalog,
         (_, row): &(TimelinePath, WalRow),
-        files: &HashSet<RelFileLocator>,
+        catalogs: &Catalogs,
+        besides: Range<usize>,
         cancel: &Cancel,
     ) -> Result<(), FindError> {
-        if !files.is_subset(&self.files) {
+        let wanted: HashSet<_> = catalogs.files().collect();
+        if !wanted.is_subset(&self.files) {
             self.notes.clear();
-            self.files.extend(files);
+            self.files.extend(wanted);
         }
-        let files = &self.files;
-        let is_due =
-            |index: &usize| row.segments.get(*index).is_some_and(|segment| !self.notes.contains_key(&segment.name));
+        let (files, were_moved) = (&self.files, catalogs.were_moved());
+        let is_due = |index: &usize| {
+            let is_loud = |name| were_moved || besides.contains(index) || !self.quiet.contains(name);
+            let name = row.segments.get(*index).map(|segment| &segment.name);
+            name.is_some_and(|name| !self.notes.contains_key(name) && is_loud(name))
+        };
         let due: Vec<usize> = (0..row.segments.len()).filter(is_due).collect();
         let read = side_by_side(due.len(), cancel, |index| {
             let segments = due.get(index).and_then(|index| row.segments.get(*index..)).unwrap_or_default();
@@ -190,22 +208,53 @@ impl Way {
         Ok(())
     }
 
+    /// Carries the catalogs on. Where transactions that changed names may go on, or end, in a segment that was not read, that
+    /// is returned instead.
     fn apply(
         &self,
         (path, row): &(TimelinePath, WalRow),
         catalogs: &mut Catalogs,
         changed: &mut dyn FnMut(TimelineId, CatalogChange),
-    ) {
-        for segment in &row.segments {
-            let notes = self.notes.get(&segment.name).into_iter().flatten();
-            for note in notes.filter(|note| note.lsn >= self.redo && segment.limit.is_none_or(|limit| note.lsn < limit))
-            {
+    ) -> Option<usize> {
+        let mut last_loud = 0;
+        for (index, segment) in row.segments.iter().enumerate() {
+            let Some(notes) = self.notes.get(&segment.name) else {
+                // Those of a server that crashed never end.
+                if catalogs.has_unended() && index - last_loud <= REACH {
+                    return Some(index);
+                }
+                continue;
+            };
+            if !self.quiet.contains(&segment.name) {
+                last_loud = index;
+            }
+            let is_replayed = |lsn| lsn >= self.redo && segment.limit.is_none_or(|limit| lsn < limit);
+            for note in notes.iter().filter(|note| is_replayed(note.lsn)) {
                 if let Some(change) = catalogs.apply(note) {
                     changed(path.timeline_at(note.lsn), change);
                 }
             }
         }
+        None
     }
+}
+
+/// The segments behind the end of a backup in which names do not change, as far as the ledger knows. Up to there all is read:
+/// what is torn in the backup's files comes whole in the WAL.
+fn quiet_segments(catalog: &Catalog, row: &WalRow, backup_end: Lsn) -> Result<Vec<SegmentName>, PlanError> {
+    let mut ledger = catalog.ledger_reader()?;
+    let (mut quiet, mut next_is_quiet) = (Vec::new(), true);
+    for segment in row.segments.iter().rev().take_while(|segment| segment.number.start(row.size) >= backup_end) {
+        let facts = ledger.facts(&segment.file)?.filter(|facts| facts.verdict == Verdict::Verified);
+        let records = facts.and_then(|facts| facts.records.as_ref());
+        let own_are_quiet = |records: &RecordFacts| records.names_changed == Some(false);
+        let is_quiet = facts.is_some() && records.is_none_or(own_are_quiet);
+        // A record that crosses into the next segment is noted there.
+        let ends_at_border = records.is_some_and(|records| records.end == segment.number.end(row.size));
+        quiet.extend((is_quiet && (ends_at_border || next_is_quiet)).then_some(segment.name));
+        next_is_quiet = is_quiet;
+    }
+    Ok(quiet)
 }
 
 const WALK: Walk = Walk { checksums: true, wanted: |header| CatalogNote::is_wanted(header.manager) };

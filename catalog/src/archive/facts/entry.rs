@@ -98,6 +98,7 @@ fn put_records(fields: &mut FieldWriter, records: &RecordFacts) {
     }
     fields.number(records.events_left_out).number(records.events.len() as u64);
     records.events.iter().for_each(|event| put_event(fields, *first, event));
+    fields.optional(records.names_changed.map(u64::from));
 }
 
 fn records(fields: &mut FieldReader<'_>) -> Option<RecordFacts> {
@@ -124,9 +125,22 @@ fn records(fields: &mut FieldReader<'_>) -> Option<RecordFacts> {
     for _ in 0..fields.number()? {
         events.push(event(fields, first)?);
     }
-    let facts =
-        RecordFacts { system_id, major, first, last, end, ends, xids, next_xid, checkpoints, events, events_left_out };
-    Some(facts)
+    // Older versions end here.
+    let names_changed = fields.optional().flatten().map(|changed| changed != 0);
+    Some(RecordFacts {
+        system_id,
+        major,
+        first,
+        last,
+        end,
+        ends,
+        xids,
+        next_xid,
+        checkpoints,
+        events,
+        events_left_out,
+        names_changed,
+    })
 }
 
 /// A position as its distance from another one.

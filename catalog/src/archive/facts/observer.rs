@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use wal_format::{
-    BorderState, Damage, Item, Lsn, Payload, Pending, Record, RecordHeader, RecordReader, RelFileLocator,
-    ResourceManager, RowChange, RowChangeKind, SegmentName, SegmentSize, Source, SystemId, Timestamp, TransactionEnd,
-    Walk,
+    BorderState, ClassRow, Damage, DatabaseRow, Item, Lsn, NamespaceRow, Payload, Pending, Record, RecordHeader,
+    RecordReader, RelFileLocator, ResourceManager, RowChange, RowChangeKind, SegmentName, SegmentSize, Source,
+    SystemId, Timestamp, TransactionEnd, Walk,
 };
 
 use super::{CheckpointFacts, RecordFacts, TimeRange, WalEvent, WalEventKind, XidRange};
@@ -93,6 +93,7 @@ impl Observer {
             checkpoints: Vec::new(),
             events: Vec::new(),
             events_left_out: 0,
+            names_changed: Some(false),
         };
         Self {
             reader,
@@ -167,7 +168,12 @@ impl Notes<'_> {
     }
 
     fn contents(&mut self, record: &Record<'_>) {
-        if let Ok(payload) = record.decode() {
+        if changes_names(record) {
+            self.facts.names_changed = Some(true);
+        }
+        if says_something(&record.header)
+            && let Ok(payload) = record.decode()
+        {
             self.payload(record, &payload);
         }
     }
@@ -260,13 +266,53 @@ fn begins_log(has_records: bool, header: &RecordHeader) -> bool {
     !has_records && header.prev.as_u64() == 0
 }
 
+/// Kinds of records of the resource manager `Heap`, and the bits that say which one it is (`XLOG_HEAP_OPMASK`).
+mod heap {
+    pub(super) const KIND: u8 = 0x70;
+    pub(super) const INSERT: u8 = 0x00;
+    pub(super) const DELETE: u8 = 0x10;
+    pub(super) const UPDATE: u8 = 0x20;
+    pub(super) const TRUNCATE: u8 = 0x30;
+    pub(super) const HOT_UPDATE: u8 = 0x40;
+    pub(super) const INPLACE: u8 = 0x70;
+}
+
 fn is_wanted(header: &RecordHeader) -> bool {
-    /// `XLOG_HEAP_OPMASK`, and of what it leaves `XLOG_HEAP_DELETE` and `XLOG_HEAP_TRUNCATE`.
-    const HEAP_KIND: u8 = 0x70;
-    const HEAP_DELETE: u8 = 0x10;
-    const HEAP_TRUNCATE: u8 = 0x30;
+    says_something(header) || may_change_names(header)
+}
+
+fn may_change_names(header: &RecordHeader) -> bool {
     match header.manager {
-        ResourceManager::HEAP => matches!(header.info & HEAP_KIND, HEAP_DELETE | HEAP_TRUNCATE),
+        ResourceManager::REL_MAP => true,
+        ResourceManager::HEAP => matches!(
+            header.info & heap::KIND,
+            heap::INSERT | heap::DELETE | heap::UPDATE | heap::HOT_UPDATE | heap::INPLACE
+        ),
+        _ => false,
+    }
+}
+
+/// Whether a record changes a row of one of the catalogs that name things, or which files these have. Nothing else is
+/// read of the many records about rows of tables.
+fn changes_names(record: &Record<'_>) -> bool {
+    if !may_change_names(&record.header) {
+        return false;
+    }
+    // VACUUM and ANALYZE note numbers in place, all the time; but that a database is being dropped is noted so, too.
+    let in_place = record.header.info & heap::KIND == heap::INPLACE;
+    let is_catalog = |number| match number {
+        DatabaseRow::CATALOG => true,
+        ClassRow::CATALOG | NamespaceRow::CATALOG => !in_place,
+        _ => false,
+    };
+    let manager = record.header.manager;
+    manager == ResourceManager::REL_MAP || record.first_relation().is_some_and(|file| is_catalog(file.number))
+}
+
+/// Whether a record may be one that facts are noted of.
+fn says_something(header: &RecordHeader) -> bool {
+    match header.manager {
+        ResourceManager::HEAP => matches!(header.info & heap::KIND, heap::DELETE | heap::TRUNCATE),
         ResourceManager::XLOG
         | ResourceManager::TRANSACTION
         | ResourceManager::STORAGE

@@ -66,6 +66,12 @@ fn the_facts_are_those_that_pg_waldump_tells() {
         assert_eq!(events(|kind| matches!(kind, WalEventKind::FilesRemoved { .. })), removed);
         assert!(!removed.is_empty());
         assert_eq!(events(|kind| matches!(kind, WalEventKind::TablesTruncated { .. })), of_kind("Heap ", "TRUNCATE"));
+        let of_a_naming_catalog = |line: &&str| {
+            let is_change = ["INSERT", "UPDATE", "DELETE"].iter().any(|kind| line.contains(kind));
+            let file = || word(line, "rel ").rsplit('/').next();
+            line.contains("rmgr: Heap ") && is_change && matches!(file(), Some("1259" | "1262" | "2615"))
+        };
+        assert_eq!(facts.names_changed, Some(lines.iter().any(of_a_naming_catalog)));
     }
 }
 
@@ -107,7 +113,10 @@ fn every_fact_survives_being_written_down() {
         };
         let entry = facts.to_entry();
         assert_eq!(Facts::of_entry(&entry), Some(facts));
-        for length in 0..entry.len() {
+        let (_, older) = entry.split_last().unwrap();
+        let of_older = Facts::of_entry(older).unwrap().records.unwrap();
+        assert_eq!(of_older.names_changed, None, "what versions wrote that did not look for it");
+        for length in 0..older.len() {
             assert_eq!(Facts::of_entry(&entry[..length]), None, "{length} bytes");
         }
     }
@@ -169,6 +178,7 @@ fn neighbours_leave_nothing_open_in_order() {
     let [first, second] = wal.segments()[..] else { panic!() };
     let one = read(4, first, None);
     assert!(one.border_open, "nothing is known of the one before");
+    assert_eq!(one.records.as_ref().and_then(|records| records.names_changed), Some(false));
     assert!(read(5, second, None).border_open);
     let two = read(5, second, one.border.clone());
     assert!(!two.border_open && two.damage.is_none());
