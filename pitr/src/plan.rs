@@ -9,7 +9,7 @@ use wal_format::{Checksum, SegmentName, TimelineId, WalFileName};
 use crate::plan_error::PlanError;
 use crate::recovery_settings::{RestoreCommand, Signal, recovery_settings};
 use crate::request::{RecoveryRequest, RestoreRequest, WalSupply};
-use crate::stop::{PlannedStop, StopReason};
+use crate::stop::{PlannedStop, StopReason, TransactionPoint};
 use crate::target::{RecoveryTarget, StopPoint};
 use crate::wal_selection::MissingWal;
 
@@ -196,6 +196,14 @@ pub enum PlanWarning {
     },
     /// The standby waits for its target: it is not in the archive yet.
     NotYetArchived,
+    /// Recovery stops within DROP DATABASE: the files of the database are gone, and the end of the transaction that dropped
+    /// it, which is when it is dropped, is left out. Nobody can connect to it.
+    DatabaseHalfDropped {
+        /// The OID of the database.
+        database: u32,
+        /// The end of that transaction.
+        end: TransactionPoint,
+    },
     /// A newer backup lacks WAL, so an older one is taken.
     PassedOver {
         /// The newer one.

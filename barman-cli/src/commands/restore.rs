@@ -8,6 +8,7 @@ mod unbuilt;
 
 use crate::context::{Context, Disabled};
 use crate::error::CommandError;
+use crate::output::time::local_with_offset;
 use barman_pitr::{
     BackupChoice, PlanWarning, Relocation, RestoreOptions, RestorePlan, RestoreRequest, Standing, WalFetch, WalSupply,
 };
@@ -214,6 +215,12 @@ pub(super) fn warning_text(warning: &PlanWarning) -> String {
             format!("{name} cannot be read here, so where recovery stops is not known before it does")
         }
         PlanWarning::NotYetArchived => "the target is not in the archive yet: the standby waits for it".to_owned(),
+        PlanWarning::DatabaseHalfDropped { database, end } => format!(
+            "recovery stops within DROP DATABASE, after the files of the database with OID {database} were removed and \
+             before that was committed at {}: nobody will be able to connect to it. `barman find-target --drop-of \
+             DATABASE.SCHEMA.TABLE` names the position before it began",
+            local_with_offset(end.at)
+        ),
         PlanWarning::PassedOver { id } => format!("backup {id} lacks WAL up to its end; an older one is taken"),
         _ => "the plan has a warning that this version cannot put into words".to_owned(),
     }

@@ -11,6 +11,8 @@ struct History {
     /// While the second backup was running, or right before.
     before_second: String,
     after_second: String,
+    /// A transaction that ended right before `after_second`, and the next one.
+    around_after_second: (u64, u64),
     /// After the last transaction, before a checkpoint.
     idle: String,
 }
@@ -29,11 +31,14 @@ impl History {
         scene.server.psql("select pg_sleep(1.1)");
         let second = backup(&scene);
         let after_second = moment(2);
+        let xid = |row: u32| scene.server.psql(&format!("select xmin from t where row = {row}")).parse();
         scene.server.psql("insert into t values (3)");
+        let around_after_second = (xid(2).expect("a number"), xid(3).expect("a number"));
         let idle = scene.server.psql("select pg_sleep(0.05); select clock_timestamp(); select pg_sleep(1.1)");
         scene.server.psql("checkpoint");
         scene.archive_everything();
-        Self { scene, first, second, before_second, after_second, idle: idle.trim().to_owned() }
+        let idle = idle.trim().to_owned();
+        Self { scene, first, second, before_second, after_second, around_after_second, idle }
     }
 
     fn refusal(&self, backup: &str, target: &[&str]) -> String {
@@ -61,6 +66,11 @@ fn threads_about_targets_end_in_a_plan_or_in_a_reason() {
     no_commit_after_the_target_time(&history);
     recovery_ended_before_the_target_was_reached(&history);
     a_time_without_zone_is_read_in_some_zone(&history);
+    the_target_time_is_earlier_than_every_backup(&history);
+    the_required_time_was_noted_after_each_change(&history);
+    the_moment_at_which_the_command_is_run(&history);
+    nobody_knows_when_the_table_was_deleted(&history);
+    the_time_before_a_database_was_dropped_is_not_before_it_is_lost(&history);
 }
 
 /// pgbackrest/pgbackrest#817.
@@ -95,4 +105,67 @@ fn a_time_without_zone_is_read_in_some_zone(history: &History) {
     let local = history.after_second.split(['+', 'Z']).next().expect("a time");
     let text = history.scene.succeed(&["plan", "--target-time", local, "main", "auto"]);
     assert!(text.contains("UTC") || text.contains("+00:00"), "{text}");
+}
+
+/// pgbackrest/pgbackrest#1582: the restore went on to the latest moment instead.
+fn the_target_time_is_earlier_than_every_backup(history: &History) {
+    let destination = history.scene.destination();
+    let target = ["restore", "--target-time", "2001-01-01 00:00:00Z", "main", "auto"];
+    let refused = history.scene.run(&[&target[..], &[destination.to_str().expect("the path is text")]].concat());
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        refused.stderr.lines().next().is_some_and(|line| line.contains("Cannot find any candidate backup")),
+        "{refused:?}"
+    );
+    assert!(!destination.exists());
+}
+
+/// pgbackrest/pgbackrest#593: the first change is to be in and the second one not.
+fn the_required_time_was_noted_after_each_change(history: &History) {
+    let stop = plan(&history.scene, "auto", &["--target-time", &history.after_second])["stop"].clone();
+    let (last, next) = history.around_after_second;
+    assert_eq!((&stop["last_transaction"]["xid"], &stop["first_left_out"]["xid"]), (&last.into(), &next.into()));
+}
+
+/// wal-g/wal-g#1244: the server goes on, and recovery to the latest moment never catches up with it.
+fn the_moment_at_which_the_command_is_run(history: &History) {
+    let now = history.scene.server.psql("select clock_timestamp()");
+    let planned = || plan(&history.scene, "auto", &["--get-wal", "--target-time", &now])["stop"].clone();
+    let mut stops = Vec::new();
+    for row in 4..6 {
+        history.scene.server.psql(&format!("insert into t values ({row})"));
+        history.scene.archive_everything();
+        stops.push(planned());
+    }
+    assert_eq!(stops[0], stops[1]);
+    assert_eq!(stops[0]["first_left_out"]["committed"], true, "{}", stops[0]);
+}
+
+/// pgbackrest/pgbackrest#1850: the command that is printed ends in a plan which stops right before it.
+fn nobody_knows_when_the_table_was_deleted(history: &History) {
+    let xid = history.scene.server.psql("begin; select pg_current_xact_id(); drop table t; commit");
+    let xid = xid.lines().find_map(|line| line.parse::<u64>().ok()).expect("a number");
+    history.scene.archive_everything();
+    let text = history.scene.succeed(&["find-target", "--drop-of", "public.t", "main"]);
+    let (_, command) = text.rsplit_once("DESTINATION ").expect("a command");
+    let target: Vec<&str> = command.split_whitespace().collect();
+    assert_eq!(plan(&history.scene, "auto", &target)["stop"]["first_left_out"]["xid"], xid, "{text}");
+}
+
+/// pgbackrest/pgbackrest#2531: "cannot connect to invalid database".
+fn the_time_before_a_database_was_dropped_is_not_before_it_is_lost(history: &History) {
+    let server = &history.scene.server;
+    server.psql("create database shop;\n\\connect shop\ncreate table orders (i int)");
+    let before = server.psql("select pg_sleep(0.05); select clock_timestamp()");
+    server.psql("drop database shop");
+    history.scene.archive_everything();
+    let planned = |target: &[&str]| {
+        let planned = history.scene.run(&[&["plan"], target, &["main", "auto"]].concat());
+        assert_eq!(planned.code, Some(0), "{planned:?}");
+        planned.stderr.contains("within DROP DATABASE")
+    };
+    assert!(planned(&["--target-time", before.trim()]));
+    let text = history.scene.succeed(&["find-target", "--drop-of", "shop.public.orders", "main"]);
+    let (_, command) = text.rsplit_once("DESTINATION ").expect("a command");
+    assert!(!planned(&command.split_whitespace().collect::<Vec<_>>()), "{text}");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use barman_catalog::{BackupInfo, Catalog, Verdict};
+use barman_catalog::{BackupInfo, Catalog, Verdict, WalEventKind};
 use wal_format::{SegmentName, SegmentNumber, TimelineId, WalFileName};
 
 use super::PlanWarning;
@@ -138,6 +138,7 @@ fn way(
         }
         Found::Unreached(unreached) => return Err(PlanError::Unreached(unreached)),
     };
+    warnings.extend(half_dropped(catalog, &row, stop.as_ref())?);
     let needed = needed(&row, stop.as_ref());
     if matches!(request.wal, WalSupply::GetWal { .. }) {
         warnings.extend(hole(&archived, &row, &needed).map(PlanWarning::MissingWal));
@@ -145,6 +146,26 @@ fn way(
     let wal = recovery_wal(catalog, &row, &needed, &path, &extent)?;
     let target = request.target.clone();
     Ok(Way { recovery: RecoveryPlan { backup: info, target, path, wal, stop, warnings }, extent })
+}
+
+/// A time before DROP DATABASE is hardly ever before it has begun: its files go first, and then it commits.
+fn half_dropped(catalog: &Catalog, row: &WalRow, stop: Option<&PlannedStop>) -> Result<Option<PlanWarning>, PlanError> {
+    let Some((stop, end)) = stop.and_then(|stop| Some((stop, stop.first_left_out?))) else { return Ok(None) };
+    let last = row.index_of(stop.at).unwrap_or_default();
+    let mut ledger = catalog.ledger_reader()?;
+    // Between the two nothing is waited for, but that they are flushed.
+    for segment in row.segments.iter().take(last + 1).skip(last.saturating_sub(1)) {
+        let records = ledger.facts(&segment.file)?.and_then(|facts| facts.records.as_ref());
+        let replayed = records.iter().flat_map(|records| &records.events).filter(|event| event.lsn < stop.replayed_to);
+        let mut dropped = replayed.filter(|event| event.xid == Some(end.xid)).filter_map(|event| match event.kind {
+            WalEventKind::DatabaseDrop { database } => Some(database),
+            _ => None,
+        });
+        if let Some(database) = dropped.next() {
+            return Ok(Some(PlanWarning::DatabaseHalfDropped { database, end }));
+        }
+    }
+    Ok(None)
 }
 
 /// The archived segments that recovery may read, and their lengths as stored.
