@@ -4,7 +4,7 @@
 use crate::scene::Scene;
 use serde_json::Value;
 use std::path::Path;
-use test_support::{Postgres, StopMode, majors};
+use test_support::{Postgres, majors};
 use wal_format::Lsn;
 
 /// What a server did after its backup, by the transactions that did it.
@@ -209,23 +209,4 @@ fn refusals(history: &History) {
             assert!(!Path::new(&destination).exists());
         }
     }
-}
-
-/// Restores into a directory of its own and lets a server recover to `settings`, whatever our programs think of them. Returns
-/// where it stands, or `None` if it did not get there.
-pub(crate) fn recover_to(scene: &Scene, major: u32, timeline: &str, settings: &str) -> Option<String> {
-    let data = scene.restore("latest", &["--target-tli", timeline]);
-    let file = data.join("postgresql.auto.conf");
-    let mut text = std::fs::read_to_string(&file).expect("the restore writes it");
-    text.push_str(settings);
-    text.push_str("recovery_target_action = 'pause'\n");
-    std::fs::write(&file, text).expect("the restore is ours");
-    let mut server = Postgres::builder().major(major).launch_existing(&data);
-    let paused = server.try_until_paused();
-    let replayed = paused.then(|| replayed(&server));
-    if paused {
-        server.stop(StopMode::Immediate);
-    }
-    std::fs::remove_dir_all(&data).expect("the restore is ours");
-    replayed
 }
