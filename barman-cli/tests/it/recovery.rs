@@ -1,8 +1,9 @@
 //! Real recoveries: every kind of target, inclusive and exclusive, and across a change of timeline.
 
 use crate::scene::{Scene, wait_until};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use test_support::{OsUser, Postgres};
+use test_support::{OsUser, Postgres, TempDir};
 
 /// The rows of a history with one row before the backup and two after it.
 struct History {
@@ -120,6 +121,38 @@ fn a_standby_and_a_server_with_get_wal_fetch_from_the_archive() {
     let server = Postgres::builder().setting("restore_command", &fetch).start_existing(&standby);
     wait_until("the standby replays what is archived", || rows(&server) == "0 1 2");
     assert_eq!(server.psql("select pg_is_in_recovery()"), "t");
+}
+
+/// It is known before anything is copied.
+#[test]
+fn directories_that_the_user_may_not_fill_are_refused() {
+    let scene = Scene::streaming();
+    scene.server.psql("create table t ()");
+    scene.succeed(&["backup", "--wait", "main"]);
+    give_home_to_servers(&scene);
+    let places = TempDir::new();
+    OsUser::of_servers().own_tree(places.path());
+    let made = |name: &str, mode| {
+        let place = places.path().join(name);
+        std::fs::create_dir(&place).expect("a directory");
+        std::fs::set_permissions(&place, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+        place
+    };
+    let refused = |destination: &Path| {
+        let place = destination.to_str().expect("the path is text");
+        let refused = scene.run(&["restore", "main", "latest", place]);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains("HINT"), "{refused:?}");
+        refused.stderr
+    };
+    let locked = made("locked", 0o555);
+    assert!(refused(&locked.join("data")).contains("no right to write into"));
+    // Only root can make a directory that is somebody else's.
+    if OsUser::current() != OsUser::of_servers() {
+        let foreign = made("foreign", 0o777);
+        assert!(refused(&foreign).contains("belongs to user 0, expected"));
+        assert_eq!(std::fs::read_dir(&foreign).expect("a directory").count(), 0);
+    }
 }
 
 /// Lets the servers' user run `barman get-wal`, and returns the command that does.

@@ -30,6 +30,12 @@ fn delta(fixture: &Fixture) -> RestoreRequest {
     RestoreRequest { delta: true, ..fixture.request() }
 }
 
+/// What an error and its causes say.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// Starts a restore that is stopped when everything but the control file has been copied.
 fn interrupted(fixture: &Fixture, request: &RestoreRequest) {
     let plan = fixture.plan(request).expect("a plan");
@@ -163,6 +169,70 @@ fn a_directory_that_is_no_data_directory_is_not_restored_over() {
     assert!(matches!(error, PlanError::NoDataDirectory { .. }), "{error}");
     assert_eq!(listing(&fixture.destination()), ["letters/1"]);
     assert!(matches!(fixture.plan(&fixture.request()), Err(PlanError::DestinationNotEmpty { .. })));
+}
+
+#[test]
+fn another_cluster_is_not_restored_over() {
+    let fixture = Fixture::with_backup();
+    fixture.restored(&fixture.request());
+    let control_file = fixture.destination().join("global/pg_control");
+    std::fs::write(&control_file, include_bytes!("../../../wal-format/testdata/15/pg_control")).expect("a file");
+    let before = listing(&fixture.destination());
+    let error = fixture.plan(&delta(&fixture)).expect_err("another cluster's");
+    assert!(
+        matches!(&error, PlanError::ForeignCluster { found, expected, .. }
+            if (found.as_u64(), expected.as_u64()) == (7_710_347_760_721_180_532, 7_710_327_062_147_215_790)),
+        "{error}"
+    );
+    assert_eq!(listing(&fixture.destination()), before);
+}
+
+/// Invariant 7. The disk that fills up at any moment of it is one that has room again later.
+#[test]
+fn a_full_disk_is_named_and_the_restore_goes_on_when_there_is_room() {
+    let fixture = Fixture::with_backup();
+    fixture.restored(&fixture.request());
+    write_file(&fixture.destination().join("base/5/16384"), b"A table");
+    let expected = listing(&fixture.destination());
+    // Of the many changes of a restore every seventh is another kind.
+    for position in (0..).step_by(7) {
+        write_file(&fixture.destination().join("base/5/9"), b"a later table");
+        let recorder = Recorder::start(&fixture.target());
+        recorder.fail_at(position, Errno::NOSPC.raw_os_error());
+        let outcome = fixture.restore(&fixture.plan(&delta(&fixture)).expect("a plan"));
+        let was_made = recorder.recording().len() > position;
+        drop(recorder);
+        if outcome.is_ok() {
+            // The last ones remove the marker, or there were no more.
+            assert!(position > 20 && fixture.destination().join("global/pg_control").exists());
+            if was_made {
+                continue;
+            }
+            break;
+        }
+        let error = outcome.expect_err("the disk is full");
+        let text = with_causes(&error);
+        assert!(text.contains("No space left on device") && text.contains("restored"), "{position}: {text}");
+        restored(&fixture, &delta(&fixture));
+        assert_eq!(listing(&fixture.destination()), expected, "{position}");
+    }
+}
+
+/// WAL that is in the index, and gone from the archive since the restore was planned.
+#[test]
+fn wal_that_vanishes_during_a_restore_is_named() {
+    let fixture = Fixture::with_backup();
+    let request = fixture.request();
+    let plan = fixture.plan(&request).expect("a plan");
+    let name = "000000010000000000000006";
+    let archived = fixture.catalog.layout().wals_directory.join("0000000100000000").join(name);
+    let contents = std::fs::read(&archived).expect("a segment");
+    std::fs::remove_file(&archived).expect("a segment");
+    let error = fixture.restore(&plan).expect_err("it is gone");
+    assert!(with_causes(&error).contains(name), "{error}");
+    assert!(!fixture.destination().join("global/pg_control").exists());
+    std::fs::write(&archived, contents).expect("a segment");
+    restored(&fixture, &request);
 }
 
 /// A process that ends with the test.
