@@ -64,6 +64,7 @@ fn explain(error: &Error) -> CommandError {
         Error::Restore(barman_pitr::RestoreError::NoSpace { .. }) => plain
             .hinted("nothing was created: make room, or restore elsewhere; `barman plan` shows what is needed where"),
         Error::Restore(barman_pitr::RestoreError::Destination(error)) => plan::explain(error),
+        Error::Restore(barman_pitr::RestoreError::Remote(error)) => plan::remote(plain, error),
         Error::Restore(_) => plain.hinted(
             "no server can be started from the destination as it is: mend the cause and give the same command again, \
              which goes on from there",

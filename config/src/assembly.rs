@@ -100,6 +100,7 @@ fn typed(name: &str, interpretation: Interpretation) -> ServerConfig {
         immediate_checkpoint: values.boolean("immediate_checkpoint"),
         bandwidth_limit_kb: values.positive("bandwidth_limit"),
         tablespace_bandwidth_limits_kb: values.rates("tablespace_bandwidth_limit"),
+        network_compression: values.boolean("network_compression"),
         basebackup_retry_times: values.positive("basebackup_retry_times").unwrap_or(0),
         basebackup_retry_sleep: values.seconds("basebackup_retry_sleep").unwrap_or(Duration::ZERO),
         streaming_backup_name: values.owned_text("streaming_backup_name").unwrap_or_default(),

@@ -75,6 +75,8 @@ pub struct ServerConfig {
     pub bandwidth_limit_kb: Option<u64>,
     /// The same for tablespaces, by name.
     pub tablespace_bandwidth_limits_kb: BTreeMap<String, u64>,
+    /// What is sent to another host is compressed.
+    pub network_compression: bool,
     /// How often a failed copy is tried again.
     pub basebackup_retry_times: u64,
     /// How long to wait before that.

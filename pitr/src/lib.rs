@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use barman_catalog::{Catalog, LocalZone, ServerLayout};
-//! use barman_pitr::{BackupChoice, PlanError, RecoveryTarget, RestoreRequest, StopPoint, TargetTime, WalSupply};
+//! use barman_pitr::{BackupChoice, Host, PlanError, RecoveryTarget, RestoreRequest, StopPoint, TargetTime, WalSupply};
 //! use barman_storage::RelativePath;
 //!
 //! # let home = tempfile::tempdir().expect("temporary directory");
@@ -19,6 +19,7 @@
 //! let before_the_mistake = TargetTime::parse("2026-11-20 18:39:13", &LocalZone::UTC)?;
 //! let request = RestoreRequest {
 //!     backup: BackupChoice::Auto,
+//!     host: Host::Here,
 //!     destination: "/srv/restored".into(),
 //!     delta: false,
 //!     target: RecoveryTarget { stop: Some(StopPoint::Time(before_the_mistake)), ..RecoveryTarget::default() },
@@ -46,11 +47,13 @@
 mod feed;
 mod find;
 mod finish;
+mod host;
 mod mangle;
 mod marker;
 mod names;
 mod plan;
 mod plan_error;
+mod postmaster;
 mod recovery_progress;
 mod recovery_settings;
 mod relation_name;
@@ -76,6 +79,7 @@ pub use finish::{
     FinishError, FinishPlan, FinishedFile, ForeignTimeline, LineAction, LineChange, NotPromoted, finish, plan_finish,
     server_of_restore,
 };
+pub use host::Host;
 pub use mangle::{DangerousSetting, SettingChange};
 pub use marker::MarkerError;
 pub use plan::{

@@ -1,10 +1,11 @@
 //! The file by which an unfinished restore is recognised, so that it can be continued.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use barman_catalog::BackupId;
-use barman_storage::{Dir, Entry, RelativePath};
+use barman_storage::{Dir, RelativePath};
 use wal_format::crc32c;
 
 /// Its name in every directory that a restore fills.
@@ -45,21 +46,19 @@ pub struct MarkerError {
 }
 
 impl Marker {
-    /// Reads the marker of a directory; `None` if it has none.
-    pub(crate) fn read(dir: &Dir) -> Result<Option<Result<Self, MarkerError>>, barman_storage::Error> {
-        let text = dir.read(&RelativePath::literal(NAME), LONGEST_BYTES)?;
-        Ok(text.map(|text| Self::parse(&String::from_utf8_lossy(&text))))
+    /// Returns the text of the marker of a directory; `None` if it has none.
+    pub(crate) fn text_in(dir: &Dir) -> Result<Option<Vec<u8>>, barman_storage::Error> {
+        dir.read(&RelativePath::literal(NAME), LONGEST_BYTES)
+    }
+
+    /// Reads the text of a marker.
+    pub(crate) fn of_text(text: &[u8]) -> Result<Self, MarkerError> {
+        Self::parse(&String::from_utf8_lossy(text))
     }
 
     /// Leaves the marker in a directory; it is durable on return.
     pub(crate) fn write(&self, dir: &Dir) -> Result<(), barman_storage::Error> {
         dir.replace(&RelativePath::literal(NAME), MODE, self.text().as_bytes())
-    }
-
-    /// Whether a directory has nothing but a marker, or what is left of writing one.
-    pub(crate) fn is_alone(dir: &Dir) -> Result<bool, barman_storage::Error> {
-        let names_marker = |entry: &Entry| entry.name.to_string_lossy().contains(NAME);
-        Ok(dir.entries()?.iter().all(names_marker))
     }
 
     pub(crate) fn remove(dir: &Dir) -> Result<(), barman_storage::Error> {
@@ -72,7 +71,7 @@ impl Marker {
         (&self.server, self.backup, &self.destination) == (&other.server, other.backup, &other.destination)
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Self { server, backup, destination, distrusted } = self;
         let mut text = format!("{FORMAT}\nserver {server}\nbackup {backup}\ndestination {}\n", destination.display());
         if *distrusted {
@@ -105,6 +104,11 @@ impl Marker {
             distrusted: body.lines().any(|line| line == "distrusted"),
         })
     }
+}
+
+/// Whether this is the name of a marker, or of what is left of writing one.
+pub(crate) fn belongs_to_marker(name: &OsStr) -> bool {
+    name.to_string_lossy().contains(NAME)
 }
 
 fn error(reason: impl Into<String>) -> MarkerError {

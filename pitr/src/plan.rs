@@ -6,6 +6,7 @@ use barman_catalog::{BackupId, Catalog};
 use barman_storage::{Dir, RelativePath};
 use wal_format::{Checksum, SegmentName, TimelineId, WalFileName};
 
+use crate::host::Host;
 use crate::plan_error::PlanError;
 use crate::recovery_settings::{RestoreCommand, Signal, recovery_settings};
 use crate::request::{RecoveryRequest, RestoreRequest, WalSupply};
@@ -17,10 +18,8 @@ mod backup;
 mod expected_time;
 mod files;
 mod histories;
-mod host;
 mod included;
 mod places;
-mod postmaster;
 mod recovery;
 mod review;
 mod space;
@@ -28,11 +27,10 @@ mod standing;
 mod wal;
 
 pub use expected_time::ExpectedTime;
-pub use host::MissingServer;
 pub(crate) use included::GUARD_REMARK;
 pub use included::IncludedSetting;
 pub use recovery::{RecoveryPlan, RecoveryWal};
-pub use review::{LowSetting, MinimumSettings, Review, TyingSetting};
+pub use review::{LowSetting, MinimumSettings, MissingServer, Review, TyingSetting};
 pub use space::PlannedSpace;
 pub(crate) use standing::Restoring;
 pub use standing::Standing;
@@ -53,6 +51,8 @@ use wal::WalRequest;
 pub struct RestorePlan {
     /// Which backup, and how it is recovered.
     pub recovery: RecoveryPlan,
+    /// Where it is restored to.
+    pub host: Host,
     /// The new data directory.
     pub destination: PathBuf,
     /// What is there now.
@@ -235,10 +235,11 @@ pub fn plan(catalog: &Catalog, request: &RestoreRequest) -> Result<RestorePlan, 
     let files = files::plan(catalog, &way.recovery.backup, &places)?;
     let (wal, wal_warnings) = wal(catalog, request, &way, &places, &histories)?;
     let configuration = configuration(request, &way, &catalog.layout().server, &places, &files.data)?;
-    let review = Review::of(&files.data.source, &way.recovery.backup, &configuration)?;
+    let review = Review::of(&files.data.source, &way.recovery.backup, &configuration, &places.facts.servers)?;
     let mut plan = RestorePlan {
         warnings: warnings(request, &way.recovery, &configuration, wal_warnings),
         recovery: way.recovery,
+        host: request.host.clone(),
         destination: request.destination.clone(),
         standing: places.standing,
         data: files.data,
@@ -250,8 +251,11 @@ pub fn plan(catalog: &Catalog, request: &RestoreRequest) -> Result<RestorePlan, 
         space: Vec::new(),
         expected_time: ExpectedTime::default(),
     };
-    plan.expected_time = ExpectedTime::of(catalog, &plan)?;
-    plan.space = space::plan(&plan)?;
+    // What was measured was measured here.
+    if plan.host == Host::Here {
+        plan.expected_time = ExpectedTime::of(catalog, &plan)?;
+    }
+    plan.space = space::plan(&plan, &places.facts)?;
     Ok(plan)
 }
 

@@ -279,6 +279,15 @@ pub enum PlanError {
         kind: Kind,
     },
 
+    /// The host to restore to cannot be reached, or asked.
+    #[error(transparent)]
+    Remote(#[from] barman_storage::RemoteError),
+    /// The host to restore to answers something else than it was asked for.
+    #[error("the host's answer cannot be understood from field {field} on")]
+    UnclearAnswer {
+        /// How many fields could be.
+        field: usize,
+    },
     /// The catalog cannot be read.
     #[error(transparent)]
     Catalog(#[from] barman_catalog::Error),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use barman_catalog::BackupId;
 use barman_storage::RelativePath;
 
+use crate::host::Host;
 use crate::target::RecoveryTarget;
 
 /// A restore as it is asked for; [`plan`](crate::plan) says whether and how it can be done.
@@ -13,7 +14,9 @@ use crate::target::RecoveryTarget;
 pub struct RestoreRequest {
     /// What to restore.
     pub backup: BackupChoice,
-    /// The new data directory: an absolute path, missing or empty, or what an interrupted restore of the same backup left.
+    /// Where to.
+    pub host: Host,
+    /// The new data directory there: an absolute path, missing or empty, or what an interrupted restore of the same backup left.
     pub destination: PathBuf,
     /// Whether the destination may be a data directory already, of the same cluster and with no server running: then only
     /// what differs is written, and what the backup does not have is removed.

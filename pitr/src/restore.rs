@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use barman_catalog::{BackupId, Catalog, LockError};
 use barman_storage::{
     Cancel, Cancelled, CopyError, CopyItem, CopyOptions, CopyProgress, Dir, Existing, Operation, PublishError,
-    RelativePath, Throttle, copy_files,
+    RelativePath, RemoteError, Throttle, copy_files,
 };
 use serde::Serialize;
 use wal_format::WalFileName;
 
+use crate::host::Host;
 use crate::mangle::{DangerousSetting, SettingChange};
 use crate::marker::Marker;
 use crate::plan::{PlannedFile, PlannedSpace, PlannedTree, PlannedWal, RestorePlan, Standing};
@@ -21,11 +23,14 @@ use crate::plan_error::PlanError;
 mod configuration;
 mod destination;
 mod manifest_check;
+mod parcel;
+mod remote;
 mod wal;
 
 pub(crate) use configuration::{CONFIGURATION_FILES, LONGEST_FILE_BYTES, RECORD, origin};
 use destination::Places;
 use manifest_check::checks;
+use remote::RemoteRestore;
 
 /// PostgreSQL refuses a data directory that others may read more of than this.
 const DIRECTORY_MODE: u32 = 0o700;
@@ -46,6 +51,10 @@ pub struct RestoreOptions {
     pub bytes_per_second: Option<NonZeroU64>,
     /// The same for tablespaces with a limit of their own, by name; what goes there does not count for the other.
     pub tablespace_bytes_per_second: BTreeMap<String, NonZeroU64>,
+    /// How often another host is tried again after the connection to it was lost.
+    pub retries: u32,
+    /// How long to wait before that.
+    pub retry_pause: Duration,
 }
 
 /// What a restore is doing, in this order; only what the plan asks for occurs.
@@ -78,6 +87,11 @@ pub enum RestoreEvent {
     WritingRecoverySettings,
     /// The configuration is being made harmless.
     ReviewingConfiguration,
+    /// The connection to the other host was lost; after a pause all that is not there yet is copied.
+    ConnectionLost {
+        /// How long it is waited.
+        pause: Duration,
+    },
     /// Everything is being made durable; then `global/pg_control` follows.
     Syncing,
 }
@@ -149,6 +163,9 @@ pub enum RestoreError {
     /// A file could not be copied, or is damaged.
     #[error(transparent)]
     Copy(CopyError),
+    /// The host that is restored to cannot be reached, or a command failed there.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// `global/pg_control` could not be put in place.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -204,13 +221,10 @@ pub fn restore(
     check_space(plan)?;
     let throttle = options.bytes_per_second.map(|rate| Arc::new(Throttle::new(rate)));
     let restore = Restore { catalog, plan, options, events, throttle };
-    let places = restore.open_places()?;
-    let restored = restore.fill(&places);
-    if restored.as_ref().is_err_and(is_failed_sync) {
-        // Invariant 2: the next attempt believes nothing of what is there. If even this cannot be written, it may.
-        let _ = restore.mark(&places, true);
+    match &plan.host {
+        Host::Here => restore.fill_here(),
+        Host::Remote(host) => RemoteRestore { restore: &restore, host }.fill(),
     }
-    restored
 }
 
 /// After a sync that failed, what is read may not be what is on the disk.
@@ -272,6 +286,16 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
+    fn fill_here(&self) -> Result<RestoreReport, RestoreError> {
+        let places = self.open_places()?;
+        let restored = self.fill(&places);
+        if restored.as_ref().is_err_and(is_failed_sync) {
+            // Invariant 2: the next attempt believes nothing of what is there. If even this cannot be written, it may.
+            let _ = self.mark(&places, true);
+        }
+        restored
+    }
+
     /// Puts everything into its place.
     fn fill(&self, places: &Places) -> Result<RestoreReport, RestoreError> {
         self.clear(places)?;
@@ -296,12 +320,16 @@ impl Restore<'_> {
         self.copy_tree(&self.plan.data, &places.data, self.throttle.clone())?;
         let links = places.data.create_subdir(&RelativePath::literal("pg_tblspc"), DIRECTORY_MODE)?;
         for (tablespace, dir) in self.plan.tablespaces.iter().zip(&places.tablespaces) {
-            let own = self.options.tablespace_bytes_per_second.get(&tablespace.name);
-            let own = own.map(|rate| Arc::new(Throttle::new(*rate)));
-            self.copy_tree(&tablespace.tree, dir, own.or_else(|| self.throttle.clone()))?;
+            self.copy_tree(&tablespace.tree, dir, self.throttle_of(&tablespace.name))?;
             links.symlink(&tablespace.location, &plain_name(tablespace.oid))?;
         }
         Ok(())
+    }
+
+    /// Returns the limit for a tablespace: its own, or else that of all.
+    fn throttle_of(&self, tablespace: &str) -> Option<Arc<Throttle>> {
+        let own = self.options.tablespace_bytes_per_second.get(tablespace);
+        own.map(|rate| Arc::new(Throttle::new(*rate))).or_else(|| self.throttle.clone())
     }
 
     fn copy_tree(&self, tree: &PlannedTree, to: &Dir, throttle: Option<Arc<Throttle>>) -> Result<(), RestoreError> {

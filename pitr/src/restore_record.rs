@@ -96,7 +96,7 @@ impl RestoreRecord {
         (reduced != *self).then_some(reduced)
     }
 
-    fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         let mut text = format!("{HEAD}\nserver={}\n", self.server);
         let mut add = |key: &str, value: &dyn std::fmt::Display| {
             // Writing to a string does not fail.

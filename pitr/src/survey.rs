@@ -12,6 +12,8 @@ pub(crate) struct Found {
     pub(crate) kind: Kind,
     /// Length in bytes; 0 for what is no file.
     pub(crate) size: u64,
+    /// Permission bits; 0 for what is no file.
+    pub(crate) mode: u32,
 }
 
 /// Returns all that is below a directory, each directory in front of what is in it. Symbolic links are not followed.
@@ -32,13 +34,13 @@ fn list(top: &Dir, path: Option<&RelativePath>) -> Result<Vec<Found>, Error> {
     let dir = path.map_or_else(|| Ok(top.clone()), |path| top.subdir(path))?;
     let mut found = Vec::new();
     for entry in dir.entries()? {
-        let size = match entry.kind {
+        let (size, mode) = match entry.kind {
             // Absent: removed since it was listed.
-            Kind::File => dir.stat(&entry.path())?.map_or(0, |stat| stat.size),
-            _ => 0,
+            Kind::File => dir.stat(&entry.path())?.map_or((0, 0), |stat| (stat.size, stat.mode)),
+            _ => (0, 0),
         };
         let path = path.map_or_else(|| entry.path(), |path| path.join(&entry.path()));
-        found.push(Found { path, kind: entry.kind, size });
+        found.push(Found { path, kind: entry.kind, size, mode });
     }
     Ok(found)
 }
@@ -72,7 +74,7 @@ impl Wanted {
     pub(crate) fn unwanted<'f>(&self, found: &'f [Found]) -> Vec<&'f RelativePath> {
         let mut unwanted: Vec<&RelativePath> = Vec::new();
         let mut gone: HashSet<&Path> = HashSet::new();
-        for Found { path, kind, size } in found {
+        for Found { path, kind, size, .. } in found {
             let has_gone = path.as_path().parent().is_some_and(|parent| gone.contains(parent));
             if has_gone {
                 gone.insert(path.as_path());
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     fn found(entries: &[(&'static str, Kind, u64)]) -> Vec<Found> {
-        let entry = |&(path, kind, size)| Found { path: RelativePath::literal(path), kind, size };
+        let entry = |&(path, kind, size)| Found { path: RelativePath::literal(path), kind, size, mode: 0o600 };
         entries.iter().map(entry).collect()
     }
 

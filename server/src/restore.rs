@@ -3,7 +3,7 @@
 use crate::{Error, Server, one_line};
 use barman_config::Command;
 use barman_pitr::{
-    RecoveryPlan, RecoveryRequest, RestoreEvent, RestoreOptions, RestorePlan, RestoreReport, RestoreRequest,
+    Host, RecoveryPlan, RecoveryRequest, RestoreEvent, RestoreOptions, RestorePlan, RestoreReport, RestoreRequest,
 };
 use barman_storage::Cancel;
 use std::path::Path;
@@ -35,7 +35,9 @@ impl Server {
     /// As [`Server::plan_restore`].
     pub fn plan_restore_only(&self, request: &RestoreRequest) -> Result<RestorePlan, Error> {
         self.refuse_unsupported(Command::Restore)?;
-        self.refuse_catalog_as_destination(&request.destination)?;
+        if request.host == Host::Here {
+            self.refuse_catalog_as_destination(&request.destination)?;
+        }
         Ok(barman_pitr::plan(self.catalog(), request)?)
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// A request to stop that long work looks at once per buffer. Clones share the request; it cannot be taken back.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +32,24 @@ impl Cancel {
     /// [`Cancelled`].
     pub fn check(&self) -> Result<(), Cancelled> {
         if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
+    }
+
+    /// Waits so long.
+    ///
+    /// # Errors
+    /// [`Cancelled`], soon after that was asked for.
+    pub fn sleep(&self, time: Duration) -> Result<(), Cancelled> {
+        /// How soon a request is heard.
+        const LONGEST_NAP: Duration = Duration::from_millis(100);
+        let start = Instant::now();
+        loop {
+            self.check()?;
+            let left = time.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(LONGEST_NAP));
+        }
     }
 }
 

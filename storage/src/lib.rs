@@ -49,6 +49,7 @@ mod new_names;
 mod out_file;
 mod publish;
 mod relative_path;
+mod remote_host;
 mod replacement;
 mod temporary;
 #[cfg(feature = "testing")]
@@ -66,5 +67,6 @@ pub use new_names::NewNames;
 pub use out_file::OutFile;
 pub use publish::{Published, Unpublished};
 pub use relative_path::{InvalidPath, InvalidPathReason, RelativePath};
+pub use remote_host::{InvalidSshCommand, RemoteError, RemoteHost, RemoteInput};
 pub use replacement::Replacement;
 pub use throttle::Throttle;

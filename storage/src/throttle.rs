@@ -9,9 +9,6 @@ use crate::{Cancel, Cancelled};
 /// After a pause, at most what passes in this time goes at once.
 const LONGEST_BURST: Duration = Duration::from_millis(250);
 
-/// A wait is cut into pieces, so that whoever waits can be stopped.
-const LONGEST_SLEEP: Duration = Duration::from_millis(100);
-
 /// Lets so many bytes pass per second, whoever they belong to: threads share it.
 ///
 /// It is a token bucket, kept as the moment at which it will be full again, less what a burst may take.
@@ -34,15 +31,8 @@ impl Throttle {
     /// # Errors
     /// The caller asked to stop.
     pub fn pass(&self, bytes: u64, cancel: &Cancel) -> Result<(), Cancelled> {
-        let until = self.reserve(Instant::now(), bytes);
-        loop {
-            cancel.check()?;
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            std::thread::sleep(left.min(LONGEST_SLEEP));
-        }
+        let now = Instant::now();
+        cancel.sleep(self.reserve(now, bytes).saturating_duration_since(now))
     }
 
     /// Books these bytes, and returns when they may pass.

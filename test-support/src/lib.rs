@@ -44,6 +44,7 @@ mod port;
 mod postgres;
 mod programs;
 mod run;
+mod sshd;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod system_call_fault;
 mod temp_dir;
@@ -61,6 +62,7 @@ pub use pgbench::PgbenchLoad;
 pub use postgres::{Postgres, StopMode};
 pub use programs::{bin_dir, majors, pg_tool};
 pub use run::{CommandExt, Finished};
+pub use sshd::Sshd;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use system_call_fault::{CallEffect, Ended, SystemCallFault, Traced};
 pub use temp_dir::TempDir;

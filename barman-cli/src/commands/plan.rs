@@ -1,12 +1,12 @@
 //! `plan`: what a restore would do, and where recovery would stop.
 
 use super::restore::recovery_plan::{self, Shown};
-use super::restore::target;
 use super::restore::{backup_choice, relocation};
+use super::restore::{remote, target};
 use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use crate::exit_code;
-use barman_pitr::{RecoveryRequest, RestoreRequest, WalFetch, WalSupply};
+use barman_pitr::{RecoveryRequest, RestoreRequest, WalSupply};
 use barman_server::Server;
 use barman_storage::RelativePath;
 use std::path::PathBuf;
@@ -40,6 +40,9 @@ pub(crate) struct Arguments {
     #[arg(long)]
     partial_wal: bool,
 
+    #[command(flatten)]
+    remote: remote::Arguments,
+
     /// The server
     server_name: String,
 
@@ -56,7 +59,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     let server = context.single_server(&arguments.server_name, Disabled::Refused)?;
     let target = arguments.target.parse(&context.zone)?;
     let backup = backup_choice(&server, &arguments.backup_id)?;
-    let (standby_mode, wal) = (arguments.standby_mode, supply(context, &server, arguments));
+    let (standby_mode, wal) = (arguments.standby_mode, supply(context, &server, arguments)?);
     let zone = context.zone.to_string();
     let Some(destination) = &arguments.destination_directory else {
         let request = RecoveryRequest { backup, target: &target, standby_mode, wal: &wal };
@@ -65,8 +68,8 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     };
     let request = RestoreRequest {
         backup,
-        destination: std::path::absolute(destination)
-            .map_err(|error| CommandError::new(format!("the destination directory is unusable: {error}")))?,
+        host: arguments.remote.host(&server)?,
+        destination: arguments.remote.destination(destination)?,
         delta: arguments.delta_restore || server.config().delta_restore,
         target,
         standby_mode,
@@ -78,12 +81,12 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     show(context, &server, &Shown { recovery: &plan.recovery, restore: Some(&plan), zone: &zone })
 }
 
-fn supply(context: &Context, server: &Server, arguments: &Arguments) -> WalSupply {
-    if arguments.get_wal || (server.config().get_wal && !arguments.no_get_wal) {
-        WalSupply::GetWal(WalFetch::local(&context.configuration.global.barman_user))
+fn supply(context: &Context, server: &Server, arguments: &Arguments) -> Result<WalSupply, CommandError> {
+    Ok(if arguments.get_wal || (server.config().get_wal && !arguments.no_get_wal) {
+        WalSupply::GetWal(arguments.remote.fetch(&context.configuration.global.barman_user)?)
     } else {
         WalSupply::Copy { staging: None, partial: arguments.partial_wal }
-    }
+    })
 }
 
 fn show(context: &Context, server: &Server, shown: &Shown<'_>) -> Result<(), CommandError> {

@@ -2,6 +2,7 @@
 
 mod narrator;
 pub(super) mod recovery_plan;
+pub(super) mod remote;
 mod report;
 pub(super) mod target;
 mod unbuilt;
@@ -10,7 +11,8 @@ use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use crate::output::time::local_with_offset;
 use barman_pitr::{
-    BackupChoice, PlanWarning, Relocation, RestoreOptions, RestorePlan, RestoreRequest, Standing, WalFetch, WalSupply,
+    BackupChoice, Host, PlanWarning, Relocation, RestoreOptions, RestorePlan, RestoreRequest, Standing, WalFetch,
+    WalSupply,
 };
 use barman_server::{Server, one_line};
 use barman_storage::{Cancel, RelativePath};
@@ -70,6 +72,19 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "KBPS")]
     bwlimit: Option<u64>,
 
+    /// With --get-wal: the restore_command, as it is to be written
+    #[arg(long, value_name = "COMMAND")]
+    restore_command: Option<String>,
+
+    #[command(flatten)]
+    remote: remote::Arguments,
+
+    #[command(flatten)]
+    retries: remote::Retries,
+
+    #[command(flatten)]
+    staging: remote::Staging,
+
     #[command(flatten)]
     unbuilt: Unbuilt,
 
@@ -85,6 +100,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
     arguments.unbuilt.refuse()?;
+    arguments.staging.check(&arguments.remote)?;
     let server = context.single_server(&arguments.server_name, Disabled::Refused)?;
     let request = request(context, &server, arguments)?;
     let cancel = Cancel::new();
@@ -95,7 +111,9 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     let narrator = Narrator::new(context, &plan);
     let restored =
         context.run_until_signal(&cancel, || server.restore(&plan, &options, &|event| narrator.event(event)))??;
-    note_rates(&server, &narrator);
+    if plan.host == Host::Here {
+        note_rates(&server, &narrator);
+    }
     report::show(context, &plan, &request, &restored, started);
     Ok(())
 }
@@ -104,19 +122,26 @@ fn request(context: &Context, server: &Server, arguments: &Arguments) -> Result<
     let config = server.config();
     let backup = backup_choice(server, &arguments.backup_id)?;
     let uses_get_wal = arguments.get_wal || (config.get_wal && !arguments.no_get_wal);
-    let user = context.configuration.global.barman_user.clone();
+    let fetch = || match &arguments.restore_command {
+        Some(command) => Ok(WalFetch::Command(command.clone())),
+        None => arguments.remote.fetch(&context.configuration.global.barman_user),
+    };
+    if arguments.restore_command.is_some() && !uses_get_wal {
+        return Err(CommandError::new("a restore_command can only be given where the server fetches its WAL")
+            .hinted("add --get-wal, or leave --restore-command out"));
+    }
     let relocations = arguments.tablespace.iter().map(|rule| relocation(rule)).collect::<Result<_, _>>()?;
     let recovery_conf_file = RelativePath::new(&arguments.recovery_conf_filename)
         .map_err(|error| CommandError::from_error(&error).hinted("name a file below the data directory"))?;
     Ok(RestoreRequest {
         backup,
-        destination: std::path::absolute(&arguments.destination_directory)
-            .map_err(|error| CommandError::new(format!("the destination directory is unusable: {error}")))?,
+        host: arguments.remote.host(server)?,
+        destination: arguments.remote.destination(&arguments.destination_directory)?,
         delta: arguments.delta_restore || (config.delta_restore && !arguments.no_delta_restore),
         target: arguments.target.parse(&context.zone)?,
         standby_mode: arguments.standby_mode,
         wal: match uses_get_wal {
-            true => WalSupply::GetWal(WalFetch::Local { user }),
+            true => WalSupply::GetWal(fetch()?),
             false => {
                 WalSupply::Copy { staging: arguments.staging_wal_directory.clone(), partial: arguments.partial_wal }
             }
@@ -144,12 +169,15 @@ pub(super) fn relocation(rule: &str) -> Result<Relocation, CommandError> {
 fn options(server: &Server, arguments: &Arguments, cancel: Cancel) -> RestoreOptions {
     let rate = |kb: u64| NonZeroU64::new(kb.saturating_mul(1024));
     let config = server.config();
+    let (retries, retry_pause) = arguments.retries.of(server);
     let of_tablespaces = config.tablespace_bandwidth_limits_kb.iter();
     RestoreOptions {
         jobs: jobs(server, arguments),
         cancel,
         bytes_per_second: arguments.bwlimit.or(config.bandwidth_limit_kb).and_then(rate),
         tablespace_bytes_per_second: of_tablespaces.filter_map(|(name, kb)| Some((name.clone(), rate(*kb)?))).collect(),
+        retries,
+        retry_pause,
     }
 }
 
@@ -180,7 +208,8 @@ fn announce(context: &Context, server: &Server, plan: &RestorePlan) {
         output.warning(&text);
     }
     let (name, id) = (server.name(), plan.recovery.backup.backup_id);
-    output.info(&format!("Starting local restore for server {name} using backup {id}"));
+    let place = if plan.host == Host::Here { "local" } else { "remote" };
+    output.info(&format!("Starting {place} restore for server {name} using backup {id}"));
     output.info(&format!("Destination directory: {}", plan.destination.display()));
     if matches!(plan.standing, Standing::Interrupted { .. }) {
         output.info("Going on with the restore of this backup that was interrupted there.");

@@ -4,6 +4,7 @@ use crate::commands::point_text;
 use crate::error::CommandError;
 use crate::output::time::local_with_offset;
 use barman_pitr::{PlanError, Unreached};
+use barman_storage::RemoteError;
 use std::path::Path;
 use wal_format::Timestamp;
 
@@ -70,8 +71,27 @@ pub(super) fn explain(error: &PlanError) -> CommandError {
         PlanError::Manifest { .. } | PlanError::LostFile { .. } | PlanError::WrongSize { .. } => {
             plain.hinted("this backup is damaged: restore another one")
         }
+        PlanError::Remote(error) => remote(plain, error),
+        PlanError::UnclearAnswer { .. } => {
+            plain.hinted("the host has to have GNU coreutils, findutils and tar, and ssh must print nothing of its own")
+        }
         PlanError::UnusablePath { .. } => plain.hinted("give the destination as an absolute path"),
         _ => plain,
+    }
+}
+
+/// What to look at on the way to another host.
+pub(super) fn remote(plain: CommandError, error: &RemoteError) -> CommandError {
+    match error {
+        RemoteError::Connection { .. } => plain.hinted(
+            "nobody is asked for a password: see whether the command of --remote-ssh-command, run by hand as this user, \
+             opens a shell; then give the same command again, which goes on from there",
+        ),
+        RemoteError::Failed { .. } => plain.hinted(
+            "no server can be started there as it is: mend the cause on that host and give the same command again, which \
+             goes on from there",
+        ),
+        _ => plain.hinted("--remote-ssh-command takes a command such as 'ssh postgres@pg'"),
     }
 }
 

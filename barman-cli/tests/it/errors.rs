@@ -115,8 +115,8 @@ fn an_option_that_is_not_built_fails_by_name_and_check_lists_it() {
     let check = scene.run(&["check", "main"]);
     let named = check.stdout.contains("backup_compression") && check.stdout.contains("pre_archive_script");
     assert_eq!((check.code, named), (Some(1), true), "{check:?}");
-    let restore = scene.run(&["restore", "--remote-ssh-command", "ssh x", "main", "latest", "/nowhere"]);
-    assert_fails(&restore, 1, "the option '--remote-ssh-command' is not built yet");
+    let restore = scene.run(&["restore", "--gcp-zone", "x", "main", "latest", "/nowhere"]);
+    assert_fails(&restore, 1, "the option '--gcp-zone' is not built yet");
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod receiver_incidents;
 mod receivers;
 mod recovery;
 mod reference_barman;
+mod remote_restore;
 mod restore_matrix;
 mod scene;
 #[cfg(target_arch = "x86_64")]

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use barman_catalog::{BackupInfo, Tablespace};
 use barman_storage::{Dir, RelativePath};
-use rustix::fs::Access;
 
-use super::standing::{Restoring, Standing, nearest_existing, open_if_taken};
+use super::standing::{Restoring, Standing};
+use crate::host::{Contents, HostFacts, PlaceFacts};
 use crate::plan_error::PlanError;
 use crate::recovery_settings::as_plain_text;
 use crate::request::{RestoreRequest, WalSupply};
@@ -25,7 +25,12 @@ pub(super) struct Places {
     pub(super) wal: PathBuf,
     /// The directory for WAL, if it is in the data directory and not `pg_wal`.
     pub(super) staging_in_data: Option<RelativePath>,
+    /// What is known of the host: of these places, the data directory first, and in the same order.
+    pub(super) facts: HostFacts,
 }
+
+/// The number of the user who may do everything.
+const ROOT: u32 = 0;
 
 /// Where a tablespace goes.
 pub(super) struct TablespacePlace {
@@ -42,44 +47,45 @@ impl Places {
         if destination.as_os_str().as_encoded_bytes().contains(&b':') {
             return Err(PlanError::ColonInDestination { path: destination.clone() });
         }
-        let restoring = Restoring { server, backup: info, destination, delta: request.delta };
-        let standing = restoring.look()?;
-        let tablespaces = tablespaces(request, &restoring)?;
+        let tablespaces = located_tablespaces(request, info)?;
         let staging = staging(request);
         staging.as_deref().map_or(Ok(()), check_path)?;
-        let places = Self {
+        let staging_in_data = staging.as_deref().and_then(|staging| below(staging, destination));
+        let staging_outside = staging.as_deref().filter(|_| staging_in_data.is_none());
+        check_overlap(destination, &tablespaces, staging_outside)?;
+
+        let locations = tablespaces.iter().map(|(_, location)| location.as_path());
+        let asked: Vec<&Path> =
+            std::iter::once(destination.as_path()).chain(locations).chain(staging_outside).collect();
+        let facts = request.host.look(&asked)?;
+        let restoring = Restoring { server, backup: info, destination, delta: request.delta };
+        let (data, others) = facts.places.split_first().ok_or(PlanError::UnclearAnswer { field: 0 })?;
+        let standing = restoring.judge(data)?;
+        let mut places = Vec::new();
+        for ((tablespace, location), facts) in tablespaces.into_iter().zip(others) {
+            let is_taken = facts.contents != Contents::Nothing;
+            if is_taken && !restoring.owns(facts, Some((tablespace.oid, &data.data))) {
+                // A tablespace never goes over another cluster's.
+                return Err(PlanError::TablespaceNotEmpty { name: tablespace.name, path: location });
+            }
+            places.push(TablespacePlace { tablespace, location, is_taken });
+        }
+        match (staging_outside, others.get(places.len())) {
+            (Some(path), Some(facts)) if !restoring.owns(facts, None) => {
+                return Err(PlanError::StagingNotEmpty { path: path.to_owned() });
+            }
+            _ => {}
+        }
+        let without_staging = facts.places.iter().take(places.len() + 1);
+        without_staging.clone().try_for_each(|place| check_writable(place, facts.user))?;
+        Ok(Self {
             destination: destination.clone(),
             standing,
-            staging_in_data: staging.as_deref().and_then(|staging| below(staging, destination)),
-            wal: staging.clone().unwrap_or_else(|| destination.join("pg_wal")),
-            tablespaces,
-        };
-        places.check_overlap(staging.as_deref())?;
-        places.check_writable()?;
-        match staging.filter(|_| places.staging_in_data.is_none()) {
-            Some(path) if open_if_taken(&path)?.is_some_and(|dir| !restoring.owns(&dir, None).unwrap_or(false)) => {
-                Err(PlanError::StagingNotEmpty { path })
-            }
-            _ => Ok(places),
-        }
-    }
-
-    /// Better known now than after the first files: who may not write, or is not the owner that PostgreSQL will insist on.
-    fn check_writable(&self) -> Result<(), PlanError> {
-        let locations = self.tablespaces.iter().map(|place| place.location.as_path());
-        for place in std::iter::once(self.destination.as_path()).chain(locations) {
-            let existing = nearest_existing(place);
-            let access = Access::WRITE_OK | Access::EXEC_OK;
-            rustix::fs::access(&existing, access)
-                .map_err(|error| PlanError::NotWritable { path: existing.clone(), source: error.into() })?;
-            let owner = rustix::fs::stat(&existing).map(|stat| stat.st_uid).ok();
-            let user = rustix::process::geteuid();
-            if existing == place && !user.is_root() && owner.is_some_and(|owner| owner != user.as_raw()) {
-                let (owner, user) = (owner.unwrap_or_default(), user.as_raw());
-                return Err(PlanError::WrongOwner { path: existing, owner, user });
-            }
-        }
-        Ok(())
+            wal: staging.unwrap_or_else(|| destination.join("pg_wal")),
+            staging_in_data,
+            tablespaces: places,
+            facts,
+        })
     }
 
     /// The directory for WAL in the data directory, which the end of recovery removes, may have no name that the backup uses.
@@ -96,21 +102,36 @@ impl Places {
             None => Ok(()),
         }
     }
+}
 
-    /// No directory may lie in another one, with one exception: that for WAL in the data directory, under a name of its
-    /// own. The end of recovery removes it with all that is in it.
-    fn check_overlap(&self, staging: Option<&Path>) -> Result<(), PlanError> {
-        let outside = staging.filter(|_| self.staging_in_data.is_none());
-        let locations = self.tablespaces.iter().map(|place| place.location.as_path());
-        let places: Vec<&Path> = std::iter::once(self.destination.as_path()).chain(locations).chain(outside).collect();
-        for (index, first) in places.iter().enumerate() {
-            let mut others = places.iter().skip(index + 1);
-            if let Some(second) = others.find(|second| first.starts_with(second) || second.starts_with(first)) {
-                return Err(PlanError::Overlap { first: first.to_path_buf(), second: second.to_path_buf() });
-            }
-        }
-        Ok(())
+/// Better known now than after the first files: who may not write, or is not the owner that PostgreSQL will insist on.
+fn check_writable(place: &PlaceFacts, user: u32) -> Result<(), PlanError> {
+    if let Some(refusal) = &place.refusal {
+        let source = std::io::Error::from(refusal.kind());
+        return Err(PlanError::NotWritable { path: place.nearest.clone(), source });
     }
+    if place.nearest == place.path && user != ROOT && place.owner != user {
+        return Err(PlanError::WrongOwner { path: place.path.clone(), owner: place.owner, user });
+    }
+    Ok(())
+}
+
+/// No directory may lie in another one, with one exception: that for WAL in the data directory, under a name of its own. The
+/// end of recovery removes it with all that is in it.
+fn check_overlap(
+    destination: &Path,
+    tablespaces: &[(Tablespace, PathBuf)],
+    staging_outside: Option<&Path>,
+) -> Result<(), PlanError> {
+    let locations = tablespaces.iter().map(|(_, location)| location.as_path());
+    let places: Vec<&Path> = std::iter::once(destination).chain(locations).chain(staging_outside).collect();
+    for (index, first) in places.iter().enumerate() {
+        let mut others = places.iter().skip(index + 1);
+        if let Some(second) = others.find(|second| first.starts_with(second) || second.starts_with(first)) {
+            return Err(PlanError::Overlap { first: first.to_path_buf(), second: second.to_path_buf() });
+        }
+    }
+    Ok(())
 }
 
 /// Returns the path as it can stand in a configuration file.
@@ -124,8 +145,8 @@ fn check_path(path: &Path) -> Result<(), PlanError> {
 }
 
 /// Returns where each tablespace goes: where it was, or where it is told to.
-fn tablespaces(request: &RestoreRequest, restoring: &Restoring<'_>) -> Result<Vec<TablespacePlace>, PlanError> {
-    let known = restoring.backup.tablespaces.as_deref().unwrap_or_default();
+fn located_tablespaces(request: &RestoreRequest, info: &BackupInfo) -> Result<Vec<(Tablespace, PathBuf)>, PlanError> {
+    let known = info.tablespaces.as_deref().unwrap_or_default();
     for relocation in &request.relocations {
         if !known.iter().any(|tablespace| tablespace.name == relocation.name) {
             let known = known.iter().map(|tablespace| tablespace.name.clone()).collect();
@@ -136,14 +157,7 @@ fn tablespaces(request: &RestoreRequest, restoring: &Restoring<'_>) -> Result<Ve
         let relocated = request.relocations.iter().rev().find(|relocation| relocation.name == tablespace.name);
         let location = relocated.map_or_else(|| PathBuf::from(&tablespace.location), |rule| rule.location.clone());
         check_path(&location)?;
-        let taken = open_if_taken(&location)?;
-        match &taken {
-            // A tablespace never goes over another cluster's.
-            Some(dir) if !restoring.owns(dir, Some(tablespace.oid))? => {
-                Err(PlanError::TablespaceNotEmpty { name: tablespace.name.clone(), path: location })
-            }
-            _ => Ok(TablespacePlace { tablespace: tablespace.clone(), location, is_taken: taken.is_some() }),
-        }
+        Ok((tablespace.clone(), location))
     };
     known.iter().map(place).collect()
 }

@@ -1,13 +1,10 @@
 //! What the configuration of the backup holds that an operator has to know before a server runs with it.
 
-use std::path::Path;
-
 use barman_catalog::BackupInfo;
 use barman_storage::{Dir, RelativePath};
 
 use super::PlannedConfiguration;
 use super::backup::{control_file, major};
-use super::host::{MissingServer, missing_server};
 use super::included::{FILES, IncludedSetting, LONGEST_FILE_BYTES, included_settings};
 use crate::mangle::{DangerousSetting, mangle};
 use crate::plan_error::PlanError;
@@ -29,7 +26,7 @@ pub struct Review {
     pub tying: Vec<TyingSetting>,
     /// Settings in files that the configuration takes in; these files are restored as they were.
     pub included: Vec<IncludedSetting>,
-    /// The server programs that this host lacks, if it does.
+    /// The server programs that the host to restore to lacks, if it does.
     pub missing_server: Option<MissingServer>,
 }
 
@@ -85,10 +82,32 @@ pub struct LowSetting {
     pub needed: u32,
 }
 
+/// The host has programs of PostgreSQL, or none at all, but not of the major version that is needed. A server that was
+/// installed elsewhere than where packages put it is not found: this is a warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingServer {
+    /// The major version of the backup.
+    pub needed: u32,
+    /// The versions that were found.
+    pub found: Vec<u32>,
+}
+
+impl MissingServer {
+    fn among(found: &[u32], needed: u32) -> Option<Self> {
+        (!found.contains(&needed)).then(|| Self { needed, found: found.to_vec() })
+    }
+}
+
 impl Review {
-    pub(super) fn of(data: &Dir, info: &BackupInfo, configuration: &PlannedConfiguration) -> Result<Self, PlanError> {
+    /// Looks at the configuration of a backup, for a host that has the servers of these major versions.
+    pub(super) fn of(
+        data: &Dir,
+        info: &BackupInfo,
+        configuration: &PlannedConfiguration,
+        servers: &[u32],
+    ) -> Result<Self, PlanError> {
         let included = included_settings(data)?;
-        let missing_server = major(info).and_then(|major| missing_server(Path::new("/"), major));
+        let missing_server = major(info).and_then(|major| MissingServer::among(servers, major.number()));
         let mut review = Self { minimum: minimum(data, info)?, included, missing_server, ..Self::default() };
         let mut lines = Vec::new();
         for name in FILES {
@@ -142,6 +161,13 @@ mod tests {
 
     fn lines(text: &str) -> Vec<Line> {
         text.lines().enumerate().map(|(number, line)| (FILES[0], number, SettingLine::parse(line.as_bytes()))).collect()
+    }
+
+    #[test]
+    fn only_the_backups_own_version_will_do() {
+        let missing = |needed| MissingServer::among(&[14, 17], needed);
+        assert_eq!(missing(15), Some(MissingServer { needed: 15, found: vec![14, 17] }));
+        assert_eq!(missing(17), None);
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! Whether the file systems to restore into have room.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use barman_storage::{Dir, Error, Operation};
-
-use super::standing::nearest_existing;
 use super::{PlannedTree, PlannedWal, RestorePlan, Standing};
-use crate::survey::found_below;
+use crate::host::{HostFacts, PlaceFacts};
+use crate::plan_error::PlanError;
+use crate::survey::Found;
 
 /// What a restore takes of a file system, and what there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,20 +28,21 @@ impl PlannedSpace {
 }
 
 /// Sums up what goes where. Places on one file system share what is free there.
-pub(super) fn plan(plan: &RestorePlan) -> Result<Vec<PlannedSpace>, Error> {
+pub(super) fn plan(plan: &RestorePlan, facts: &HostFacts) -> Result<Vec<PlannedSpace>, PlanError> {
     let mut spaces: BTreeMap<u64, PlannedSpace> = BTreeMap::new();
+    let file_system = |place: &Path| facts.places.iter().find(|facts| place.starts_with(&facts.path));
     for (place, needed) in needs(plan) {
-        let (device, free) = file_system(&place)?;
-        let space = spaces.entry(device).or_insert_with(|| PlannedSpace { places: Vec::new(), needed: 0, free });
+        let Some(PlaceFacts { device, free, .. }) = file_system(&place) else { continue };
+        let space =
+            spaces.entry(*device).or_insert_with(|| PlannedSpace { places: Vec::new(), needed: 0, free: *free });
         if !space.places.contains(&place) {
             space.places.push(place);
         }
         space.needed = space.needed.saturating_add(needed);
     }
     for place in taken(plan) {
-        let (device, _) = file_system(place)?;
-        if let Some(space) = spaces.get_mut(&device) {
-            space.free = space.free.saturating_add(blocks_below(&Dir::open(place)?)?);
+        if let Some(space) = file_system(place).and_then(|facts| spaces.get_mut(&facts.device)) {
+            space.free = space.free.saturating_add(blocks_below(&plan.host.found_below(place)?));
         }
     }
     Ok(spaces.into_values().collect())
@@ -56,8 +55,8 @@ fn taken(plan: &RestorePlan) -> impl Iterator<Item = &Path> {
     data.into_iter().chain(tablespaces.map(|tablespace| tablespace.location.as_path()))
 }
 
-fn blocks_below(dir: &Dir) -> Result<u64, Error> {
-    Ok(found_below(dir)?.iter().map(|found| whole_blocks(found.size)).sum())
+fn blocks_below(found: &[Found]) -> u64 {
+    found.iter().map(|found| whole_blocks(found.size)).sum()
 }
 
 fn needs(plan: &RestorePlan) -> Vec<(PathBuf, u64)> {
@@ -78,12 +77,4 @@ const BLOCK_BYTES: u64 = 4096;
 
 fn whole_blocks(bytes: u64) -> u64 {
     bytes.checked_next_multiple_of(BLOCK_BYTES).unwrap_or(u64::MAX)
-}
-
-/// The file system that a directory will lie on: that of the nearest one above it that is there.
-fn file_system(place: &Path) -> Result<(u64, u64), Error> {
-    let existing = nearest_existing(place);
-    let metadata = std::fs::metadata(&existing);
-    let device = metadata.map_err(|error| Error::new(Operation::LookUp, &existing, error))?.dev();
-    Ok((device, Dir::open(&existing)?.free_space()?))
 }

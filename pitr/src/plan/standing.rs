@@ -1,17 +1,13 @@
 //! What stands at the destination, and whether a restore may go over it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use barman_catalog::BackupInfo;
-use barman_storage::{Dir, RelativePath};
-use wal_format::{ControlFile, PgMajor, SystemId};
 
-use super::postmaster::check_stopped;
+use crate::host::{Contents, DataFacts, PlaceFacts};
 use crate::marker::Marker;
 use crate::plan_error::PlanError;
-
-/// A bound for files that have one line, or 8 KiB.
-const LONGEST_FILE_BYTES: u64 = 16 << 10;
+use crate::postmaster::check_stopped;
 
 /// What a restore finds at its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +40,15 @@ impl Restoring<'_> {
         Marker { server, backup: self.backup.backup_id, destination, distrusted: false }
     }
 
-    /// Looks at the destination, and refuses what must not be restored over.
-    pub(crate) fn look(&self) -> Result<Standing, PlanError> {
-        let Some(dir) = open_if_taken(self.destination)? else { return Ok(Standing::Free) };
+    /// Says what stands at the destination, and refuses what must not be restored over.
+    pub(crate) fn judge(&self, place: &PlaceFacts) -> Result<Standing, PlanError> {
         let path = || self.destination.to_owned();
-        if Marker::read(&dir)?.is_none() && Marker::is_alone(&dir)? {
-            return Ok(Standing::Interrupted { distrusted: false });
+        match (place.contents, &place.marker) {
+            (Contents::Nothing, _) => return Ok(Standing::Free),
+            (Contents::Marker, None) => return Ok(Standing::Interrupted { distrusted: false }),
+            _ => {}
         }
-        let standing = match (self.interrupted(&dir)?, self.delta) {
+        let standing = match (self.interrupted(place)?, self.delta) {
             (Some(marker), _) if marker.is_of(&self.marker()) => {
                 Standing::Interrupted { distrusted: marker.distrusted }
             }
@@ -60,71 +57,43 @@ impl Restoring<'_> {
             }
             (Some(_), true) => Standing::Cluster,
             (None, false) => return Err(PlanError::DestinationNotEmpty { path: path() }),
-            (None, true) if dir.stat(&RelativePath::literal("PG_VERSION"))?.is_none() => {
-                return Err(PlanError::NoDataDirectory { path: path() });
-            }
+            (None, true) if !place.data.has_version => return Err(PlanError::NoDataDirectory { path: path() }),
             (None, true) => Standing::Cluster,
         };
-        check_stopped(&dir)?;
-        self.check_cluster(&dir)?;
+        check_stopped(self.destination, place.data.lock.as_ref())?;
+        self.check_cluster(&place.data)?;
         Ok(standing)
     }
 
     /// Returns the marker of a restore that has not been finished. Where `global/pg_control` is, it has been.
-    fn interrupted(&self, dir: &Dir) -> Result<Option<Marker>, PlanError> {
-        let is_finished = dir.stat(&RelativePath::literal("global/pg_control"))?.is_some();
-        let path = || self.destination.to_owned();
-        match Marker::read(dir)?.filter(|_| !is_finished).transpose() {
+    fn interrupted(&self, place: &PlaceFacts) -> Result<Option<Marker>, PlanError> {
+        let text = place.marker.as_deref().filter(|_| !place.data.has_control_file);
+        match text.map(Marker::of_text).transpose() {
             Ok(marker) => Ok(marker),
             // Whoever allows any data directory does not depend on what the marker says.
             Err(_) if self.delta => Ok(None),
-            Err(source) => Err(PlanError::Marker { path: path(), source }),
+            Err(source) => Err(PlanError::Marker { path: self.destination.to_owned(), source }),
         }
     }
 
     /// The data directory of another cluster is hardly what was meant, and there may be no other copy of it.
-    fn check_cluster(&self, dir: &Dir) -> Result<(), PlanError> {
-        let Some((found, expected)) = system_id(dir)?.zip(self.backup.systemid) else { return Ok(()) };
+    fn check_cluster(&self, data: &DataFacts) -> Result<(), PlanError> {
+        let Some((found, expected)) = data.system_id.zip(self.backup.systemid) else { return Ok(()) };
         if found == expected {
             return Ok(());
         }
         Err(PlanError::ForeignCluster { path: self.destination.to_owned(), found, expected })
     }
 
-    /// Returns whether what is in a directory is this restore's to change: of the restore that goes on there, or of the
-    /// tablespace of the data directory that is restored over.
-    pub(crate) fn owns(&self, place: &Dir, oid: Option<u32>) -> Result<bool, PlanError> {
-        if Marker::read(place)?.is_some_and(|marker| marker.is_ok_and(|marker| marker.is_of(&self.marker()))) {
-            return Ok(true);
+    /// Returns whether what is in a place is this restore's to change: of the restore that goes on there, or of the
+    /// tablespace, by its number in the data directory, that is restored over.
+    pub(crate) fn owns(&self, place: &PlaceFacts, tablespace: Option<(u32, &DataFacts)>) -> bool {
+        match &place.marker {
+            Some(text) if Marker::of_text(text).is_ok_and(|marker| marker.is_of(&self.marker())) => return true,
+            None if place.contents != Contents::Something => return true,
+            _ => {}
         }
-        if Marker::read(place)?.is_none() && Marker::is_alone(place)? {
-            return Ok(true);
-        }
-        let link = oid.map(|oid| self.destination.join("pg_tblspc").join(oid.to_string()));
-        let canonical = |path: &Path| path.canonicalize().ok();
-        Ok(link.and_then(|link| canonical(&link)).is_some_and(|old| canonical(place.path()) == Some(old)))
+        let old = tablespace.and_then(|(oid, data)| data.tablespaces.get(&oid));
+        old.is_some() && old == place.real_path.as_ref()
     }
-}
-
-/// Opens a directory that has something in it; `None` if it has nothing, or is not there.
-pub(crate) fn open_if_taken(path: &Path) -> Result<Option<Dir>, PlanError> {
-    match Dir::open(path) {
-        Ok(dir) => Ok((!dir.entries()?.is_empty()).then_some(dir)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The identifier of the cluster that a directory is of, as far as that can be read.
-fn system_id(dir: &Dir) -> Result<Option<SystemId>, PlanError> {
-    let read = |name| dir.read(&RelativePath::literal(name), LONGEST_FILE_BYTES);
-    let Some((version, control)) = read("PG_VERSION")?.zip(read("global/pg_control")?) else { return Ok(None) };
-    let version: Option<u32> = String::from_utf8_lossy(&version).trim().parse().ok();
-    let major = version.and_then(|major| PgMajor::from_version_num(major.checked_mul(10_000)?).ok());
-    Ok(major.and_then(|major| ControlFile::parse(&control, major).ok()).map(|control| control.system_id))
-}
-
-/// The first existing directory on the way to a place, in which the rest would be made.
-pub(crate) fn nearest_existing(place: &Path) -> PathBuf {
-    place.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/")).to_owned()
 }

@@ -20,27 +20,62 @@ pub(crate) const LONGEST_FILE_BYTES: u64 = 64 << 20;
 /// A copy of the backup's record, by which Barman recognises a directory that it restored.
 pub(crate) const RECORD: &str = ".barman-recover.info";
 
+/// A file that a restore makes.
+pub(super) struct WrittenFile {
+    pub(super) path: RelativePath,
+    /// Its permission bits.
+    pub(super) mode: u32,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What tells the new server how to recover.
+#[derive(Default)]
+pub(super) struct Configuration {
+    pub(super) files: Vec<WrittenFile>,
+    pub(super) report: RestoreReport,
+}
+
+/// Reads a file as it was in the backup; with its permission bits, and `None` if it is not there.
+pub(super) type ReadOriginal<'a> = &'a dyn Fn(&RelativePath) -> Result<Option<(Vec<u8>, u32)>, RestoreError>;
+
 impl Restore<'_> {
+    /// Writes the configuration of a data directory on this host, in which that of the backup is.
     pub(super) fn configure(&self, data: &Dir) -> Result<RestoreReport, RestoreError> {
-        let mut report = RestoreReport { missing_files: self.missing_files(), ..RestoreReport::default() };
-        let configuration = &self.plan.configuration;
-        if !configuration.settings.is_empty() || configuration.signal.is_some() {
+        let Configuration { files, report } = self.configuration(&|path| {
+            let mode = data.stat(path)?.map_or(FILE_MODE, |stat| stat.mode);
+            Ok(data.read(path, LONGEST_FILE_BYTES)?.map(|bytes| (bytes, mode)))
+        })?;
+        for WrittenFile { path, mode, bytes } in &files {
+            // Replaced rather than made: a backup of a server that was restored once has such files, too.
+            data.replace(path, *mode, bytes)?;
+        }
+        Ok(report)
+    }
+
+    /// Returns what is to be written, given what the backup has.
+    pub(super) fn configuration(&self, original: ReadOriginal<'_>) -> Result<Configuration, RestoreError> {
+        let planned = &self.plan.configuration;
+        let mut configuration = Configuration::default();
+        configuration.report.missing_files = self.missing_files();
+        if !planned.settings.is_empty() || planned.signal.is_some() {
             (self.events)(RestoreEvent::WritingRecoverySettings);
         }
-        if let Some(signal) = configuration.signal {
-            data.create_file(&RelativePath::literal(signal.file_name()), FILE_MODE)?;
+        if let Some(signal) = planned.signal {
+            configuration.add(RelativePath::literal(signal.file_name()), FILE_MODE, Vec::new());
         }
         (self.events)(RestoreEvent::ReviewingConfiguration);
         let mut files = CONFIGURATION_FILES.map(RelativePath::literal).to_vec();
-        if !files.contains(&configuration.file) {
-            files.push(configuration.file.clone());
+        if !files.contains(&planned.file) {
+            files.push(planned.file.clone());
         }
         for file in &files {
-            rewrite(data, file, &configuration.lines_for(file), &mut report)?;
+            configuration.rewrite(file, original(file)?, &planned.lines_for(file));
         }
-        data.replace(&RelativePath::literal(RECORD), FILE_MODE, self.plan.recovery.backup.to_text().as_bytes())?;
-        RestoreRecord::of(self.plan).write(data)?;
-        Ok(report)
+        let record = self.plan.recovery.backup.to_text().into_bytes();
+        configuration.add(RelativePath::literal(RECORD), FILE_MODE, record);
+        let ours = RestoreRecord::of(self.plan).to_text().into_bytes();
+        configuration.add(RestoreRecord::path(), FILE_MODE, ours);
+        Ok(configuration)
     }
 
     fn missing_files(&self) -> Vec<String> {
@@ -49,21 +84,23 @@ impl Restore<'_> {
     }
 }
 
-/// Makes a configuration file harmless and adds settings to it; keeps what it was as `<file>.origin`.
-fn rewrite(data: &Dir, file: &RelativePath, settings: &str, report: &mut RestoreReport) -> Result<(), RestoreError> {
-    let original = data.read(file, LONGEST_FILE_BYTES)?;
-    if original.is_none() && settings.is_empty() {
-        return Ok(());
+impl Configuration {
+    fn add(&mut self, path: RelativePath, mode: u32, bytes: Vec<u8>) {
+        self.files.push(WrittenFile { path, mode, bytes });
     }
-    let mode = data.stat(file)?.map_or(FILE_MODE, |stat| stat.mode);
-    let original = original.unwrap_or_default();
-    let mangled = mangle(&file.as_path().to_string_lossy(), &original, settings);
-    // Replaced rather than made: a backup of a server that was restored once has such files, too.
-    data.replace(&origin(file), mode, &original)?;
-    data.replace(file, mode, &mangled.text)?;
-    report.changes.extend(mangled.changes);
-    report.dangerous.extend(mangled.dangerous);
-    Ok(())
+
+    /// Makes a configuration file harmless and adds settings to it; keeps what it was as `<file>.origin`.
+    fn rewrite(&mut self, file: &RelativePath, original: Option<(Vec<u8>, u32)>, settings: &str) {
+        if original.is_none() && settings.is_empty() {
+            return;
+        }
+        let (original, mode) = original.unwrap_or_else(|| (Vec::new(), FILE_MODE));
+        let mangled = mangle(&file.as_path().to_string_lossy(), &original, settings);
+        self.add(origin(file), mode, original);
+        self.add(file.clone(), mode, mangled.text);
+        self.report.changes.extend(mangled.changes);
+        self.report.dangerous.extend(mangled.dangerous);
+    }
 }
 
 /// What a configuration file was before the restore is kept under this name.

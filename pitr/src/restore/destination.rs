@@ -5,6 +5,7 @@ use std::path::Path;
 use barman_storage::{Dir, RelativePath};
 
 use super::{DIRECTORY_MODE, Restore, RestoreError, plain_name};
+use crate::host::{Contents, Host, PlaceFacts};
 use crate::marker::{self, Marker};
 use crate::plan::{PlannedTree, PlannedWal, Restoring, Standing};
 use crate::survey::{Wanted, found_below};
@@ -36,7 +37,7 @@ impl Restore<'_> {
     pub(super) fn open_places(&self) -> Result<Places, RestoreError> {
         let plan = self.plan;
         let is_free = plan.standing == Standing::Free;
-        if !is_free && self.restoring().look()? != plan.standing {
+        if !is_free && self.standing_here()? != plan.standing {
             return Err(RestoreError::DestinationChanged { path: plan.destination.clone() });
         }
         let data = if is_free { create_empty(&plan.destination)? } else { Dir::open(&plan.destination)? };
@@ -49,7 +50,12 @@ impl Restore<'_> {
         Ok(Places { data, tablespaces, staging })
     }
 
-    fn restoring(&self) -> Restoring<'_> {
+    fn standing_here(&self) -> Result<Standing, RestoreError> {
+        let facts = Host::Here.look(&[&self.plan.destination])?;
+        Ok(facts.places.first().map_or(Ok(Standing::Free), |place| self.restoring().judge(place))?)
+    }
+
+    pub(super) fn restoring(&self) -> Restoring<'_> {
         Restoring {
             server: &self.catalog.layout().server,
             backup: &self.plan.recovery.backup,
@@ -58,14 +64,17 @@ impl Restore<'_> {
         }
     }
 
-    fn staging_outside(&self) -> Option<&PlannedWal> {
+    /// The WAL of the plan, if it goes elsewhere than into the data directory.
+    pub(super) fn staging_outside(&self) -> Option<&PlannedWal> {
         self.plan.wal.as_ref().filter(|wal| !wal.destination.starts_with(&self.plan.destination))
     }
 
     fn open_staging(&self, wal: &PlannedWal) -> Result<Dir, RestoreError> {
-        match Dir::open(&wal.destination) {
-            Ok(dir) if self.restoring().owns(&dir, None)? => Ok(dir),
-            _ => create_empty(&wal.destination),
+        let facts = Host::Here.look(&[&wal.destination])?;
+        let is_owned = |place: &PlaceFacts| place.contents != Contents::Nothing && self.restoring().owns(place, None);
+        match facts.places.first().is_some_and(is_owned) {
+            true => Ok(Dir::open(&wal.destination)?),
+            false => create_empty(&wal.destination),
         }
     }
 
@@ -100,7 +109,8 @@ impl Restore<'_> {
         if distrusted { self.mark(places, false) } else { Ok(()) }
     }
 
-    fn wanted_data(&self, distrusted: bool) -> Wanted {
+    /// What there shall be in the data directory.
+    pub(super) fn wanted_data(&self, distrusted: bool) -> Wanted {
         let mut wanted = wanted_tree(&self.plan.data, distrusted);
         for name in LEFT_ALONE {
             wanted.leave_alone(Path::new(name));
@@ -142,7 +152,7 @@ impl Restore<'_> {
 }
 
 /// What is in the tree of a backup, and the marker. Of what cannot be believed no file is wanted.
-fn wanted_tree(tree: &PlannedTree, distrusted: bool) -> Wanted {
+pub(super) fn wanted_tree(tree: &PlannedTree, distrusted: bool) -> Wanted {
     let mut wanted = Wanted::default();
     tree.directories.iter().for_each(|directory| wanted.directory(directory.as_path()));
     for file in tree.files.iter().filter(|_| !distrusted) {
@@ -152,7 +162,7 @@ fn wanted_tree(tree: &PlannedTree, distrusted: bool) -> Wanted {
     wanted
 }
 
-fn wanted_staging(wal: &PlannedWal, distrusted: bool) -> Wanted {
+pub(super) fn wanted_staging(wal: &PlannedWal, distrusted: bool) -> Wanted {
     let mut wanted = Wanted::default();
     for (name, _) in wal.files().filter(|_| !distrusted) {
         wanted.file(plain_name(name).as_path(), None);

@@ -10,11 +10,13 @@ pub(super) type Checks<'a> = &'a (dyn Fn(usize) -> Option<Box<dyn FileCheck>> + 
 
 /// Returns the checks of these files, by their index. Where the manifest has no checksum, nothing is checked.
 pub(super) fn checks(files: &[PlannedFile]) -> impl Fn(usize) -> Option<Box<dyn FileCheck>> + Sync {
-    |index| {
-        let expected = files.get(index)?.checksum.clone()?;
-        let hasher = Hasher::new(expected.algorithm());
-        Some(Box::new(ManifestCheck { hasher, expected }) as Box<dyn FileCheck>)
-    }
+    |index| check(files.get(index)?.checksum.as_ref()?)
+}
+
+/// Returns the check of a file that has to have this checksum.
+pub(super) fn check(expected: &Checksum) -> Option<Box<dyn FileCheck>> {
+    let hasher = Hasher::new(expected.algorithm());
+    Some(Box::new(ManifestCheck { hasher, expected: expected.clone() }))
 }
 
 struct ManifestCheck {

@@ -70,21 +70,29 @@ impl Restore<'_> {
     }
 
     fn unwrap(&self, file: &PlannedWrappedWal, to: &Dir) -> Result<(), RestoreError> {
-        let name = file.archived;
-        let stored = self.catalog.find_archived(&name)?.ok_or_else(|| {
-            let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
-            barman_storage::Error::new(Operation::Open, name.to_string(), gone)
-        })?;
+        let stored = self.find_archived(&file.archived)?;
         let expected = matches!(file.name, WalFileName::Segment(_)).then_some(file.size);
         self.write_contents(&stored, file.name, expected, to)
     }
 
-    /// Copies a file from wherever it is by now; of an incomplete segment there may be more, or all.
+    /// Returns a file of the archive that was planned with.
+    pub(super) fn find_archived(&self, name: &WalFileName) -> Result<ArchivedSegment, RestoreError> {
+        Ok(self.catalog.find_archived(name)?.ok_or_else(|| {
+            let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
+            barman_storage::Error::new(Operation::Open, name.to_string(), gone)
+        })?)
+    }
+
     fn copy_waiting(&self, waiting: &PlannedWaitingWal, to: &Dir) -> Result<(), RestoreError> {
-        let is_usable = |found: &ArchivedSegment| found.encoding != Encoding::Plain || found.size == waiting.file.size;
-        let moved = self.catalog.find_wal(&waiting.file.name, Partial::Include)?.filter(is_usable);
+        let moved = self.find_waiting(waiting)?;
         let stored = moved.as_ref().unwrap_or(&waiting.stored);
         self.write_contents(stored, waiting.file.name, Some(waiting.file.size), to)
+    }
+
+    /// Returns a file from wherever it is by now, if it has moved; of an incomplete segment there may be more, or all.
+    pub(super) fn find_waiting(&self, waiting: &PlannedWaitingWal) -> Result<Option<ArchivedSegment>, RestoreError> {
+        let is_usable = |found: &ArchivedSegment| found.encoding != Encoding::Plain || found.size == waiting.file.size;
+        Ok(self.catalog.find_wal(&waiting.file.name, Partial::Include)?.filter(is_usable))
     }
 
     /// Writes what a stored file holds, which has to be `expected` bytes where that is known.

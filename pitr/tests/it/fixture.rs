@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use barman_catalog::{BackupInfo, BackupMode, BackupTime, Catalog, LocalZone, ServerLayout, Status, Tablespace};
 use barman_pitr::{
-    BackupChoice, PlanError, RecoveryTarget, RestoreError, RestoreOptions, RestorePlan, RestoreReport, RestoreRequest,
-    StopPoint, WalSupply,
+    BackupChoice, Host, PlanError, RecoveryTarget, RestoreError, RestoreOptions, RestorePlan, RestoreReport,
+    RestoreRequest, StopPoint, WalSupply,
 };
 use barman_storage::{Cancel, RelativePath};
 use tempfile::TempDir;
@@ -143,6 +144,7 @@ impl Fixture {
     pub(crate) fn request(&self) -> RestoreRequest {
         RestoreRequest {
             backup: BackupChoice::Id(BACKUP.parse().expect("an id")),
+            host: Host::Here,
             destination: self.destination(),
             delta: false,
             target: RecoveryTarget::default(),
@@ -179,6 +181,8 @@ pub(crate) fn options() -> RestoreOptions {
         cancel: Cancel::new(),
         bytes_per_second: None,
         tablespace_bytes_per_second: BTreeMap::new(),
+        retries: 0,
+        retry_pause: Duration::ZERO,
     }
 }
 

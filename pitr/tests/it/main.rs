@@ -8,6 +8,7 @@ mod delta;
 mod finish;
 mod fixture;
 mod plan;
+mod remote;
 mod restore;
 mod server;
 mod stop;

@@ -72,7 +72,7 @@ pub struct FilterWriter<W> {
 }
 
 impl<W: Write> FilterWriter<W> {
-    pub(super) fn start(command: Command, target: W) -> io::Result<Self> {
+    pub(crate) fn start(command: Command, target: W) -> io::Result<Self> {
         Ok(Self { program: Program::start(command)?, target, buffer: vec![0; BUFFER] })
     }
 

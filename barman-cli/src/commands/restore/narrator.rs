@@ -54,6 +54,13 @@ impl<'a> Narrator<'a> {
             RestoreEvent::ReviewingConfiguration => {
                 output.info("Identify dangerous settings in destination directory.");
             }
+            RestoreEvent::ConnectionLost { pause } => {
+                self.end();
+                output.warning(&format!(
+                    "the connection to the other host was lost: going on in {} seconds",
+                    pause.as_secs()
+                ));
+            }
             RestoreEvent::Syncing => {
                 self.end();
                 self.say_what_was_kept();

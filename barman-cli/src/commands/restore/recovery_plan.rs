@@ -137,7 +137,7 @@ fn restore_lines(plan: &RestorePlan) -> Vec<String> {
     lines
 }
 
-/// What of the restored configuration, and of this host, an operator has to know.
+/// What of the restored configuration, and of the host, an operator has to know.
 pub(super) fn review_texts(review: &Review) -> Vec<String> {
     let tying = review.tying.iter().map(|one| {
         let effect = match one.name {
@@ -153,7 +153,7 @@ pub(super) fn review_texts(review: &Review) -> Vec<String> {
     let missing = review.missing_server.iter().map(|missing| {
         let found: Vec<String> = missing.found.iter().map(ToString::to_string).collect();
         let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-        format!("this host: PostgreSQL {} was not found where packages put it (found: {found})", missing.needed)
+        format!("the host: PostgreSQL {} was not found where packages put it (found: {found})", missing.needed)
     });
     missing.chain(tying).chain(included).collect()
 }

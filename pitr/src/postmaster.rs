@@ -1,31 +1,39 @@
 //! Whether a server runs in a data directory, as PostgreSQL judges it before it starts one there (`CreateLockFile` in
 //! `miscinit.c`).
 
-use barman_storage::{Dir, RelativePath};
+use std::path::Path;
+
 use rustix::process::{Pid, getpid, getppid, test_kill_process};
 
+use crate::host::LockFacts;
 use crate::plan_error::PlanError;
 
-const LOCK_FILE: &str = "postmaster.pid";
+pub(crate) const LOCK_FILE: &str = "postmaster.pid";
 
 /// Longer than any lock file.
-const LONGEST_BYTES: u64 = 64 << 10;
+pub(crate) const LONGEST_BYTES: u64 = 64 << 10;
 
 /// The line of the lock file with the key and the number of the shared memory (`LOCK_FILE_LINE_SHMEM_KEY`), from 0.
 const SHARED_MEMORY_LINE: usize = 6;
 
 /// Refuses a data directory in which a server runs, or its processes still do.
-pub(super) fn check_stopped(data: &Dir) -> Result<(), PlanError> {
-    let Some(text) = data.read(&RelativePath::literal(LOCK_FILE), LONGEST_BYTES)? else { return Ok(()) };
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let path = || data.path().to_owned();
-    let Some(process) = process_of(&text) else { return Err(PlanError::UnclearLockFile { path: path() }) };
-    // The number may have been given to another process since; PostgreSQL makes the same exceptions, and only these.
-    let is_our_own = process == getpid() || Some(process) == getppid();
-    if (!is_our_own && test_kill_process(process).is_ok()) || holds_memory(&text, process) {
+pub(crate) fn check_stopped(data: &Path, lock: Option<&LockFacts>) -> Result<(), PlanError> {
+    let Some(LockFacts { text, is_alive, shared_memory }) = lock else { return Ok(()) };
+    let path = || data.to_owned();
+    let Some(process) = process_of(text) else { return Err(PlanError::UnclearLockFile { path: path() }) };
+    if *is_alive || holds_memory(text, process, shared_memory) {
         return Err(PlanError::ServerRunning { path: path(), process: process.as_raw_nonzero().get() });
     }
     Ok(())
+}
+
+/// Whether the process that a lock file names is there, on this host.
+pub(crate) fn is_alive(lock_file: &str) -> bool {
+    process_of(lock_file).is_some_and(|process| {
+        // The number may have been given to another process since; PostgreSQL makes the same exceptions, and only these.
+        let is_our_own = process == getpid() || Some(process) == getppid();
+        !is_our_own && test_kill_process(process).is_ok()
+    })
 }
 
 /// The process that made the file. The number is negative for a server in single-user mode.
@@ -35,12 +43,10 @@ fn process_of(lock_file: &str) -> Option<Pid> {
 }
 
 /// Whether processes of a postmaster that is gone are still at the shared memory that it made.
-fn holds_memory(lock_file: &str, postmaster: Pid) -> bool {
+fn holds_memory(lock_file: &str, postmaster: Pid, table: &str) -> bool {
     let line = lock_file.lines().nth(SHARED_MEMORY_LINE);
     let Some(memory) = line.and_then(|line| line.split_whitespace().nth(1)) else { return false };
-    // Where the system does not tell, there is no such memory.
-    let table = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
-    is_attached(&table, memory, &postmaster.as_raw_nonzero().to_string())
+    is_attached(table, memory, &postmaster.as_raw_nonzero().to_string())
 }
 
 /// Looks for memory with this number and maker in the kernel's table. Columns: key, number, permissions, size, maker, last

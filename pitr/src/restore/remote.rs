@@ -1,0 +1,530 @@
+//! Restoring onto another host, through ssh.
+//!
+//! What is sent is a tar archive, or as many at a time as there are jobs, which `tar` unpacks there: the bytes that are sent
+//! are those that were checked. Nothing of ours is needed on that host; its programs are those of every Debian or Red Hat
+//! (GNU tar, coreutils, findutils).
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use barman_storage::{Dir, Kind, Operation, RelativePath, RemoteError, RemoteHost, RemoteInput, Throttle};
+use tar::{Builder, EntryType, Header};
+use wal_format::WalFileName;
+
+use super::configuration::WrittenFile;
+use super::destination::{wanted_staging, wanted_tree};
+use super::parcel::{Account, Contents, Parcel};
+use super::{DIRECTORY_MODE, FILE_MODE, Restore, RestoreError, RestoreEvent, RestoreReport, plain_name};
+use crate::host::{Contents as Found, PlaceFacts};
+use crate::marker::Marker;
+use crate::plan::{PlannedFile, PlannedTree, PlannedWal, Standing};
+use crate::plan_error::PlanError;
+use crate::survey::Wanted;
+
+/// Unpacks into a directory. What is there under a name goes first, so that nothing is written through a link. The owner is
+/// who unpacks.
+const UNPACK: &str = r#"exec tar -x -p -o -f - -C "$1""#;
+
+/// The same for what is made by the restore itself, and so is as old as it is there.
+const UNPACK_NEW: &str = r#"exec tar -x -p -o -m -f - -C "$1""#;
+
+/// Makes places ready, the data directory first: it loses what a server could be started from (invariant 4), then each gets
+/// the marker that is the input.
+const PREPARE: &str = r#"
+marker=$(cat && echo .) && marker=${marker%.} || exit 1
+rm -f -- "$1/global/pg_control" || exit 1
+if [ -d "$1/global" ]; then sync -- "$1/global" || exit 1; fi
+for place; do
+    mkdir -p -- "$place" && chmod 700 "$place" || exit 1
+    printf '%s' "$marker" >"$place/.barman-restore.new" || exit 1
+    sync -- "$place/.barman-restore.new" || exit 1
+    mv -f -- "$place/.barman-restore.new" "$place/.barman-restore" && sync -- "$place" || exit 1
+done
+"#;
+
+/// Removes what the input names.
+const REMOVE: &str = r#"cd "$1" && xargs -0 -r rm -rf --"#;
+
+/// Prints the SHA-256 of each file that the input names.
+const HASH: &str = r#"cd "$1" && xargs -0 -r sha256sum -z --"#;
+
+/// Makes all that is in places durable: at once, and then each file by itself, which tells of every error.
+const SYNC: &str = r#"
+for place; do
+    sync -f -- "$place" || exit 1
+    find "$place/" \( -type f -o -type d \) -exec sync -- {} + || exit 1
+done
+"#;
+
+/// Gives the control file its name (invariant 4). One that is there already is nobody's but ours only if it is done again,
+/// since it was not heard what became of it the first time.
+const START: &str = r#"
+cd "$1/global" || exit 1
+if [ -e pg_control ] && [ "$2" = first ]; then echo "$1/global/pg_control is there already" >&2; exit 1; fi
+sync -- pg_control.restoring && mv -f -- pg_control.restoring pg_control && sync -- .
+"#;
+
+/// Removes the markers.
+const UNMARK: &str = r#"for place; do rm -f -- "$place/.barman-restore" && sync -- "$place" || exit 1; done"#;
+
+/// A restore onto another host.
+pub(super) struct RemoteRestore<'a> {
+    pub(super) restore: &'a Restore<'a>,
+    pub(super) host: &'a RemoteHost,
+}
+
+/// What there is below a directory that is filled: files by their paths, with their lengths and permissions.
+type FilesThere = HashMap<RelativePath, (u64, u32)>;
+
+impl RemoteRestore<'_> {
+    /// Puts everything into its place; where the connection is lost, as often as the options say.
+    pub(super) fn fill(&self) -> Result<RestoreReport, RestoreError> {
+        let mut retries = self.restore.options.retries;
+        let report = self.with_retries(&mut retries, |is_first| self.fill_all_but_control_file(is_first))?;
+        // Invariant 4: only now, when all the rest is durable, can a server be started.
+        self.with_retries(&mut retries, |is_first| self.send_control_file(is_first))?;
+        // A marker beside the control file means nothing any more, so that a cut in between does no harm.
+        self.with_retries(&mut retries, |_| Ok(self.on_places(UNMARK, &[])?))?;
+        Ok(report)
+    }
+
+    /// Does something that is told whether it is done for the first time.
+    fn with_retries<T>(
+        &self,
+        retries: &mut u32,
+        work: impl Fn(bool) -> Result<T, RestoreError>,
+    ) -> Result<T, RestoreError> {
+        let options = self.restore.options;
+        let mut is_first = true;
+        loop {
+            match work(is_first) {
+                Err(error) if is_transient(&error) && *retries > 0 => {
+                    *retries -= 1;
+                    is_first = false;
+                    (self.restore.events)(RestoreEvent::ConnectionLost { pause: options.retry_pause });
+                    options.cancel.sleep(options.retry_pause)?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn fill_all_but_control_file(&self, is_first: bool) -> Result<RestoreReport, RestoreError> {
+        let standing = self.standing(is_first)?;
+        let plan = self.restore.plan;
+        let distrusted = standing == Standing::Interrupted { distrusted: true };
+        self.mark(distrusted)?;
+        let data = self.clear(&plan.destination, standing, &self.restore.wanted_data(distrusted), false)?;
+        let tablespaces = plan.tablespaces.iter().map(|tablespace| {
+            self.clear(&tablespace.location, standing, &wanted_tree(&tablespace.tree, distrusted), true)
+        });
+        let tablespaces = tablespaces.collect::<Result<Vec<_>, _>>()?;
+        let staging = self
+            .restore
+            .staging_outside()
+            .map(|wal| self.clear(&wal.destination, standing, &wanted_staging(wal, distrusted), false));
+        let staging = staging.transpose()?;
+        if distrusted {
+            self.mark(false)?;
+        }
+        self.send_backup(&data, &tablespaces)?;
+        self.send_wal(&data, staging.as_ref())?;
+        let report = self.configure()?;
+        (self.restore.events)(RestoreEvent::Syncing);
+        if let Err(error) = self.on_places(SYNC, &[]) {
+            if !error.is_transient() {
+                // Invariant 2: the next attempt believes nothing of what is there. If even this cannot be written, it may.
+                let _ = self.mark(true);
+            }
+            return Err(error.into());
+        }
+        Ok(report)
+    }
+
+    /// Looks at the destination once more, since the plan was made or the connection was lost.
+    fn standing(&self, is_first: bool) -> Result<Standing, RestoreError> {
+        let plan = self.restore.plan;
+        let places = self.places();
+        let paths: Vec<&Path> = places.iter().map(PathBuf::as_path).collect();
+        let facts = plan.host.look(&paths)?;
+        let changed = || RestoreError::DestinationChanged { path: plan.destination.clone() };
+        let (data, others) = facts.places.split_first().ok_or_else(changed)?;
+        let standing = self.restore.restoring().judge(data)?;
+        if is_first && standing != plan.standing {
+            return Err(match (plan.standing, &data.path) {
+                (Standing::Free, path) => RestoreError::NotEmpty { path: path.clone() },
+                _ => changed(),
+            });
+        }
+        let tablespaces = plan.tablespaces.iter().map(|tablespace| Some(tablespace.oid)).chain([None]);
+        let is_foreign = |(facts, oid): &(&PlaceFacts, Option<u32>)| {
+            facts.contents != Found::Nothing && !self.restore.restoring().owns(facts, oid.map(|oid| (oid, &data.data)))
+        };
+        match others.iter().zip(tablespaces).find(is_foreign) {
+            Some((facts, _)) => Err(RestoreError::NotEmpty { path: facts.path.clone() }),
+            None => Ok(standing),
+        }
+    }
+
+    /// The places that are filled: the data directory, tablespaces, that for WAL if it lies outside.
+    fn places(&self) -> Vec<PathBuf> {
+        let plan = self.restore.plan;
+        let mut places = vec![plan.destination.clone()];
+        places.extend(plan.tablespaces.iter().map(|tablespace| tablespace.location.clone()));
+        places.extend(self.restore.staging_outside().map(|wal| wal.destination.clone()));
+        places
+    }
+
+    fn on_places(&self, script: &str, input: &[u8]) -> Result<(), RemoteError> {
+        let places = self.places();
+        let arguments: Vec<&OsStr> = places.iter().map(|place| place.as_os_str()).collect();
+        self.host.run_with(script, &arguments, input).map(drop)
+    }
+
+    /// Leaves a marker in each place, by which the next attempt recognises what is its own.
+    fn mark(&self, distrusted: bool) -> Result<(), RestoreError> {
+        let marker = Marker { distrusted, ..self.restore.restoring().marker() };
+        Ok(self.on_places(PREPARE, marker.text().as_bytes())?)
+    }
+
+    /// Makes a place ready: after this, all that is in it may be a part of what is restored. Returns which files may be.
+    fn clear(
+        &self,
+        place: &Path,
+        standing: Standing,
+        wanted: &Wanted,
+        is_shared: bool,
+    ) -> Result<FilesThere, RestoreError> {
+        if standing == Standing::Free {
+            return Ok(FilesThere::new());
+        }
+        let found = self.restore.plan.host.found_below(place)?;
+        let unwanted = wanted.unwanted(&found).into_iter().filter(|path| !is_shared || path.parent().is_some());
+        self.host.run_with(REMOVE, &[place.as_os_str()], &names(unwanted))?;
+        if standing == (Standing::Interrupted { distrusted: true }) {
+            return Ok(FilesThere::new());
+        }
+        let files = found.iter().filter(|one| one.kind == Kind::File);
+        Ok(files.map(|file| (file.path.clone(), (file.size, file.mode))).collect())
+    }
+
+    fn send_backup(&self, data: &FilesThere, tablespaces: &[FilesThere]) -> Result<(), RestoreError> {
+        let (restore, plan) = (self.restore, self.restore.plan);
+        (restore.events)(RestoreEvent::CopyingData { bytes: plan.data_bytes() });
+        self.send_tree(&plan.data, &plan.destination, data, restore.throttle.as_deref())?;
+        for (tablespace, there) in plan.tablespaces.iter().zip(tablespaces) {
+            let own = restore.throttle_of(&tablespace.name);
+            self.send_tree(&tablespace.tree, &tablespace.location, there, own.as_deref())?;
+        }
+        Ok(())
+    }
+
+    fn send_tree(
+        &self,
+        tree: &PlannedTree,
+        to: &Path,
+        there: &FilesThere,
+        throttle: Option<&Throttle>,
+    ) -> Result<(), RestoreError> {
+        self.make_directories(to, tree.directories.iter())?;
+        let parcels: Vec<_> = tree.files.iter().map(|file| parcel(&tree.source, file, &file.to)).collect();
+        self.send_all(&parcels, to, there, throttle)
+    }
+
+    fn make_directories<'d>(
+        &self,
+        to: &Path,
+        directories: impl Iterator<Item = &'d RelativePath>,
+    ) -> Result<(), RestoreError> {
+        let mut pipe = Pipe::open_new(self.host, to)?;
+        for directory in directories {
+            pipe.directory(directory)?;
+        }
+        pipe.finish()
+    }
+
+    /// Makes `pg_wal` and sends the WAL of the plan.
+    fn send_wal(&self, data: &FilesThere, staging: Option<&FilesThere>) -> Result<(), RestoreError> {
+        let (restore, plan) = (self.restore, self.restore.plan);
+        let pg_wal = ["pg_wal", "pg_wal/archive_status"].map(RelativePath::literal);
+        let staging_in_data = restore.wal_in_data().filter(|_| plan.wal.as_ref().is_some_and(|wal| !wal.is_archived));
+        self.make_directories(&plan.destination, pg_wal.iter().chain(&staging_in_data))?;
+        let Some(wal) = &plan.wal else { return Ok(()) };
+        (restore.events)(RestoreEvent::CopyingWal { bytes: plan.wal_bytes() });
+        let below = restore.wal_in_data();
+        let there = match &below {
+            Some(below) => &files_below(data, below),
+            None => staging.unwrap_or(data),
+        };
+        self.send_all(&wal_parcels(wal), &wal.destination, there, restore.throttle.as_deref())?;
+        if wal.is_archived {
+            (restore.events)(RestoreEvent::WritingArchiveStatus);
+            self.mark_as_archived(wal)?;
+        }
+        Ok(())
+    }
+
+    /// Without these the new server would archive its WAL once more, over that of the original.
+    fn mark_as_archived(&self, wal: &PlannedWal) -> Result<(), RestoreError> {
+        let mut pipe = Pipe::open_new(self.host, &wal.destination.join("archive_status"))?;
+        for (name, _) in wal.files() {
+            self.restore.options.cancel.check()?;
+            pipe.small_file(&plain_name(format_args!("{name}.done")), FILE_MODE, &[])?;
+        }
+        pipe.finish()
+    }
+
+    /// Sends the configuration as it shall be, and the links to tablespaces.
+    fn configure(&self) -> Result<RestoreReport, RestoreError> {
+        let (restore, plan) = (self.restore, self.restore.plan);
+        let source = &plan.data;
+        let configuration = restore.configuration(&|path| {
+            let planned = source.files.iter().find(|file| file.to == *path);
+            let Some(file) = planned else { return Ok(None) };
+            Ok(source.source.read(&file.from, super::LONGEST_FILE_BYTES)?.map(|bytes| (bytes, file.mode)))
+        })?;
+        let mut pipe = Pipe::open_new(self.host, &plan.destination)?;
+        for WrittenFile { path, mode, bytes } in &configuration.files {
+            pipe.small_file(path, *mode, bytes)?;
+        }
+        let links = RelativePath::literal("pg_tblspc");
+        pipe.directory(&links)?;
+        for tablespace in &plan.tablespaces {
+            pipe.link(&links.join(&plain_name(tablespace.oid)), &tablespace.location)?;
+        }
+        pipe.finish()?;
+        Ok(configuration.report)
+    }
+
+    /// Sends the control file beside its place, and gives it its name when it is whole and durable.
+    fn send_control_file(&self, is_first: bool) -> Result<(), RestoreError> {
+        let (plan, account) = (self.restore.plan, self.account(self.restore.throttle.as_deref()));
+        let beside = RelativePath::literal("global/pg_control.restoring");
+        let mut pipe = Pipe::open(self.host, &plan.destination)?;
+        pipe.send(self.restore, &parcel(&plan.data.source, &plan.control_file, &beside), account)?;
+        pipe.finish()?;
+        let times = OsStr::new(if is_first { "first" } else { "again" });
+        self.host.run(START, &[plan.destination.as_os_str(), times])?;
+        Ok(())
+    }
+
+    fn account<'t>(&'t self, throttle: Option<&'t Throttle>) -> Account<'t> {
+        Account { cancel: &self.restore.options.cancel, throttle, events: self.restore.events }
+    }
+
+    /// Sends files, several at a time, the biggest first; but not those that are there.
+    fn send_all(
+        &self,
+        parcels: &[Parcel<'_>],
+        to: &Path,
+        there: &FilesThere,
+        throttle: Option<&Throttle>,
+    ) -> Result<(), RestoreError> {
+        let sums = self.sums_there(parcels, to, there)?;
+        let mut order: Vec<&Parcel<'_>> = parcels.iter().collect();
+        order.sort_by_key(|parcel| std::cmp::Reverse(parcel.size));
+        let next = AtomicUsize::new(0);
+        self.in_parallel(order.len(), &|| {
+            let mut pipe = None;
+            while let Some(parcel) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.restore.options.cancel.check()?;
+                if self.is_there(parcel, &sums)? {
+                    (self.restore.events)(RestoreEvent::Kept { bytes: parcel.size });
+                    continue;
+                }
+                let pipe = match &mut pipe {
+                    Some(pipe) => pipe,
+                    none => none.insert(Pipe::open(self.host, to)?),
+                };
+                pipe.send(self.restore, parcel, self.account(throttle))?;
+            }
+            pipe.map_or(Ok(()), Pipe::finish)
+        })
+    }
+
+    fn is_there(&self, parcel: &Parcel<'_>, sums: &HashMap<RelativePath, String>) -> Result<bool, RestoreError> {
+        match sums.get(&parcel.to) {
+            Some(sum) => Ok(parcel.sha256(self.restore)? == *sum),
+            None => Ok(false),
+        }
+    }
+
+    /// Returns the checksums of the files that may be there as they should be.
+    fn sums_there(
+        &self,
+        parcels: &[Parcel<'_>],
+        to: &Path,
+        there: &FilesThere,
+    ) -> Result<HashMap<RelativePath, String>, RestoreError> {
+        let may_be = |parcel: &&Parcel<'_>| there.get(&parcel.to) == Some(&(parcel.size, parcel.mode));
+        let candidates: Vec<&RelativePath> = parcels.iter().filter(may_be).map(|parcel| &parcel.to).collect();
+        let (next, sums) = (AtomicUsize::new(0), Mutex::new(HashMap::new()));
+        let batches: Vec<_> =
+            candidates.chunks(candidates.len().div_ceil(self.restore.options.jobs.get()).max(1)).collect();
+        self.in_parallel(batches.len(), &|| {
+            while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let printed = self.host.run_with(HASH, &[to.as_os_str()], &names(batch.iter().copied()))?;
+                let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
+                sums.extend(printed.split(|byte| *byte == 0).filter_map(sum_line));
+            }
+            Ok(())
+        })?;
+        Ok(sums.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does the same on as many threads as there are jobs; the first failure counts.
+    fn in_parallel(
+        &self,
+        most: usize,
+        work: &(dyn Fn() -> Result<(), RestoreError> + Sync),
+    ) -> Result<(), RestoreError> {
+        let failure = OnceLock::new();
+        let run = || {
+            if let Err(error) = work() {
+                let _ = failure.set(error);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.restore.options.jobs.get().min(most) {
+                scope.spawn(run);
+            }
+            run();
+        });
+        failure.into_inner().map_or(Ok(()), Err)
+    }
+}
+
+/// Also while the places were being looked at.
+fn is_transient(error: &RestoreError) -> bool {
+    match error {
+        RestoreError::Remote(error) => error.is_transient(),
+        RestoreError::Destination(error) => matches!(&**error, PlanError::Remote(error) if error.is_transient()),
+        _ => false,
+    }
+}
+
+fn parcel<'p>(source: &'p Dir, file: &'p PlannedFile, to: &RelativePath) -> Parcel<'p> {
+    let contents = Contents::Stored(source, &file.from);
+    Parcel { to: to.clone(), mode: file.mode, size: file.size, checksum: file.checksum.as_ref(), contents }
+}
+
+fn wal_parcels(wal: &PlannedWal) -> Vec<Parcel<'_>> {
+    let parcel = |name: WalFileName, size, contents| Parcel {
+        to: plain_name(name),
+        mode: FILE_MODE,
+        size,
+        checksum: None,
+        contents,
+    };
+    let archived = wal.archived.iter().flat_map(|(dir, files)| {
+        files.iter().map(move |file| parcel(file.name, file.size, Contents::Stored(dir, &file.from)))
+    });
+    let wrapped = wal.wrapped.iter().map(|file| parcel(file.name, file.size, Contents::Wrapped(file)));
+    let waiting = wal.waiting.iter().map(|wal| parcel(wal.file.name, wal.file.size, Contents::Waiting(wal)));
+    archived.chain(wrapped).chain(waiting).collect()
+}
+
+fn files_below(there: &FilesThere, directory: &RelativePath) -> FilesThere {
+    let below = |(path, facts): (&RelativePath, &(u64, u32))| {
+        let path = path.as_path().strip_prefix(directory.as_path()).ok()?;
+        Some((RelativePath::new(path).ok()?, *facts))
+    };
+    there.iter().filter_map(below).collect()
+}
+
+/// Paths as `xargs -0` reads them; none begins like an option.
+fn names<'n>(paths: impl Iterator<Item = &'n RelativePath>) -> Vec<u8> {
+    let mut names = Vec::new();
+    for path in paths {
+        names.extend_from_slice(b"./");
+        names.extend_from_slice(path.as_path().as_os_str().as_encoded_bytes());
+        names.push(0);
+    }
+    names
+}
+
+/// A path and its checksum, as `sha256sum -z` prints them.
+fn sum_line(line: &[u8]) -> Option<(RelativePath, String)> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let (sum, path) = line.split_at_checked(64)?;
+    let path = path.strip_prefix(b"  ./")?;
+    Some((RelativePath::new(OsStr::from_bytes(path)).ok()?, String::from_utf8(sum.to_vec()).ok()?))
+}
+
+/// A tar archive that is unpacked on the other host while it is written.
+struct Pipe {
+    tar: Builder<BufWriter<RemoteInput>>,
+}
+
+impl Pipe {
+    /// What goes to ssh at a time.
+    const BUFFER_BYTES: usize = 256 * 1024;
+
+    /// For files of the backup and the archive.
+    fn open(host: &RemoteHost, to: &Path) -> Result<Self, RestoreError> {
+        Self::start(host, UNPACK, to)
+    }
+
+    /// For what is made by the restore itself.
+    fn open_new(host: &RemoteHost, to: &Path) -> Result<Self, RestoreError> {
+        Self::start(host, UNPACK_NEW, to)
+    }
+
+    fn start(host: &RemoteHost, script: &str, to: &Path) -> Result<Self, RestoreError> {
+        let input = host.start(script, &[to.as_os_str()])?;
+        Ok(Self { tar: Builder::new(BufWriter::with_capacity(Self::BUFFER_BYTES, input)) })
+    }
+
+    fn send(&mut self, restore: &Restore<'_>, parcel: &Parcel<'_>, account: Account<'_>) -> Result<(), RestoreError> {
+        let mut reader = parcel.open(restore, account)?;
+        let mut header = reader.header(parcel.mode);
+        match self.tar.append_data(&mut header, parcel.to.as_path(), &mut reader) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(reader.failure().unwrap_or_else(|| self.explain(error))),
+        }
+    }
+
+    fn small_file(&mut self, path: &RelativePath, mode: u32, bytes: &[u8]) -> Result<(), RestoreError> {
+        let mut header = header(EntryType::Regular, mode);
+        header.set_size(bytes.len() as u64);
+        self.tar.append_data(&mut header, path.as_path(), bytes).map_err(|error| self.explain(error))
+    }
+
+    fn directory(&mut self, path: &RelativePath) -> Result<(), RestoreError> {
+        let mut header = header(EntryType::Directory, DIRECTORY_MODE);
+        self.tar.append_data(&mut header, path.as_path(), std::io::empty()).map_err(|error| self.explain(error))
+    }
+
+    fn link(&mut self, path: &RelativePath, target: &Path) -> Result<(), RestoreError> {
+        let mut header = header(EntryType::Symlink, 0o777);
+        self.tar.append_link(&mut header, path.as_path(), target).map_err(|error| self.explain(error))
+    }
+
+    /// Waits until all is unpacked.
+    fn finish(self) -> Result<(), RestoreError> {
+        let unusable =
+            |error| RestoreError::from(barman_storage::Error::new(Operation::Write, "the other host", error));
+        let mut buffer = self.tar.into_inner().map_err(unusable)?;
+        buffer.flush().map_err(|error| RestoreError::from(buffer.get_ref().explain(error)))?;
+        let input = buffer.into_inner().map_err(|error| unusable(error.into_error()))?;
+        input.finish().map(drop).map_err(RestoreError::from)
+    }
+
+    fn explain(&self, error: std::io::Error) -> RestoreError {
+        self.tar.get_ref().get_ref().explain(error).into()
+    }
+}
+
+/// The entry of something that the restore makes, without a length and a time.
+fn header(kind: EntryType, mode: u32) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(0);
+    header.set_mtime(0);
+    header
+}

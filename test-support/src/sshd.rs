@@ -1,0 +1,91 @@
+//! Another host, as far as ssh can tell: OpenSSH's server on a port of its own.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::port::Port;
+use crate::run::CommandExt;
+use crate::{OsUser, TempDir};
+
+/// An ssh server that lets the user in whom servers run as. It runs on this host, under 127.0.0.1; stops when dropped.
+#[derive(Debug)]
+pub struct Sshd {
+    port: Port,
+    /// Keys and settings of the server and of its clients.
+    dir: TempDir,
+    running: Option<Child>,
+}
+
+impl Sshd {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// `openssh-server` is not installed, or does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        let mut server = Self { port: Port::reserve(), dir: TempDir::new(), running: None };
+        server.write_files();
+        server.run();
+        server
+    }
+
+    /// Returns a command that leads to this host, for `--remote-ssh-command`.
+    #[must_use]
+    pub fn command(&self) -> String {
+        format!("/usr/bin/ssh -F {}", self.path("client").display()) + " target"
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write_files(&self) {
+        for key in ["host_key", "id"] {
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(self.path(key)).succeed();
+        }
+        let (port, user) = (self.port.number(), OsUser::of_servers());
+        let path = |name| self.path(name).display().to_string();
+        let server = format!(
+            "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
+             UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nAllowUsers {}\n",
+            path("host_key"),
+            path("id.pub"),
+            user.name()
+        );
+        let client = format!(
+            "Host target\n HostName 127.0.0.1\n Port {port}\n User {}\n IdentityFile {}\n IdentitiesOnly yes\n \
+             UserKnownHostsFile {}\n",
+            user.name(),
+            path("id"),
+            path("known_hosts")
+        );
+        std::fs::write(self.path("server"), server).expect("the directory is new");
+        std::fs::write(self.path("client"), client).expect("the directory is new");
+        user.own_tree(self.dir.path());
+    }
+
+    fn run(&mut self) {
+        let mut command = Command::new("/usr/sbin/sshd");
+        command.arg("-D").arg("-f").arg(self.path("server")).stdin(Stdio::null()).stderr(Stdio::null());
+        OsUser::of_servers().run(&mut command);
+        // Where it separates privileges; only root may make it.
+        let _ = std::fs::create_dir_all("/run/sshd");
+        self.running = Some(command.spawn().expect("openssh-server is installed"));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while std::net::TcpStream::connect(("127.0.0.1", self.port.number())).is_err() {
+            assert!(Instant::now() < deadline, "sshd does not listen on port {}", self.port.number());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        if let Some(running) = &mut self.running {
+            // Fails if it has ended by itself.
+            let _ = running.kill();
+            let _ = running.wait();
+        }
+    }
+}
