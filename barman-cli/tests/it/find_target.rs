@@ -126,20 +126,30 @@ fn deletes_points_transactions_and_times_are_found() {
     server.psql("select pg_create_restore_point('after it')");
     let after = server.psql("select pg_sleep(0.01); select clock_timestamp()");
     let last = server.psql("insert into bystander values (2) returning xmin");
+    server.psql("create table gone (i int)");
+    let gone = file_of(&scene, "gone");
+    server.psql("drop table gone");
     scene.archive_everything();
 
-    let found = hits(&scene, &["--large-delete", "--relation", &table]);
     let deleted_by: u64 = deleted.parse().expect("a number");
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!((&found[0]["transaction"]["xid"], &found[0]["what"]["rows"]), (&deleted_by.into(), &1200.into()));
-    assert_eq!(kinds(&scene, &["--large-delete", "--relation", "1"]), [""; 0]);
-    assert_eq!(kinds(&scene, &["--restore-point", "after it"]), ["restore_point"]);
-    let ended = hits(&scene, &["--xid", &last]);
-    assert_eq!(ended.len(), 1);
-    let around = hits(&scene, &["--around", after.trim()]);
-    let xids: Vec<String> = around.iter().map(|hit| hit["transaction"]["xid"].to_string()).collect();
-    let place = xids.iter().position(|xid| *xid == deleted).expect("it ended before that time");
-    assert_eq!(xids.get(place + 1), Some(&last), "{xids:?}");
+    for is_known in [true, false] {
+        if !is_known {
+            std::fs::remove_dir_all(scene.home.path().join("main/ledger")).expect("there was one");
+        }
+        let found = hits(&scene, &["--large-delete", "--relation", &table]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((&found[0]["transaction"]["xid"], &found[0]["what"]["rows"]), (&deleted_by.into(), &1200.into()));
+        assert_eq!(kinds(&scene, &["--large-delete", "--relation", "1"]), [""; 0]);
+        assert_eq!(kinds(&scene, &["--restore-point", "after it"]), ["restore_point"]);
+        let ended = hits(&scene, &["--xid", &last]);
+        assert_eq!(ended.len(), 1);
+        let around = hits(&scene, &["--around", after.trim()]);
+        let xids: Vec<String> = around.iter().map(|hit| hit["transaction"]["xid"].to_string()).collect();
+        let place = xids.iter().position(|xid| *xid == deleted).expect("it ended before that time");
+        assert_eq!(xids.get(place + 1), Some(&last), "{xids:?}");
+        assert_eq!(kinds(&scene, &["--drop-of", "public.gone"]), ["dropped"]);
+        assert_eq!(kinds(&scene, &["--drop-of", &gone]), ["dropped"]);
+    }
 
     let until = server.psql("select clock_timestamp()");
     let activity =

@@ -21,7 +21,7 @@ use crate::stop::segment_reader::SegmentReader;
 use crate::stop::wal_row::{RowSegment, WalRow};
 
 /// How far from something that a transaction did its end or its beginning is looked for, in segments.
-pub(super) const REACH: usize = 64;
+const REACH: usize = 64;
 
 /// Is told what is known of a segment.
 type Visit<'v> = dyn FnMut(Place, Option<&Facts>) -> Result<(), PlanError> + 'v;

@@ -11,7 +11,6 @@ use barman_storage::Cancel;
 use wal_format::{Lsn, RelFileLocator, SegmentName, TimelineHistory, TimelineId, WalFileName, Walk};
 
 use super::FindError;
-use super::archived::REACH;
 use super::records::{records_of_first, side_by_side};
 use crate::names::{CatalogChange, CatalogNote, Catalogs, NamedRelation, RelationChange};
 use crate::plan_error::PlanError;
@@ -103,18 +102,21 @@ fn follow_from(
     let mut tracker = Tracker::default();
     for row in way.rows.clone() {
         let mut catalogs = snapshot.catalogs.clone();
-        let mut besides = 0..0;
+        let (mut besides, mut at_a_time) = (0..0, 4);
         loop {
             let known: HashSet<_> = catalogs.files().collect();
             let mut later = catalogs.clone();
             let mut tracked = tracker.clone();
             tracked.begin(&catalogs, pattern);
-            way.read(catalog, &row, &catalogs, besides, cancel)?;
+            way.read(catalog, &row, &catalogs, &besides, cancel)?;
             let unread = way.apply(&row, &mut later, &mut |timeline, change| tracked.change(pattern, timeline, change));
-            besides = unread.map_or(0..0, |index| index..index + AT_A_TIME);
-            if !besides.is_empty() {
+            if let Some(index) = unread {
+                // Most transactions end at once. Some never do, in a server that crashed: then all is read.
+                besides = index..index + at_a_time;
+                at_a_time *= 2;
                 continue;
             }
+            besides = 0..0;
             if later.files().all(|file| known.contains(&file)) {
                 tracker = tracked;
                 break;
@@ -124,9 +126,6 @@ fn follow_from(
     }
     tracker.finish(pattern, snapshot.info.backup_id, way.unread.len() as u64)
 }
-
-/// How many segments are read together in which a transaction may end.
-const AT_A_TIME: usize = 4;
 
 /// The WAL behind a backup, on all timelines that it leads to.
 struct Way {
@@ -175,7 +174,7 @@ impl Way {
         catalog: &Catalog,
         (_, row): &(TimelinePath, WalRow),
         catalogs: &Catalogs,
-        besides: Range<usize>,
+        besides: &Range<usize>,
         cancel: &Cancel,
     ) -> Result<(), FindError> {
         let wanted: HashSet<_> = catalogs.files().collect();
@@ -216,18 +215,13 @@ impl Way {
         catalogs: &mut Catalogs,
         changed: &mut dyn FnMut(TimelineId, CatalogChange),
     ) -> Option<usize> {
-        let mut last_loud = 0;
         for (index, segment) in row.segments.iter().enumerate() {
             let Some(notes) = self.notes.get(&segment.name) else {
-                // Those of a server that crashed never end.
-                if catalogs.has_unended() && index - last_loud <= REACH {
+                if catalogs.has_unended() {
                     return Some(index);
                 }
                 continue;
             };
-            if !self.quiet.contains(&segment.name) {
-                last_loud = index;
-            }
             let is_replayed = |lsn| lsn >= self.redo && segment.limit.is_none_or(|limit| lsn < limit);
             for note in notes.iter().filter(|note| is_replayed(note.lsn)) {
                 if let Some(change) = catalogs.apply(note) {
