@@ -220,7 +220,7 @@ fn a_target_is_planned_if_and_only_if_recovery_reaches_it() {
         let mut random = Random::new(seed);
         let history = History::write(major, &mut random);
         let (mut reached, mut refused) = (0, 0);
-        for round in 0..number_in("TARGETS").unwrap_or(12) {
+        for round in 0..number_in("TARGETS").unwrap_or(8) {
             let aim = history.aim(&mut random);
             let planned = history.planned(&aim);
             let found = match planned {
