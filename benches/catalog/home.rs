@@ -1,6 +1,8 @@
 //! A home with very much in it.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::ops::Range;
 use std::path::Path;
 
 use barman_catalog::{
@@ -29,16 +31,21 @@ pub(crate) fn with_segments(backups: u64, segments: u64) -> BarmanHome {
     for number in 0..backups {
         catalog.save(&backup(number, segments / backups)).expect("saved");
     }
-    let wals = home.path().join("main/wals");
-    write_index(&wals, segments);
-    catalog.fill_ledger((0..segments).map(facts)).expect("written");
+    add_segments(&home, 0..segments);
     home
 }
 
+/// Adds the WAL of so many seconds to the index of a home and to its ledger.
+pub(crate) fn add_segments(home: &BarmanHome, numbers: Range<u64>) {
+    write_index(&home.path().join("main/wals"), numbers.clone());
+    let catalog = Catalog::open(ServerLayout::below(&home.path(), "main"), LocalZone::UTC);
+    catalog.fill_ledger(numbers.map(facts)).expect("written");
+}
+
 /// The lines that Barman would have written, and the directories, of which the first has a file.
-fn write_index(wals: &Path, segments: u64) {
+fn write_index(wals: &Path, numbers: Range<u64>) {
     let mut text = String::new();
-    for number in 0..segments {
+    for number in numbers {
         let name = name(number);
         let (size, time) = (300_000 + number % 1000, seconds(number));
         writeln!(text, "{name}\t{size}\t{time}.2869148\tzstd\tNone").expect("a string");
@@ -48,7 +55,8 @@ fn write_index(wals: &Path, segments: u64) {
             std::fs::write(directory.join(name.to_string()), b"").expect("written");
         }
     }
-    std::fs::write(wals.join("main-xlog.db"), text).expect("written");
+    let index = std::fs::OpenOptions::new().create(true).append(true).open(wals.join("main-xlog.db"));
+    index.and_then(|mut index| index.write_all(text.as_bytes())).expect("written");
 }
 
 fn name(number: u64) -> wal_format::SegmentName {

@@ -14,8 +14,7 @@ pub(crate) fn home_with_dropped_table(segments: u64) -> BarmanHome {
     std::fs::create_dir_all(&incoming).expect("a directory can be made");
     OsUser::of_servers().own_tree(&incoming);
     let archive_command = format!("cp %p {}/%f", incoming.display());
-    let server =
-        Postgres::builder().setting("archive_mode", "on").setting("archive_command", &archive_command).start();
+    let server = Postgres::builder().setting("archive_mode", "on").setting("archive_command", &archive_command).start();
     let conninfo = server.conninfo();
     let options = [
         ("archiver", "on"),
