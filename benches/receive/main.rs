@@ -42,7 +42,7 @@ fn main() {
         ["servers-side", configuration] => servers::receive(configuration.as_ref()),
         ["catch-up", ref pairs @ ..] => catch_up(number_of(pairs)),
         ["standby", pairs, clients] => {
-            standby::measure(number_of(&[pairs]), &[clients.parse().expect("a number of clients")])
+            standby::measure(number_of(&[pairs]), &[clients.parse().expect("a number of clients")]);
         }
         ["standby", ref pairs @ ..] => standby::measure(number_of(pairs), &standby::CLIENTS),
         ["servers"] => servers::measure(),
