@@ -289,19 +289,3 @@ impl Error {
         }
     }
 }
-
-/// Returns an error and all its causes in one line.
-#[must_use]
-pub fn one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        // Transparent wrappers repeat the message of what they wrap.
-        if !text.ends_with(&message) {
-            text = format!("{text}: {message}");
-        }
-        cause = error.source();
-    }
-    text.replace('\n', " ")
-}

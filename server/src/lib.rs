@@ -49,10 +49,11 @@ mod wal_feed;
 mod wal_storage;
 
 pub use backup::{BackupEvent, BackupRequest, Events, Wait, WalPosition};
+pub use barman_storage::one_line;
 pub use check::{CheckReport, CheckResult};
 pub use cron::{Maintenance, Task};
 pub use delete::Deletion;
-pub use error::{Error, one_line};
+pub use error::Error;
 pub use listing::{BackupDetail, BackupSummary};
 pub use postgres::WalSwitch;
 pub use processes::Process;

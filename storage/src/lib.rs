@@ -61,7 +61,7 @@ pub use cancel::{Cancel, Cancelled};
 pub use copy::{CopyError, CopyItem, CopyOptions, CopyProgress, Existing, FileCheck, copy_files};
 pub use dir::Dir;
 pub use entry::{Entry, Kind, Stat};
-pub use error::{Error, Operation, PublishError};
+pub use error::{Error, Operation, PublishError, one_line};
 pub use lock::LockFile;
 pub use new_names::NewNames;
 pub use out_file::OutFile;
