@@ -9,19 +9,21 @@
 //!
 //! Where the helper cannot be started or has died, each call fetches for itself.
 //!
-//! What is fetched from is a [`WalSource`]. The parts: [`route`](self) says which segments come next, `pace` how many of them
-//! are worth having, `ring` holds them, `question` is what client and helper say to each other, `nest` is the directory in
-//! which they meet, and `recovering` tells whether the server still needs them.
+//! What is fetched from is a [`WalSource`]; `session` is what two ends say to each other where it lies on another host. The
+//! parts: [`route`](self) says which segments come next, `pace` how many of them are worth having, `ring` holds them,
+//! `segment_check` looks at each, `question` is what client and helper say to each other, `nest` is the directory in which they
+//! meet, and `recovering` tells whether the server still needs them.
 
 use std::error::Error;
 use std::time::Duration;
 
-use barman_catalog::Partial;
-use barman_storage::{OutFile, PublishError};
-use wal_format::{SegmentHeaderError, SegmentMismatch, WalFileName};
+use barman_catalog::{Content, Partial};
+use barman_storage::PublishError;
+use wal_format::{Damage, SegmentHeaderError, SegmentMismatch, SegmentName, WalFileName};
 
 mod client;
 mod delivery;
+mod found;
 mod helper;
 mod nest;
 mod pace;
@@ -30,21 +32,25 @@ mod question;
 mod recovering;
 mod ring;
 mod route;
+mod segment_check;
+mod session;
 
 pub use client::{FeedClient, feed};
+pub use found::FoundWal;
 pub use helper::help;
 pub(crate) use nest::NAME as DIRECTORY;
-pub use process::{leave_server, start_helper};
+pub use process::{HelperProcess, start_helper};
 pub use recovering::RecoveringServer;
+pub use session::{Session, SessionError, answer_session};
 
 /// Where WAL comes from.
 pub trait WalSource: Send + Sync {
-    /// Writes a file as PostgreSQL wrote it, whole and compared with what is known of it; `partial` says whether an
-    /// unfinished segment will do where there is no whole one.
+    /// Finds a file; `None` if the archive was asked, and does not have it. `partial` says whether an unfinished segment will
+    /// do where there is no whole one.
     ///
     /// # Errors
-    /// Whatever keeps it from being fetched, for now or for good. What was written until then counts for nothing.
-    fn fetch(&self, name: &WalFileName, partial: Partial, target: &mut OutFile) -> Result<Fetched, SourceError>;
+    /// Whatever keeps it from being fetched, for now or for good.
+    fn find(&self, name: &WalFileName, partial: Partial) -> Result<Option<FoundWal>, SourceError>;
 }
 
 /// Why a file cannot be fetched.
@@ -53,10 +59,8 @@ pub type SourceError = Box<dyn Error + Send + Sync>;
 /// What came of asking for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// It is there.
-    Whole,
-    /// An unfinished segment is there instead.
-    Unfinished,
+    /// It is where the server wants it.
+    Delivered,
     /// The archive was asked, and does not have it.
     Missing,
 }
@@ -70,6 +74,8 @@ pub struct FeedRequest {
     pub destination: std::path::PathBuf,
     /// Whether an unfinished segment will do where there is no whole one.
     pub partial: Partial,
+    /// Whether damage within a segment is an error. Otherwise it is for the server to find, to which it is the end of WAL.
+    pub refuses_damage: bool,
     /// For how long to try again what fails, at most. A standby tries again by itself, so for it nothing is.
     pub patience: Duration,
 }
@@ -87,11 +93,24 @@ pub enum FeedError {
         #[source]
         source: SourceError,
     },
+    /// What was fetched is not what was archived.
+    #[error(
+        "what was fetched as {name} has {} bytes with checksum {:08X}, expected {} bytes with {:08X}, as they were archived",
+        found.bytes, found.crc32c, expected.bytes, expected.crc32c
+    )]
+    Changed {
+        /// The file.
+        name: WalFileName,
+        /// What PostgreSQL wrote.
+        expected: Content,
+        /// What was fetched, decompressed.
+        found: Content,
+    },
     /// What was fetched does not begin like a segment.
     #[error("what was fetched as {name} is no segment of WAL")]
     NotWal {
         /// The file.
-        name: WalFileName,
+        name: SegmentName,
         /// How it begins.
         #[source]
         source: SegmentHeaderError,
@@ -100,7 +119,7 @@ pub enum FeedError {
     #[error("what was fetched as {name} is something else")]
     Mismatch {
         /// The file.
-        name: WalFileName,
+        name: SegmentName,
         /// What it is.
         #[source]
         source: SegmentMismatch,
@@ -109,11 +128,20 @@ pub enum FeedError {
     #[error("{name} has {found} bytes, expected {expected}")]
     Length {
         /// The file.
-        name: WalFileName,
+        name: SegmentName,
         /// How long a segment is.
         expected: u64,
         /// How long this one is.
         found: u64,
+    },
+    /// A record in it cannot be believed, and the archive does not know that this is how it was archived.
+    #[error("what was fetched as {name} is damaged")]
+    Damaged {
+        /// The file.
+        name: SegmentName,
+        /// Where, and how.
+        #[source]
+        source: Box<Damage>,
     },
     /// The path to deliver to has no directory or no file name.
     #[error("'{0}' is not a place for a file")]

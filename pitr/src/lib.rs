@@ -68,8 +68,8 @@ mod target_time;
 mod timeline_path;
 mod wal_selection;
 pub use feed::{
-    FeedClient, FeedError, FeedRequest, Fetched, RecoveringServer, SourceError, WalSource, feed, help, leave_server,
-    start_helper,
+    FeedClient, FeedError, FeedRequest, Fetched, FoundWal, HelperProcess, RecoveringServer, Session, SessionError,
+    SourceError, WalSource, answer_session, feed, help, start_helper,
 };
 pub use find::{
     ActivityBucket, ActivityRequest, Evidence, Fate, FindError, Findings, Hit, HitKind, HitName,

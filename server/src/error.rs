@@ -54,21 +54,6 @@ pub enum Error {
         /// The cluster that answered.
         found: wal_format::SystemId,
     },
-    /// An archived file is not what was archived.
-    #[error(
-        "{} has {} bytes with checksum {:08X}, expected {} bytes with {:08X}, as they were archived",
-        path.display(), found.bytes, found.crc32c, expected.bytes, expected.crc32c
-    )]
-    ChangedWal {
-        /// The file.
-        name: WalFileName,
-        /// Where it lies.
-        path: PathBuf,
-        /// What PostgreSQL wrote.
-        expected: barman_catalog::Content,
-        /// What is there now, decompressed.
-        found: barman_catalog::Content,
-    },
     /// An option is set that this operation would have to obey and that is not built.
     #[error("option '{option}' of server '{server}' is not built yet (its value is '{value}')")]
     UnsupportedOption {
@@ -230,6 +215,14 @@ pub enum Error {
     /// A WAL file is neither archived nor on its way.
     #[error("WAL file '{name}' not found in server '{server}'")]
     WalNotFound {
+        /// The file.
+        name: WalFileName,
+        /// The server.
+        server: String,
+    },
+    /// The index has a WAL file, and it is gone: this is not the end of WAL.
+    #[error("WAL file '{name}' is in the index of server '{server}', but not in its archive any more")]
+    WalVanished {
         /// The file.
         name: WalFileName,
         /// The server.

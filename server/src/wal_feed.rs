@@ -1,11 +1,9 @@
 //! The archive as what a server in recovery is fed from.
 
 use crate::{Error, Server};
-use barman_catalog::{ArchivedSegment, Content, Partial, Place};
-use barman_pitr::{Fetched, SourceError, WalSource};
-use barman_storage::OutFile;
-use std::io::Read;
-use wal_format::{Crc32c, WalFileName};
+use barman_catalog::{ArchivedSegment, Encoding, Partial, Place};
+use barman_pitr::{FoundWal, SourceError, WalSource};
+use wal_format::WalFileName;
 
 /// The WAL of one server, read where it lies.
 #[derive(Clone, Debug)]
@@ -21,54 +19,39 @@ impl ArchiveSource {
     }
 
     /// Finds a file; `None` if the archive is there and does not have it.
-    fn find(&self, name: &WalFileName, partial: Partial) -> Result<Option<ArchivedSegment>, Error> {
+    fn look_up(&self, name: &WalFileName, partial: Partial) -> Result<Option<ArchivedSegment>, Error> {
         match self.server.get_wal(name, partial) {
             Ok(found) => Ok(Some(found)),
             Err(Error::WalNotFound { .. }) => {
-                self.server.catalog().check_archive()?;
-                Ok(None)
+                let catalog = self.server.catalog();
+                catalog.check_archive()?;
+                // Whoever removes it for good takes it out of the index first.
+                match catalog.xlog_db()?.contains(name)? {
+                    true => Err(Error::WalVanished { name: *name, server: self.server.name().to_owned() }),
+                    false => Ok(None),
+                }
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Whether the contents are those that were archived. What decays on the disk would end recovery as if it were the end
-    /// of WAL (invariant 5).
-    fn check(&self, found: &ArchivedSegment, content: Content) -> Result<(), Error> {
+    fn open(&self, found: &ArchivedSegment) -> Result<FoundWal, Error> {
         let facts = match found.place {
             Place::Archive => self.server.catalog().facts(&found.name)?,
             Place::Source(_) => None,
         };
-        match facts.and_then(|facts| facts.raw) {
-            Some(expected) if expected != content => {
-                Err(Error::ChangedWal { name: found.name, path: found.display_path(), expected, found: content })
-            }
-            _ => Ok(()),
-        }
+        let (bytes, format) = match found.encoding {
+            // Whoever wants it decompresses it: it may have a long way before it.
+            Encoding::Compressed(format) => (Box::new(found.open()?) as Box<_>, Some(format)),
+            _ => (found.contents()?, None),
+        };
+        let is_unfinished = matches!(found.name, WalFileName::Partial(_));
+        Ok(FoundWal { bytes, format, is_unfinished, content: facts.and_then(|facts| facts.raw) })
     }
 }
 
 impl WalSource for ArchiveSource {
-    fn fetch(&self, name: &WalFileName, partial: Partial, target: &mut OutFile) -> Result<Fetched, SourceError> {
-        let Some(found) = self.find(name, partial)? else { return Ok(Fetched::Missing) };
-        let content = copy(&mut *found.contents()?, target)?;
-        self.check(&found, content)?;
-        Ok(match found.name {
-            WalFileName::Partial(_) => Fetched::Unfinished,
-            _ => Fetched::Whole,
-        })
+    fn find(&self, name: &WalFileName, partial: Partial) -> Result<Option<FoundWal>, SourceError> {
+        Ok(self.look_up(name, partial)?.map(|found| self.open(&found)).transpose()?)
     }
-}
-
-fn copy(source: &mut dyn Read, target: &mut OutFile) -> Result<Content, SourceError> {
-    const BUFFER: usize = 256 * 1024;
-    let (mut buffer, mut bytes, mut crc) = (vec![0; BUFFER], 0, Crc32c::new());
-    loop {
-        let length = source.read(&mut buffer)?;
-        let Some(read @ [_, ..]) = buffer.get(..length) else { break };
-        crc.update(read);
-        target.write_all(read)?;
-        bytes += length as u64;
-    }
-    Ok(Content { bytes, crc32c: crc.finish() })
 }

@@ -6,9 +6,13 @@ use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use crate::exit_code;
 use barman_catalog::{ArchivedSegment, Encoding, Partial};
+use barman_pitr::answer_session;
+use barman_server::{ArchiveSource, Server};
 use barman_storage::codec::{Compression, Format, Level};
 use barman_storage::{Dir, OutFile, RelativePath};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use wal_format::WalFileName;
 
@@ -56,6 +60,10 @@ pub(crate) struct Arguments {
     #[arg(long, hide = true, requires = "feed")]
     feed_helper: bool,
 
+    /// Send one file after the other, as `barman-wal-restore --feed` asks for them on standard input; WAL_NAME is ignored
+    #[arg(long, conflicts_with_all = ["feed", "output_directory", "gzip", "bzip2", "keep_compression", "peek", "test"])]
+    session: bool,
+
     /// The server
     server_name: String,
 
@@ -68,6 +76,9 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
     if arguments.test {
         context.output.info(&format!("Ready to retrieve WAL files from the server {}", server.name()));
         return Ok(());
+    }
+    if arguments.session {
+        return answer_questions(server);
     }
     let name = parse(&arguments.wal_name)?;
     let partial = if arguments.partial { Partial::Include } else { Partial::Exclude };
@@ -91,6 +102,18 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
         }
         None => send(sending, &name),
     }
+}
+
+/// Over ssh: who asks is another host's helper.
+fn answer_questions(server: Server) -> Result<(), CommandError> {
+    let source = ArchiveSource::new(server);
+    // Not by the standard library's, which would look for line breaks in WAL.
+    let output = io::stdout().as_fd().try_clone_to_owned();
+    let answered = output.and_then(|output| {
+        let mut answers = BufWriter::new(File::from(output));
+        answer_session(&source, &mut io::stdin().lock(), &mut answers)
+    });
+    answered.map_err(|error| CommandError::from_error(&error).about("the session has ended"))
 }
 
 fn parse(name: &str) -> Result<WalFileName, CommandError> {

@@ -1,14 +1,16 @@
 //! One call, of whichever kind.
 
 use crate::Arguments;
-use crate::failure::{Failure, one_line};
+use crate::connection::Connection;
+use crate::failure::Failure;
 use crate::get_wal::RemoteBarman;
 use crate::spool::Spool;
 use barman_catalog::Partial;
 use barman_pitr::{
-    FeedClient, FeedError, FeedRequest, Fetched, RecoveringServer, SourceError, WalSource, feed, help, start_helper,
+    FeedClient, FeedError, FeedRequest, Fetched, HelperProcess, RecoveringServer, SourceError, WalSource, feed, help,
+    start_helper,
 };
-use barman_storage::{Cancel, Dir, RelativePath};
+use barman_storage::{Dir, RelativePath, one_line};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,17 +33,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         );
     }
     let barman = RemoteBarman::of(arguments, host, server);
+    if arguments.feed_helper {
+        return be_helper(barman, destination);
+    }
     if arguments.test {
         return barman.test().map_err(|error| Failure::from(&error));
     }
+    let bad_name = || if arguments.feed { Failure::bad_name(name).aborting() } else { Failure::bad_name(name) };
     let request = FeedRequest {
-        name: name.parse().map_err(|_| Failure::bad_name(name))?,
+        name: name.parse().map_err(|_| bad_name())?,
         destination: destination.clone(),
         partial: if arguments.partial { Partial::Include } else { Partial::Exclude },
+        refuses_damage: arguments.feed,
         patience: Duration::from_secs(if arguments.feed { arguments.feed_patience } else { 0 }),
     };
     match arguments.feed {
-        true => feed_server(arguments, barman, server, &request),
+        true => feed_server(&barman, server, &request),
         false => restore(arguments, &barman, server, &request),
     }
 }
@@ -61,20 +68,22 @@ fn restore(arguments: &Arguments, barman: &RemoteBarman, server: &str, request: 
 }
 
 /// With a helper, and with the exit codes that PostgreSQL needs.
-fn feed_server(arguments: &Arguments, barman: RemoteBarman, name: &str, request: &FeedRequest) -> Result<(), Failure> {
+fn feed_server(barman: &RemoteBarman, name: &str, request: &FeedRequest) -> Result<(), Failure> {
     let server = RecoveringServer::find(&request.destination);
-    if arguments.feed_helper {
-        return match &server {
-            Some(server) => help(Arc::new(barman), server, &Cancel::new()).map_err(Failure::from),
-            None => Ok(()),
-        };
-    }
     let is_standby = server.as_ref().is_some_and(RecoveringServer::is_standby);
-    fetch(request, server.as_ref(), &barman, name).map_err(|failure| match failure {
+    fetch(request, server.as_ref(), barman, name).map_err(|failure| match failure {
         failure if is_standby => failure.passing(),
         failure if failure.is_missing() => failure,
         failure => failure.aborting(),
     })
+}
+
+fn be_helper(barman: RemoteBarman, destination: &Path) -> Result<(), Failure> {
+    let process = HelperProcess::begin().map_err(FeedError::Helper)?;
+    match RecoveringServer::find(destination) {
+        Some(server) => Ok(help(Arc::new(Connection::to(barman)), &server, &process)?),
+        None => Ok(()),
+    }
 }
 
 fn fetch(
@@ -85,7 +94,7 @@ fn fetch(
 ) -> Result<(), Failure> {
     match feed(request, recovering, &mut Client { barman })? {
         Fetched::Missing => Err(Failure::missing(&request.name, server)),
-        Fetched::Whole | Fetched::Unfinished => Ok(()),
+        Fetched::Delivered => Ok(()),
     }
 }
 
@@ -107,7 +116,7 @@ struct Client<'a> {
 }
 
 impl FeedClient for Client<'_> {
-    fn start_helper(&mut self) -> std::io::Result<()> {
+    fn start_helper(&mut self) -> std::io::Result<std::process::Child> {
         start_helper(HELPER)
     }
 

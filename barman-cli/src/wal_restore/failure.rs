@@ -2,7 +2,7 @@
 
 use crate::get_wal::RemoteError;
 use barman_pitr::FeedError;
-use std::error::Error;
+use barman_storage::one_line;
 use std::fmt;
 
 /// Why there is no file, or why it is not known whether there is one.
@@ -80,7 +80,6 @@ impl From<&RemoteError> for Failure {
         let exit_code = match error {
             RemoteError::Failed { code, .. } => *code,
             RemoteError::Connection | RemoteError::Start(_) => CONNECTION,
-            RemoteError::Written(_) => DESTINATION,
             RemoteError::Received(_) | RemoteError::Unexplained { .. } => GENERIC,
         };
         Self { message: one_line(error), exit_code, is_missing: false }
@@ -100,9 +99,4 @@ impl From<FeedError> for Failure {
         };
         Self { message: one_line(&error), exit_code, is_missing: false }
     }
-}
-
-pub(crate) fn one_line(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

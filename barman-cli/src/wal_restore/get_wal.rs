@@ -1,12 +1,11 @@
-//! `barman get-wal` at the other end of ssh.
+//! `barman get-wal` at the other end of ssh, called for each file.
 
 use crate::Arguments;
 use barman_catalog::Partial;
-use barman_pitr::{Fetched, SourceError, WalSource};
-use barman_storage::OutFile;
-use barman_storage::codec::{Decoder, Format};
-use std::io::{self, BufReader, Cursor, Read};
-use std::process::{Command, ExitStatus, Stdio};
+use barman_pitr::{FoundWal, SourceError, WalSource};
+use barman_storage::codec::Format;
+use std::io::{self, Cursor, Read};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use wal_format::WalFileName;
 
 /// What ssh itself ends with when it does not get through.
@@ -26,8 +25,6 @@ pub(crate) enum RemoteError {
     Start(#[source] io::Error),
     #[error("what was received cannot be read")]
     Received(#[source] io::Error),
-    #[error("what was received cannot be written")]
-    Written(#[source] barman_storage::Error),
 }
 
 /// Barman on another host.
@@ -85,20 +82,29 @@ impl RemoteBarman {
         Ok(String::from_utf8_lossy(&output.stdout).lines().map(|line| line.trim().to_owned()).collect())
     }
 
-    fn get(&self, name: &str, partial: Partial, target: &mut OutFile) -> Result<(), RemoteError> {
+    /// Has a file sent.
+    fn get(&self, name: &str, partial: Partial) -> Result<FoundWal, RemoteError> {
+        const HEAD: u64 = 32;
         let options = format!("{}{}", self.options, flag(partial));
-        let mut child = self.command(&options, name).stdout(Stdio::piped()).spawn().map_err(RemoteError::Start)?;
-        let received = child.stdout.take().map_or(Ok(()), |output| copy_decompressed(output, target));
-        // That end fails as well when this one stops reading.
-        let ended = succeeded(child.wait().map_err(RemoteError::Start)?);
-        match received {
-            Err(RemoteError::Received(error)) => Err(ended.err().unwrap_or(RemoteError::Received(error))),
-            Err(error) => Err(error),
-            Ok(()) => ended,
+        let mut sent = Sent::by(self.command(&options, name))?;
+        let mut head = Vec::new();
+        sent.by_ref().take(HEAD).read_to_end(&mut head).map_err(RemoteError::from)?;
+        let format = Format::detect(&head);
+        // Whether it is an unfinished one is not said.
+        let is_unfinished = partial == Partial::Include;
+        Ok(FoundWal { bytes: Box::new(Cursor::new(head).chain(sent)), format, is_unfinished, content: None })
+    }
+
+    /// The same; `None` if it is not there.
+    fn get_if_there(&self, name: &str, partial: Partial) -> Result<Option<FoundWal>, RemoteError> {
+        match self.get(name, partial) {
+            Err(RemoteError::Failed { .. }) if self.peek(name, 1, partial)?.is_empty() => Ok(None),
+            got => got.map(Some),
         }
     }
 
-    fn command(&self, options: &str, name: &str) -> Command {
+    /// Returns the command that runs `get-wal` with these options at the other end.
+    pub(crate) fn command(&self, options: &str, name: &str) -> Command {
         let mut command = Command::new("ssh");
         let remote = format!("{} get-wal{options} {} {}", self.barman, quoted(&self.server), quoted(name));
         command.args(&self.ssh).arg(remote).stdin(Stdio::null());
@@ -107,17 +113,59 @@ impl RemoteBarman {
 }
 
 impl WalSource for RemoteBarman {
-    fn fetch(&self, name: &WalFileName, partial: Partial, target: &mut OutFile) -> Result<Fetched, SourceError> {
+    fn find(&self, name: &WalFileName, partial: Partial) -> Result<Option<FoundWal>, SourceError> {
         let text = name.to_string();
-        match self.get(&text, partial, target) {
-            // Whether it is an unfinished one is not said.
-            Ok(()) if partial == Partial::Include => Ok(Fetched::Unfinished),
-            Ok(()) => Ok(Fetched::Whole),
-            Err(RemoteError::Failed { .. }) if self.distinguishes && self.peek(&text, 1, partial)?.is_empty() => {
-                Ok(Fetched::Missing)
-            }
-            Err(error) => Err(error.into()),
+        if !self.distinguishes {
+            return Ok(Some(self.get(&text, partial)?));
         }
+        // A whole one is looked at more closely, so it must be known to be one.
+        Ok(match (self.get_if_there(&text, Partial::Exclude)?, name, partial) {
+            (None, WalFileName::Segment(_), Partial::Include) => self.get_if_there(&text, Partial::Include)?,
+            (found, _, _) => found,
+        })
+    }
+}
+
+/// What a program sends. Its end is only one if the program ends well.
+#[derive(Debug)]
+struct Sent {
+    program: Child,
+    output: Option<ChildStdout>,
+}
+
+impl Sent {
+    fn by(mut command: Command) -> Result<Self, RemoteError> {
+        let mut program = command.stdout(Stdio::piped()).spawn().map_err(RemoteError::Start)?;
+        let output = program.stdout.take();
+        Ok(Self { program, output })
+    }
+}
+
+impl Read for Sent {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(output) = &mut self.output else { return Ok(0) };
+        let length = output.read(buffer)?;
+        if length == 0 && !buffer.is_empty() {
+            self.output = None;
+            succeeded(self.program.wait()?).map_err(io::Error::other)?;
+        }
+        Ok(length)
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if self.output.take().is_some() {
+            // Nobody wants the rest. It may have ended by itself.
+            let _ = self.program.kill();
+            let _ = self.program.wait();
+        }
+    }
+}
+
+impl From<io::Error> for RemoteError {
+    fn from(error: io::Error) -> Self {
+        error.downcast().unwrap_or_else(Self::Received)
     }
 }
 
@@ -128,40 +176,13 @@ fn flag(partial: Partial) -> &'static str {
     }
 }
 
-fn succeeded(status: ExitStatus) -> Result<(), RemoteError> {
+pub(crate) fn succeeded(status: ExitStatus) -> Result<(), RemoteError> {
     match status.code() {
         Some(0) => Ok(()),
         Some(SSH_FAILED) => Err(RemoteError::Connection),
         Some(code) => Err(RemoteError::Failed { code: u8::try_from(code).unwrap_or(1) }),
         None => Err(RemoteError::Unexplained { status }),
     }
-}
-
-/// Copies what was sent; what is compressed by something known is decompressed.
-fn copy_decompressed(source: impl Read, target: &mut OutFile) -> Result<(), RemoteError> {
-    const BUFFER: usize = 256 * 1024;
-    let mut contents = decompressed(source).map_err(RemoteError::Received)?;
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let length = contents.read(&mut buffer).map_err(RemoteError::Received)?;
-        if length == 0 {
-            return Ok(());
-        }
-        target.write_all(&buffer[..length]).map_err(RemoteError::Written)?;
-    }
-}
-
-fn decompressed<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    const HEAD: u64 = 32;
-    const BUFFER: usize = 256 * 1024;
-    let mut head = Vec::new();
-    source.by_ref().take(HEAD).read_to_end(&mut head)?;
-    let format = Format::detect(&head);
-    let whole = Cursor::new(head).chain(source);
-    Ok(match format {
-        Some(format) => Box::new(Decoder::new(format, BufReader::with_capacity(BUFFER, whole))?),
-        None => Box::new(whole),
-    })
 }
 
 /// One word for the shell at the other end, quoted always, as Barman sends it.

@@ -4,6 +4,7 @@
 //! Barman's own.
 
 mod call;
+mod connection;
 mod failure;
 mod get_wal;
 mod spool;
@@ -100,9 +101,6 @@ fn main() -> ExitCode {
     if arguments.version {
         println!("barman-wal-restore 3.19.1 barman-rs {}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
-    }
-    if arguments.feed_helper {
-        barman_pitr::leave_server();
     }
     match call::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

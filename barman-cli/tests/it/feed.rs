@@ -5,13 +5,14 @@ use crate::made_home;
 use crate::recovery::give_home_to_servers;
 use crate::scene::{Scene, ours, wait_until};
 use std::ffi::OsStr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use test_support::{CommandExt, Finished, Postgres, StopMode, TempDir};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use test_support::{CommandExt, Finished, OsUser, Postgres, PostgresBuilder, StopMode, TempDir};
 
 /// Segments after the backup, each with a row in it.
-pub(crate) const SEGMENTS: u32 = 12;
+const SEGMENTS: u32 = 8;
 
 /// A home that a server can be restored from, and the command that feeds it.
 pub(crate) struct Fed {
@@ -22,15 +23,35 @@ pub(crate) struct Fed {
 }
 
 impl Fed {
-    pub(crate) fn write() -> Self {
-        let scene = Scene::streaming();
+    /// One for all tests that leave its archive as it is. It goes with the last of them that run at the same time.
+    pub(crate) fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Fed>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let fed = Arc::new(Self::write());
+            *shared = Arc::downgrade(&fed);
+            fed
+        })
+    }
+
+    fn write() -> Self {
+        Self::of(Postgres::builder())
+    }
+
+    fn of(builder: PostgresBuilder) -> Self {
+        let scene = Scene::of(builder.initdb_option("--wal-segsize=1"));
+        scene.start_streaming();
         scene.server.psql("create table t (row int)");
         scene.succeed(&["backup", "--wait", "main"]);
         let row = |row: u32| {
-            scene.server.psql(&format!("insert into t values ({row})"));
-            scene.server.switch_wal()
+            format!(
+                "insert into t values ({row}); select pg_create_restore_point('row {row}'); \
+                 select pg_walfile_name(pg_switch_wal());"
+            )
         };
-        let segments = (1..=SEGMENTS).map(row).collect();
+        let said = scene.server.psql(&(1..=SEGMENTS).map(row).collect::<String>());
+        // Restore points are positions.
+        let segments = said.lines().filter(|line| !line.contains('/')).map(str::to_owned).collect();
         scene.server.psql("select pg_create_restore_point('end')");
         scene.archive_everything();
         let command = give_home_to_servers(&scene).replace("get-wal -P main %f > %p", "get-wal --feed %p -P main %f");
@@ -39,19 +60,33 @@ impl Fed {
 
     /// Restores, to be recovered to the end of the archive or to a pause at the end of what was written.
     pub(crate) fn restored(&self, options: &[&str]) -> PathBuf {
+        static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+        let _turn = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
         self.scene.restore("latest", &[&["--get-wal"], options].concat())
     }
 
+    /// A server whose logger writes: it ends only when nobody holds its pipe any more.
+    fn builder(&self, command: &str) -> PostgresBuilder {
+        let builder = Postgres::builder().major(self.scene.server.major());
+        builder.setting("restore_command", command).setting("logging_collector", "on")
+    }
+
     pub(crate) fn launch(&self, data: &Path, command: &str) -> Postgres {
-        // A server whose logger writes: it ends only when nobody holds its pipe any more.
-        let builder = Postgres::builder().setting("restore_command", command).setting("logging_collector", "on");
-        builder.launch_existing(data)
+        self.builder(command).launch_existing(data)
+    }
+
+    /// Starts a server that cannot get all of its WAL, and waits until it has stopped in the middle of its recovery.
+    pub(crate) fn assert_stops(&self, data: &Path, command: &str, what: &str) {
+        let status = self.launch(data, command).wait_exit();
+        assert!(!status.success(), "{what}: {status}");
+        assert!(data.join("recovery.signal").exists(), "{what}: recovery has ended");
+        assert_gone(data);
     }
 
     /// Starts a server that stands still at the end of what was written, with a helper beside it.
-    fn paused(&self) -> Postgres {
+    pub(crate) fn paused(&self, command: &str) -> Postgres {
         let data = self.restored(&["--target-name", "end", "--target-action", "pause"]);
-        let mut server = self.launch(&data, &self.command);
+        let mut server = self.launch(&data, command);
         server.wait_until_paused();
         assert_eq!(helpers(&data).len(), 1);
         server
@@ -71,7 +106,7 @@ pub(crate) fn rows(server: &Postgres) -> String {
 }
 
 /// The processes that work in a data directory, by their command lines.
-fn processes(data: &Path) -> Vec<(PathBuf, String)> {
+pub(crate) fn processes(data: &Path) -> Vec<(PathBuf, String)> {
     let directories = std::fs::read_dir("/proc").expect("the list of processes");
     let of = |directory: PathBuf| {
         (std::fs::read_link(directory.join("cwd")).ok()? == data).then_some(())?;
@@ -81,7 +116,7 @@ fn processes(data: &Path) -> Vec<(PathBuf, String)> {
     directories.filter_map(|entry| of(entry.ok()?.path())).collect()
 }
 
-fn helpers(data: &Path) -> Vec<PathBuf> {
+pub(crate) fn helpers(data: &Path) -> Vec<PathBuf> {
     processes(data).into_iter().filter(|(_, line)| line.contains("--feed-helper")).map(|(path, _)| path).collect()
 }
 
@@ -89,10 +124,11 @@ fn nest(data: &Path) -> PathBuf {
     data.join("pgsql_tmp_barman_feed")
 }
 
-/// Kills a process, which may have ended by itself.
-fn kill(number: i32) {
-    let pid = rustix::process::Pid::from_raw(number).expect("a process");
-    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+/// Sends a signal to a process, which may have ended by itself.
+pub(crate) fn signal(process: &Path, signal: rustix::process::Signal) {
+    let number = process.file_name().and_then(|name| name.to_str()?.parse().ok());
+    let pid = number.and_then(rustix::process::Pid::from_raw).expect("a process");
+    let _ = rustix::process::kill_process(pid, signal);
 }
 
 /// The helper has ended and has taken its files along.
@@ -102,21 +138,23 @@ pub(crate) fn assert_gone(data: &Path) {
 
 #[test]
 fn every_row_is_reached_and_nothing_is_left_when_recovery_ends() {
-    let fed = Fed::write();
-    let data = fed.restored(&[]);
-    let mut server = fed.launch(&data, &fed.command);
-    server.wait_until_recovered();
-    assert_eq!(rows(&server), all_rows());
-    assert_gone(&data);
-    server.stop(StopMode::Fast);
-    // The logger is the last, a moment behind the postmaster: it would stay if anybody held its pipe.
-    wait_until("every process of the server ends", || processes(&data).is_empty());
+    for major in test_support::majors() {
+        let fed = if major == 15 { Fed::shared() } else { Arc::new(Fed::of(Postgres::builder().major(major))) };
+        let data = fed.restored(&[]);
+        let mut server = fed.launch(&data, &fed.command);
+        server.wait_until_recovered();
+        assert_eq!(rows(&server), all_rows());
+        assert_gone(&data);
+        server.stop(StopMode::Fast);
+        // The logger is the last, a moment behind the postmaster: it would stay if anybody held its pipe.
+        wait_until("every process of the server ends", || processes(&data).is_empty());
+    }
 }
 
 #[test]
 fn a_helper_keeps_nothing_of_the_server_and_ends_with_it_or_with_recovery() {
-    let fed = Fed::write();
-    let mut server = fed.paused();
+    let fed = Fed::shared();
+    let mut server = fed.paused(&fed.command);
     let data = server.data_dir().to_owned();
     let helper = helpers(&data).pop().expect("one helper");
     for descriptor in std::fs::read_dir(helper.join("fd")).expect("its descriptors") {
@@ -140,7 +178,8 @@ fn a_helper_keeps_nothing_of_the_server_and_ends_with_it_or_with_recovery() {
     }
     // The postmaster alone: the rest of the server, and the helper, notice by themselves.
     let lock = std::fs::read_to_string(data.join("postmaster.pid")).expect("the server runs");
-    kill(lock.lines().next().and_then(|line| line.trim().parse().ok()).expect("a number"));
+    let postmaster = Path::new("/proc").join(lock.lines().next().expect("a number").trim());
+    signal(&postmaster, rustix::process::Signal::KILL);
     server.wait_exit();
     assert_gone(&data);
     wait_until("the rest of the server ends", || processes(&data).is_empty());
@@ -155,70 +194,66 @@ fn a_helper_keeps_nothing_of_the_server_and_ends_with_it_or_with_recovery() {
 }
 
 #[test]
-fn trouble_at_any_segment_stops_recovery_instead_of_ending_it() {
+fn trouble_at_any_segment_stops_recovery_instead_of_ending_it_and_is_waited_for_if_it_passes() {
     let fed = Fed::write();
     let data = fed.restored(&[]);
+    let home = fed.scene.home.path().join("main");
     let impatient = fed.command.replace("--feed %p", "--feed %p --feed-patience 0");
-    let assert_stops = |what: &str| {
-        let status = fed.launch(&data, &impatient).wait_exit();
-        assert!(!status.success(), "{what}: {status}");
-        assert!(data.join("recovery.signal").exists(), "{what}: recovery has ended");
-        assert_gone(&data);
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("mode");
+    let move_away = |path: &Path| std::fs::rename(path, path.with_extension("away")).expect("rename");
+    let move_back = |path: &Path| std::fs::rename(path.with_extension("away"), path).expect("rename");
+    // No compression notices it.
+    let damage = |path: &Path| {
+        let mut bytes = std::fs::read(path).expect("a segment");
+        bytes[600_000] ^= 1;
+        std::fs::write(path, bytes).expect("damage");
     };
-    for segment in &fed.segments {
+    for (number, segment) in fed.segments.iter().enumerate() {
         let path = fed.archived(segment);
-        // Damage that the ledger alone can see: no compression notices it.
-        let sound = std::fs::read(&path).expect("a segment");
-        let mut spoilt = sound.clone();
-        spoilt[600_000] ^= 1;
-        std::fs::write(&path, spoilt).expect("damage");
-        assert_stops(segment);
-        std::fs::write(&path, sound).expect("repair");
+        match number % 3 {
+            0 => damage(&path),
+            1 => move_away(&path),
+            _ => mode(&path, 0o000),
+        }
+        fed.assert_stops(&data, &impatient, &format!("{segment}, in one way of three"));
+        match number % 3 {
+            0 => damage(&path),
+            1 => move_back(&path),
+            _ => mode(&path, 0o600),
+        }
     }
-    let unreadable = fed.archived(&fed.segments[3]);
-    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0o000)).expect("mode");
-    assert_stops("a segment that may not be read");
-    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0o600)).expect("mode");
-    let wals = fed.scene.home.path().join("main/wals");
-    std::fs::rename(&wals, wals.with_extension("away")).expect("not mounted");
-    assert_stops("an archive that is not there");
-    std::fs::rename(wals.with_extension("away"), &wals).expect("mounted again");
+    let path = fed.archived(&fed.segments[4]);
+    move_away(&home.join("ledger"));
+    damage(&path);
+    fed.assert_stops(&data, &impatient, "damage that only the records show");
+    damage(&path);
+    move_back(&home.join("ledger"));
+    move_away(&home.join("wals"));
+    fed.assert_stops(&data, &impatient, "an archive that is not mounted");
+    move_back(&home.join("wals"));
 
-    let mut server = fed.launch(&data, &impatient);
-    server.wait_until_recovered();
-    assert_eq!(rows(&server), all_rows());
-}
-
-#[test]
-fn trouble_that_passes_is_waited_for() {
-    let fed = Fed::write();
-    let data = fed.restored(&[]);
-    let (path, away) = (fed.archived(&fed.segments[5]), fed.scene.home.path().join("away"));
-    std::fs::copy(&path, &away).expect("a segment");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("mode");
+    mode(&path, 0o000);
     let mut server = fed.launch(&data, &fed.command);
     wait_until("the segment is asked for", || {
         let log = data.join("log");
         let text = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(entry.ok()?.path()).ok();
         std::fs::read_dir(log).is_ok_and(|logs| logs.filter_map(text).any(|text| text.contains("; trying again")))
     });
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("mode");
+    mode(&path, 0o600);
     server.wait_until_recovered();
     assert_eq!(rows(&server), all_rows());
 }
 
 #[test]
 fn a_helper_that_is_killed_again_and_again_is_not_missed() {
-    let fed = Fed::write();
+    let fed = Fed::shared();
     let data = fed.restored(&[]);
     let mut server = fed.launch(&data, &fed.command);
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                for helper in helpers(&data) {
-                    kill(helper.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a number"));
-                }
+                helpers(&data).iter().for_each(|helper| signal(helper, rustix::process::Signal::KILL));
                 std::thread::sleep(std::time::Duration::from_millis(7));
             }
         });
@@ -228,10 +263,53 @@ fn a_helper_that_is_killed_again_and_again_is_not_missed() {
     assert_eq!(rows(&server), all_rows());
 }
 
+/// Beside `pg_wal` there may be less room than in it.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_helper_whose_disk_is_full_is_not_missed() {
+    use test_support::{CallEffect, SystemCallFault};
+    let fed = Fed::shared();
+    let data = fed.restored(&[]);
+    // The first call waits for a helper that is not its own.
+    let waiting = format!("touch asked; while [ ! -e gate ]; do sleep 0.05; done; {}", fed.command);
+    let mut server = fed.launch(&data, &waiting);
+    wait_until("the server asks", || data.join("asked").exists());
+    let mut helper = Command::new("/bin/sh");
+    helper.args(["-c", "cd \"$0\" && exec \"$@\""]).arg(&data).arg(env!("CARGO_BIN_EXE_barman"));
+    helper.arg("-c").arg(fed.scene.home.config_file());
+    helper.args(["get-wal", "--feed", "pg_wal/RECOVERYXLOG", "--feed-helper", "main", &fed.segments[0]]);
+    let traced = SystemCallFault::at(&nest(&data), 1, CallEffect::FullDisk).from(".tmp").start(&helper);
+    wait_until("the helper listens", || nest(&data).join("socket").exists());
+    std::fs::write(data.join("gate"), "").expect("the gate opens");
+    server.wait_until_recovered();
+    assert_eq!(rows(&server), all_rows());
+    let ended = traced.wait();
+    assert!(ended.counted > SEGMENTS as usize, "{ended:?}");
+    assert_gone(&data);
+}
+
+#[test]
+fn a_standby_is_fed_and_goes_on_by_streaming_also_where_the_archive_cannot_be_asked() {
+    let fed = Fed::shared();
+    let data = fed.restored(&["--standby-mode"]);
+    let primary = &fed.scene.server;
+    let nowhere = fed.command.replace("--feed %p", "--feed %p --feed-patience 0").replace(" -c ", " -c /nonexistent");
+    for (row, command) in [(100, &fed.command), (101, &nowhere)] {
+        let builder = fed.builder(command).setting("primary_conninfo", &primary.conninfo());
+        let standby = builder.start_existing(&data);
+        standby.wait_until(&format!("select max(row) >= {SEGMENTS} from t"));
+        primary.psql(&format!("insert into t values ({row})"));
+        standby.wait_until(&format!("select max(row) = {row} from t"));
+        assert_eq!(standby.psql("select pg_is_in_recovery()"), "t");
+        drop(standby);
+        assert_gone(&data);
+    }
+}
+
 #[test]
 fn a_change_of_timeline_is_followed_and_the_other_branch_is_not() {
     let fed = Fed::write();
-    let mut promoted = fed.paused();
+    let mut promoted = fed.paused(&fed.command);
     promoted.promote();
     promoted.psql("insert into t values (100)");
     let segment = promoted.switch_wal();
@@ -242,7 +320,7 @@ fn a_change_of_timeline_is_followed_and_the_other_branch_is_not() {
         std::fs::copy(promoted.data_dir().join("pg_wal").join(name), wals.join(name)).expect("WAL");
     }
     fed.scene.server.psql("insert into t values (200)");
-    test_support::OsUser::of_servers().own_tree(&fed.scene.home.path());
+    OsUser::of_servers().own_tree(&fed.scene.home.path());
     let data = fed.restored(&["--target-tli", "latest"]);
     let mut server = fed.launch(&data, &fed.command);
     server.wait_until_recovered();

@@ -1,43 +1,70 @@
 //! `barman-wal-restore` beside Barman's own client, and as what feeds a server in recovery. Their ssh is a program that runs
 //! here what it is to run there.
 
-use crate::feed::{Fed, SEGMENTS, all_rows, assert_gone, rows};
-use crate::scene::ours;
+use crate::feed::{Fed, all_rows, assert_gone, helpers, processes, rows, signal};
+use crate::scene::{ours, wait_until};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use test_support::{Barman, BarmanHome, CommandExt, Finished, Postgres, TempDir};
+use test_support::{Barman, BarmanHome, CommandExt, Finished, OsUser, Postgres, StopMode, TempDir};
 
-/// Directories with an `ssh` and a `barman` that works on a home.
+/// A directory with an `ssh` and a `barman` that works on a home.
 struct OtherHost {
-    bin: PathBuf,
+    bin: TempDir,
 }
 
 impl OtherHost {
     fn of(home: &BarmanHome) -> Self {
-        let bin = home.path().with_file_name("bin");
-        std::fs::create_dir_all(&bin).expect("directory");
-        let program = env!("CARGO_BIN_EXE_barman");
-        script(&bin.join("barman"), &format!("exec {program} -c {} \"$@\"", home.config_file().display()));
-        let host = Self { bin };
+        Self::with(Path::new(env!("CARGO_BIN_EXE_barman")), home)
+    }
+
+    /// Another program is its Barman.
+    fn with(program: &Path, home: &BarmanHome) -> Self {
+        let host = Self { bin: TempDir::new() };
+        let config = home.config_file();
+        script(&host.path("barman"), &format!("exec {} -c {} \"$@\"", program.display(), config.display()));
         host.connects();
         host
     }
 
-    /// What comes behind the options and the host is a command for the shell there.
     fn connects(&self) {
-        self.ssh("");
+        self.ssh(":");
     }
 
-    /// First does something else, which may end it.
+    /// What comes behind the options and the host is a command for the shell there. Before it runs, and before each question
+    /// of a session is passed on, `first` may end the connection, or hold it up. `$asked` is what is asked for.
     fn ssh(&self, first: &str) {
-        let options = "while :; do case $1 in -p|-o) shift 2;; -*) shift;; *) break;; esac; done";
-        let run = format!("{options}\nshift\nremote=\"$*\"\n{first}\nexec sh -c \"$remote\"");
-        script(&self.bin.join("ssh"), &run);
+        let text = format!(
+            "while :; do case $1 in -p|-o) shift 2;; -*) shift;; *) break;; esac; done\nshift\nremote=\"$*\"\n\
+             echo \"$remote\" >> {calls}\nexec 3>&1 4<&0\nfirst() {{\n{first}\n}}\n\
+             case $remote in\n*--session*) ;;\n*) asked=$remote; first; exec sh -c \"$remote\";;\nesac\n\
+             mkfifo $0.$$\n\
+             (while read -r asked; do first; echo \"$asked\"; done <&4 >$0.$$) &\n\
+             sh -c \"$remote\" <$0.$$\nstatus=$?\nkill $!\nrm $0.$$\nexit $status",
+            calls = self.path("calls").display(),
+        );
+        script(&self.path("ssh"), &text);
+        OsUser::of_servers().own_tree(self.bin.path());
     }
 
-    fn path(&self) -> String {
-        format!("{}:/usr/bin:/bin", self.bin.display())
+    /// How often it was called, for a session or otherwise.
+    fn calls(&self) -> (usize, usize) {
+        let calls = std::fs::read_to_string(self.path("calls")).unwrap_or_default();
+        let sessions = calls.lines().filter(|call| call.contains("--session")).count();
+        (sessions, calls.lines().count() - sessions)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.bin.path().join(name)
+    }
+
+    fn search_path(&self) -> String {
+        format!("{}:/usr/bin:/bin", self.bin.path().display())
+    }
+
+    /// The `restore_command` of a server that is fed from here.
+    fn feeds(&self, options: &str) -> String {
+        format!("PATH={} {} --feed {options} -P h main %f %p", self.search_path(), our_client().display())
     }
 }
 
@@ -77,7 +104,7 @@ fn home() -> (BarmanHome, Vec<(String, Vec<u8>)>) {
 }
 
 fn call(client: &Path, host: &OtherHost, directory: &Path, arguments: &[&str]) -> Finished {
-    Command::new(client).env("PATH", host.path()).current_dir(directory).args(arguments).finish()
+    Command::new(client).env("PATH", host.search_path()).current_dir(directory).args(arguments).finish()
 }
 
 #[test]
@@ -155,23 +182,75 @@ fn files_that_were_fetched_ahead_wait_in_the_spool() {
 }
 
 #[test]
-fn a_server_that_is_fed_over_ssh_stops_when_it_is_cut_and_goes_on() {
-    let fed = Fed::write();
+fn a_server_is_fed_over_one_connection() {
+    let fed = Fed::shared();
     let host = OtherHost::of(&fed.scene.home);
-    test_support::OsUser::of_servers().own_tree(&host.bin);
     let data = fed.restored(&[]);
-    let client = our_client();
-    let command = format!("PATH={} {} --feed --feed-patience 0 -P h main %f %p", host.path(), client.display());
-    for segment in [1, SEGMENTS / 2, SEGMENTS - 1].map(|index| &fed.segments[index as usize]) {
-        host.ssh(&format!("case \"$remote\" in *{segment}*) echo part; exit 255;; esac"));
-        let status = fed.launch(&data, &command).wait_exit();
-        assert!(!status.success(), "{segment}: {status}");
-        assert!(data.join("recovery.signal").exists(), "{segment}: recovery has ended");
-        assert_gone(&data);
-    }
-    host.connects();
-    let mut server = fed.launch(&data, &command);
+    let mut server = fed.launch(&data, &host.feeds(""));
     server.wait_until_recovered();
     assert_eq!(rows(&server), all_rows());
     assert_gone(&data);
+    wait_until("ssh has ended", || !processes(&data).iter().any(|(_, line)| line.contains("--session")));
+    let (sessions, others) = host.calls();
+    // While the helper starts, a call may ask by itself.
+    assert!(sessions == 1 && others < 3, "{sessions} sessions and {others} other calls");
+}
+
+#[test]
+fn a_server_that_is_fed_over_ssh_stops_where_it_is_cut_and_goes_on() {
+    let fed = Fed::shared();
+    let host = OtherHost::of(&fed.scene.home);
+    let data = fed.restored(&[]);
+    let impatient = host.feeds("--feed-patience 0");
+    for segment in &fed.segments {
+        host.ssh(&format!("case $asked in *{segment}*) echo part >&3; exit 255;; esac"));
+        fed.assert_stops(&data, &impatient, segment);
+    }
+    // Each connection is cut at the next file: when that is asked for again, it is there.
+    let cut =
+        "name=$(echo \"${asked##* }\" | tr -d \"'\"); mkdir \"$(dirname \"$0\")/cut-$name\" 2>/dev/null || return 0";
+    host.ssh(&format!("{cut}; echo part >&3; exit 255"));
+    let mut server = fed.launch(&data, &host.feeds(""));
+    server.wait_until_recovered();
+    assert_eq!(rows(&server), all_rows());
+    assert_gone(&data);
+    for segment in &fed.segments {
+        assert!(host.path(&format!("cut-{segment}")).exists(), "{segment} was not cut");
+    }
+}
+
+#[test]
+fn the_helper_leaves_when_it_is_told_to_also_while_ssh_hangs() {
+    let fed = Fed::shared();
+    let host = OtherHost::of(&fed.scene.home);
+    let mut server = fed.paused(&host.feeds(""));
+    let data = server.data_dir().to_owned();
+    signal(&helpers(&data)[0], rustix::process::Signal::TERM);
+    assert_gone(&data);
+    server.stop(StopMode::Fast);
+    let segment = &fed.segments[4];
+    let asked = host.path("asked");
+    host.ssh(&format!("case $asked in *{segment}*) touch {}; sleep 600;; esac", asked.display()));
+    for mode in [StopMode::Fast, StopMode::Immediate] {
+        let mut server = fed.launch(&data, &host.feeds(""));
+        wait_until("the segment is asked for", || asked.exists());
+        server.stop(mode);
+        assert_gone(&data);
+        wait_until("every process of the server ends", || processes(&data).is_empty());
+        std::fs::remove_file(&asked).expect("it was made");
+    }
+}
+
+#[test]
+fn a_server_is_fed_by_barman_itself() {
+    let fed = Fed::shared();
+    let host = OtherHost::with(&Barman::reference().beside("barman"), &fed.scene.home);
+    let data = fed.restored(&["--target-name", "row 2", "--target-action", "promote"]);
+    let mut server = fed.launch(&data, &host.feeds(""));
+    server.wait_until_recovered();
+    assert_eq!(rows(&server), "1 2");
+    assert_gone(&data);
+    let (sessions, others) = host.calls();
+    // Those that fetch at the same time may each find out that it knows no sessions.
+    assert!((1..=5).contains(&sessions) && others >= 3, "{sessions} sessions and {others} other calls");
 }

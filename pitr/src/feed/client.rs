@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ pub trait FeedClient {
     ///
     /// # Errors
     /// It cannot be started.
-    fn start_helper(&mut self) -> io::Result<()>;
+    fn start_helper(&mut self) -> io::Result<Child>;
 
     /// Returns what to fetch from where there is no helper.
     ///
@@ -98,7 +99,7 @@ fn ask_helper(
             let from = RelativePath::new(name).map_err(unusable)?;
             // By this process and no other: one that PostgreSQL has not waited for must not touch `pg_wal`.
             nest::open(server)?.hand_over(&from, &to_dir, &to)?;
-            Ok(Some(Fetched::Whole))
+            Ok(Some(Fetched::Delivered))
         }
     }
 }
@@ -108,11 +109,13 @@ fn reach(server: &RecoveringServer, client: &mut dyn FeedClient) -> io::Result<U
     if let Ok(stream) = nest::call(server) {
         return Ok(stream);
     }
-    client.start_helper()?;
+    let mut helper = client.start_helper()?;
     let begun = Instant::now();
     loop {
+        // First: one that ends at once may do so because there is another one.
+        let has_ended = helper.try_wait()?.is_some();
         match nest::call(server) {
-            Err(_) if begun.elapsed() < START => thread::sleep(LOOK),
+            Err(_) if !has_ended && begun.elapsed() < START => thread::sleep(LOOK),
             called => return called,
         }
     }

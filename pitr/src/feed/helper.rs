@@ -7,11 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use barman_catalog::Partial;
-use barman_storage::{Cancel, Dir, RelativePath, Unpublished};
+use barman_storage::{Dir, RelativePath, Unpublished, one_line};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use wal_format::{SegmentName, SegmentSize, TimelineHistory, WalFileName};
 
 use super::nest::Nest;
+use super::process::HelperProcess;
 use super::question::{Answer, LONGEST_LINE, Question};
 use super::recovering::Postmaster;
 use super::ring::{Had, Job, Ring};
@@ -33,13 +34,13 @@ const IDLE: Duration = Duration::from_secs(300);
 const CALL: Duration = Duration::from_secs(10);
 
 /// Fetches ahead for a server and answers its calls, until the server ends, has recovered, asks for nothing for five minutes,
-/// or `cancel` says so. Nothing is left in its directory then. Returns at once if another helper does that already.
+/// or `process` is told to end. Nothing is left in its directory then. Returns at once if another helper does that already.
 ///
 /// Threads of this process may still be fetching when this returns: it is to end then.
 ///
 /// # Errors
-/// The server does not run, or its directory cannot be used.
-pub fn help(source: Arc<dyn WalSource>, server: &RecoveringServer, cancel: &Cancel) -> Result<(), FeedError> {
+/// The directory cannot be used.
+pub fn help(source: Arc<dyn WalSource>, server: &RecoveringServer, process: &HelperProcess) -> Result<(), FeedError> {
     let Some(postmaster) = Postmaster::of(server) else { return Ok(()) };
     let Some(nest) = Nest::claim(server)? else { return Ok(()) };
     let listener = nest.listen().map_err(FeedError::Helper)?;
@@ -56,9 +57,10 @@ pub fn help(source: Arc<dyn WalSource>, server: &RecoveringServer, cancel: &Canc
         let shared = Arc::clone(&shared);
         thread::Builder::new().spawn(move || shared.work()).map_err(FeedError::Helper)?;
     }
-    Helper { server, postmaster, nest: &nest, shared: &shared, cancel }.serve(&listener);
+    Helper { server, postmaster, nest: &nest, shared: &shared, process }.serve(&listener);
     // First, so that nothing new is made in the directory that is removed now.
     shared.end();
+    process.end_children();
     Ok(())
 }
 
@@ -68,7 +70,7 @@ struct Helper<'a> {
     postmaster: Postmaster,
     nest: &'a Nest,
     shared: &'a Shared,
-    cancel: &'a Cancel,
+    process: &'a HelperProcess,
 }
 
 impl Helper<'_> {
@@ -87,9 +89,10 @@ impl Helper<'_> {
         }
     }
 
-    /// Waits for a call, the end of the server, or the time to look.
+    /// Waits for a call, the end of the server, a signal, or the time to look.
     fn wait(&self, listener: &UnixListener) {
-        let mut waited = vec![PollFd::new(listener, PollFlags::IN)];
+        let signals = self.process.signals();
+        let mut waited = vec![PollFd::new(listener, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
         let handle = self.postmaster.handle();
         waited.extend(handle.as_ref().map(|handle| PollFd::new(handle, PollFlags::IN)));
         // A failure means looking too soon.
@@ -97,7 +100,7 @@ impl Helper<'_> {
     }
 
     fn is_needed(&self) -> bool {
-        !self.cancel.is_cancelled()
+        !self.process.is_to_end()
             && self.postmaster.serves(self.server)
             && self.server.is_recovering()
             && self.nest.exists()
@@ -188,11 +191,11 @@ impl Shared {
     fn work(&self) {
         while let Some(job) = self.next_job() {
             match job {
-                Job::Asked(Question { name, partial }) => {
+                Job::Asked(question) => {
                     let begun = Instant::now();
-                    let had = self.fetch(&name, partial);
+                    let had = self.fetch(question);
                     let mut state = self.lock();
-                    if let (Had::File(_), WalFileName::Segment(_)) = (&had, name) {
+                    if let (Had::File(_), WalFileName::Segment(_)) = (&had, question.name) {
                         state.ring.pace.fetched(begun.elapsed());
                     }
                     state.ring.answer(had);
@@ -227,7 +230,7 @@ impl Shared {
     /// Fetches the first that exists. An unfinished one may have grown until it is asked for, so it is not fetched ahead.
     fn fetch_first(&self, names: &[SegmentName]) -> Option<(SegmentName, Unpublished)> {
         for name in names {
-            match self.fetch(&WalFileName::Segment(*name), Partial::Exclude) {
+            match self.fetch(Question { name: WalFileName::Segment(*name), partial: Partial::Exclude }) {
                 Had::File(file) => return Some((*name, file)),
                 Had::Missing => {}
                 // Whether it is missing is not known, so neither is whether the next one is to be read.
@@ -237,14 +240,15 @@ impl Shared {
         None
     }
 
-    fn fetch(&self, name: &WalFileName, partial: Partial) -> Had<Unpublished> {
+    fn fetch(&self, question: Question) -> Had<Unpublished> {
+        let name = question.name;
         let fetched = RelativePath::new(name.to_string())
             .map_err(|_| FeedError::Destination(name.to_string().into()))
-            .and_then(|path| delivery::fetch(&*self.source, name, partial, &self.dir, &path));
+            .and_then(|path| delivery::fetch(&*self.source, question, true, &self.dir, &path));
         match fetched {
             Ok(Some(file)) => Had::File(file),
             Ok(None) => Had::Missing,
-            Err(error) => Had::Failed(error.to_string()),
+            Err(error) => Had::Failed(one_line(&error)),
         }
     }
 }

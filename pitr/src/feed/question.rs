@@ -56,7 +56,7 @@ impl fmt::Display for Answer {
         match self {
             Self::Ready(name) => write!(f, "ready {name}"),
             Self::Missing => f.write_str("missing"),
-            Self::Failed(reason) => write!(f, "failed {}", reason.replace(char::is_control, " ")),
+            Self::Failed(reason) => write!(f, "failed {}", on_a_line(reason)),
         }
     }
 }
@@ -72,6 +72,12 @@ impl FromStr for Answer {
             _ => Err(NotUnderstood),
         }
     }
+}
+
+/// A reason as a part of a line that is not too long.
+pub(super) fn on_a_line(reason: &str) -> String {
+    const LONGEST: usize = 1000;
+    reason.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Another version of this program speaks there.

@@ -7,11 +7,10 @@ use crate::exit_code;
 use crate::output::Output;
 use barman_catalog::Partial;
 use barman_pitr::{
-    FeedClient, FeedError, FeedRequest, Fetched, RecoveringServer, SourceError, WalSource, feed, help, leave_server,
+    FeedClient, FeedError, FeedRequest, Fetched, HelperProcess, RecoveringServer, SourceError, WalSource, feed, help,
     start_helper,
 };
 use barman_server::{ArchiveSource, Error, one_line};
-use barman_storage::Cancel;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +62,7 @@ impl<'a> Call<'a> {
             name,
             destination: self.destination.to_owned(),
             partial: if self.arguments.partial { Partial::Include } else { Partial::Exclude },
+            refuses_damage: true,
             patience: Duration::from_secs(self.arguments.feed_patience),
         };
         let mut client = Client { open: &|| self.source(open), source: None, output };
@@ -70,7 +70,7 @@ impl<'a> Call<'a> {
             Ok(Fetched::Missing) => {
                 Err(Error::WalNotFound { name, server: self.arguments.server_name.clone() }.into())
             }
-            Ok(Fetched::Whole | Fetched::Unfinished) => Ok(()),
+            Ok(Fetched::Delivered) => Ok(()),
             Err(error) => Err(abort(CommandError::from_error(&error)).hinted(
                 "recovery stops here instead of taking this for the end of WAL: mend the cause and start the server again",
             )),
@@ -82,13 +82,10 @@ impl<'a> Call<'a> {
     }
 
     fn help(&self, open: &dyn Fn() -> Result<Context, CommandError>) -> Result<(), CommandError> {
-        leave_server();
+        let process = HelperProcess::begin().map_err(|error| CommandError::from_error(&error))?;
         let Some(server) = RecoveringServer::find(self.destination) else { return Ok(()) };
-        let context = open()?;
-        let source = ArchiveSource::new(context.single_server(&self.arguments.server_name, Disabled::Refused)?);
-        let cancel = Cancel::new();
-        let helped = context.run_until_signal(&cancel, || help(Arc::new(source), &server, &cancel))?;
-        helped.map_err(|error| CommandError::from_error(&error))
+        let source = Arc::new(self.source(open)?);
+        help(source, &server, &process).map_err(|error| CommandError::from_error(&error))
     }
 }
 
@@ -100,7 +97,7 @@ struct Client<'a> {
 }
 
 impl FeedClient for Client<'_> {
-    fn start_helper(&mut self) -> std::io::Result<()> {
+    fn start_helper(&mut self) -> std::io::Result<std::process::Child> {
         start_helper(HELPER)
     }
 

@@ -24,6 +24,17 @@ fn ring() -> Ring<&'static str> {
     ring
 }
 
+/// A ring of which the server has asked for segment 7 of timeline 1, and that has segment 8 fetched now.
+fn ring_at_7() -> Ring<&'static str> {
+    let mut ring = ring();
+    ring.ask(question(1, 7));
+    assert_eq!(ring.next_job(), Some(Job::Asked(question(1, 7))));
+    ring.answer(Had::File("asked for"));
+    assert_eq!(ring.next_job(), Some(ahead(1, 8)));
+    assert_eq!(ring.take_answer(), Some(Had::File("asked for")));
+    ring
+}
+
 /// Does what there is to do; everything that is asked for is there under the last of its names.
 fn fetch_all(ring: &mut Ring<&'static str>) -> Vec<Job> {
     let mut done = Vec::new();
@@ -51,12 +62,7 @@ fn what_is_asked_for_comes_first_and_then_what_follows() {
 
 #[test]
 fn what_is_being_fetched_is_waited_for() {
-    let mut ring = ring();
-    ring.ask(question(1, 7));
-    ring.next_job();
-    ring.answer(Had::File("asked for"));
-    assert_eq!(ring.next_job(), Some(ahead(1, 8)));
-    ring.take_answer();
+    let mut ring = ring_at_7();
     ring.ask(question(1, 8));
     assert_eq!(ring.take_answer(), None);
     ring.hold(SegmentNumber::new(8), Some((segment(1, 8), "ahead")));
@@ -65,12 +71,7 @@ fn what_is_being_fetched_is_waited_for() {
 
 #[test]
 fn what_could_not_be_had_ahead_is_asked_for_again() {
-    let mut ring = ring();
-    ring.ask(question(1, 7));
-    ring.next_job();
-    ring.answer(Had::File("asked for"));
-    assert_eq!(ring.next_job(), Some(ahead(1, 8)));
-    ring.take_answer();
+    let mut ring = ring_at_7();
     ring.ask(question(1, 8));
     ring.hold(SegmentNumber::new(8), None);
     // The question is answered by the archive as it is now, not as it was; and nothing is tried ahead meanwhile.
