@@ -206,6 +206,34 @@ fn a_length_that_was_announced_has_to_be_right() {
     }
 }
 
+/// Short records as a log has them: numbers that count on, a checksum, and words of which some come again.
+fn records(len: usize) -> Vec<u8> {
+    let (noise, mut log) = (sample(len), Vec::new());
+    for (number, noise) in (0u64..).zip(noise.chunks(8)) {
+        let end = log.len() as u64;
+        log.extend_from_slice(&(90 + u32::from(noise[0])).to_le_bytes());
+        log.extend_from_slice(&(700_000 + number / 5).to_le_bytes());
+        log.extend_from_slice(&end.to_le_bytes());
+        log.extend_from_slice(&end.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[..4]);
+        log.extend_from_slice(b"\x10\x0a\0\0\x7f\x06\0\0\x05\0\0\0\x01\x40\0\0");
+        log.extend_from_slice(noise);
+        log.extend_from_slice(&(number * 2_654_435_761 % 1_000_003).to_le_bytes());
+    }
+    log
+}
+
+#[test]
+fn zstd_writes_no_more_than_its_levels_do_by_themselves() {
+    let contents = records(1 << 19);
+    for level in 3..=5 {
+        let compression = Compression { algorithm: Algorithm::Zstd, level: Level::Number(level) };
+        let ours = encode(compression, &[&contents], Some(contents.len() as u64));
+        let plain = zstd::bulk::compress(&contents, level).unwrap();
+        assert!(ours.len() <= plain.len(), "level {level}: {} and {} bytes", ours.len(), plain.len());
+        assert_eq!(decode(Format::Zstd, &ours).unwrap(), contents);
+    }
+}
+
 #[test]
 fn several_threads_write_what_one_reads() {
     // More than two members of the largest kind, and no multiple of it.
