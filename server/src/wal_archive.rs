@@ -20,7 +20,6 @@ impl Server {
         note: &mut dyn FnMut(PutWalNote),
     ) -> Result<(), Error> {
         self.refuse_unsupported(Command::ArchiveWal)?;
-        self.catalog().create_directories()?;
         self.catalog().put_wal(stream, now, note).map_err(|error| match error {
             PutWalError::Catalog(error) => error.into(),
             error => Error::PutWal(error),

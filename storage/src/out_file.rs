@@ -26,12 +26,14 @@ pub struct OutFile {
     position: u64,
     /// Set by a failed sync, after which the kernel forgets what it could not write.
     sync_failed: bool,
+    /// Whether nothing has changed since the last sync, which did not fail.
+    is_synced: bool,
 }
 
 impl OutFile {
     pub(crate) fn new(file: File, path: PathBuf, gate: Gate) -> Self {
         let node = gate.file(&path);
-        Self { file, path, gate, node, position: 0, sync_failed: false }
+        Self { file, path, gate, node, position: 0, sync_failed: false, is_synced: false }
     }
 
     /// Returns the path that the file was opened by.
@@ -55,6 +57,7 @@ impl OutFile {
     /// # Errors
     /// As for [`write_all`](Self::write_all).
     pub fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.is_synced = false;
         let describe = || Change::Write { node: self.node, offset, bytes };
         self.gate.pass(describe, || self.file.write_all_at(bytes, offset)).map_err(|e| self.failed(Operation::Write, e))
     }
@@ -69,6 +72,7 @@ impl OutFile {
         if length <= now {
             return Ok(());
         }
+        self.is_synced = false;
         let describe = || Change::SetLength { node: self.node, length };
         let reserve = || match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), now, length - now) {
             // The file system cannot reserve: at least the length is what the caller expects.
@@ -95,6 +99,7 @@ impl OutFile {
     /// # Errors
     /// The system refuses.
     pub fn truncate(&mut self, length: u64) -> Result<(), Error> {
+        self.is_synced = false;
         let describe = || Change::SetLength { node: self.node, length };
         self.gate
             .pass(describe, || rustix::fs::ftruncate(&self.file, length))
@@ -103,11 +108,17 @@ impl OutFile {
 
     /// Makes contents, length, mode and time durable. The name is durable only after a sync of the directory.
     ///
+    /// A second time in a row does nothing: the disk is asked to empty its cache by each.
+    ///
     /// # Errors
     /// The sync failed, or an earlier one of this file did: nothing written since the last good one is to be believed,
     /// and it has to be written again into a new file (invariant 2).
     pub fn sync(&mut self) -> Result<(), Error> {
-        self.sync_with(false, |file| rustix::fs::fsync(file))
+        if !self.is_synced {
+            self.sync_with(false, |file| rustix::fs::fsync(file))?;
+            self.is_synced = true;
+        }
+        Ok(())
     }
 
     /// Makes contents and length durable, and saves the work that [`sync`](Self::sync) spends on mode and time.
@@ -138,6 +149,7 @@ impl OutFile {
     /// # Errors
     /// The file belongs to somebody else.
     pub fn set_modified(&mut self, modified: SystemTime) -> Result<(), Error> {
+        self.is_synced = false;
         let time = timespec(modified);
         let times = Timestamps { last_access: time, last_modification: time };
         let describe = || Change::SetModified { node: self.node, modified };
@@ -151,6 +163,7 @@ impl OutFile {
     /// # Errors
     /// The file belongs to somebody else.
     pub fn set_mode(&mut self, mode: u32) -> Result<(), Error> {
+        self.is_synced = false;
         let describe = || Change::SetMode { node: self.node, mode };
         self.gate
             .pass(describe, || rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode)))

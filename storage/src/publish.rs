@@ -95,7 +95,7 @@ impl Dir {
     }
 
     /// Does the first half of [`publish_new`](Self::publish_new): what takes long, and may be done before the file's turn
-    /// has come. Returns what `write` returned, too.
+    /// has come. Returns what `write` returned, too; if that synced the file, publishing need not.
     ///
     /// # Errors
     /// As there.

@@ -51,7 +51,7 @@ pub use event::{IngestEvent, IngestOptions, IngestSummary};
 pub(crate) use followers::judge_followers;
 pub use gap::Gap;
 use observe::Observation;
-pub(crate) use observe::{Neighbours, judge_arrival, observe_stored};
+pub(crate) use observe::{Neighbours, judge, judge_arrival, observe_stored};
 use publish::{Due, Outcome, Places};
 
 impl Catalog {

@@ -6,6 +6,7 @@
 
 mod checksums;
 mod incoming;
+mod passing;
 
 use std::io::{self, Read};
 
@@ -136,7 +137,8 @@ impl Catalog {
         note: &mut dyn FnMut(PutWalNote),
     ) -> Result<(), PutWalError> {
         let incoming = Dir::create(&self.layout().incoming_wals_directory, DIRECTORY_MODE).map_err(Error::from)?;
-        let mut received = Received::new(&incoming);
+        let system = self.system_id(None)?;
+        let mut received = Received::new(&incoming, system);
         let mut checksums = Checksums::default();
         let mut archive = tar::Archive::new(stream);
         for entry in archive.entries().map_err(PutWalError::Stream)? {
@@ -151,18 +153,20 @@ impl Catalog {
             checksums.check(&incoming, file)?;
         }
         checksums.finish()?;
-        self.judge_received(&incoming, received.files(), note)?;
+        let doubtful = received.files().iter().filter(|file| !file.is_sound);
+        self.judge_received(&incoming, doubtful, system, note)?;
         received.publish(self, now)
     }
 
     /// Refuses what does not belong here, and damage that comes for the first time.
-    fn judge_received(
+    fn judge_received<'f>(
         &self,
         incoming: &Dir,
-        files: &[Stored],
+        files: impl Iterator<Item = &'f Stored>,
+        system: Option<SystemId>,
         note: &mut dyn FnMut(PutWalNote),
     ) -> Result<(), PutWalError> {
-        let (system, mut neighbours) = (self.system_id(None)?, Neighbours::default());
+        let mut neighbours = Neighbours::default();
         for file in files {
             let Ok(name) = file.name.parse::<WalFileName>() else { continue };
             let place = (incoming, &file.temporary());

@@ -270,7 +270,7 @@ fn facts(file: &Detected, raw: Option<Content>, verdict: Verdict, records: Optio
 }
 
 /// What invariant 5 calls a segment with these records.
-pub(super) fn judge(observed: &Observed) -> Verdict {
+pub(crate) fn judge(observed: &Observed) -> Verdict {
     match &observed.damage {
         Some(Damage { at, kind, .. }) => Verdict::Damaged { at: *at, what: kind.to_string() },
         None if observed.border_open => Verdict::BorderOpen,

@@ -1,13 +1,14 @@
 //! Files of a stream, on their way into `incoming/`.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::{Duration, SystemTime};
 
 use barman_storage::{Dir, Operation, OutFile, RelativePath, Unpublished};
-use wal_format::Timestamp;
+use wal_format::{SystemId, Timestamp};
 
 use super::PutWalError;
 use super::checksums::{Algorithm, Sum};
+use super::passing::Passing;
 use crate::archive::beside::beside;
 use crate::archive::errors::{Kind, move_to_errors};
 use crate::{Catalog, Error, layout};
@@ -22,6 +23,8 @@ pub(super) struct Stored {
     /// What it is to be called.
     pub(super) name: String,
     pub(super) sha256: String,
+    /// Whether it was judged while it came, and nothing is wrong with it.
+    pub(super) is_sound: bool,
     file: Unpublished,
 }
 
@@ -36,12 +39,14 @@ impl Stored {
 #[derive(Debug)]
 pub(super) struct Received {
     incoming: Dir,
+    /// The cluster that WAL must be of, if that is known.
+    system: Option<SystemId>,
     files: Vec<Stored>,
 }
 
 impl Received {
-    pub(super) fn new(incoming: &Dir) -> Self {
-        Self { incoming: incoming.clone(), files: Vec::new() }
+    pub(super) fn new(incoming: &Dir, system: Option<SystemId>) -> Self {
+        Self { incoming: incoming.clone(), system, files: Vec::new() }
     }
 
     pub(super) fn files(&self) -> &[Stored] {
@@ -51,13 +56,11 @@ impl Received {
     /// Stores a member of the stream, with its time.
     pub(super) fn store(&mut self, name: String, entry: &mut tar::Entry<'_, impl Read>) -> Result<(), PutWalError> {
         let modified = entry.header().mtime().map_err(PutWalError::Stream)?;
-        let path = plain(&name)?;
-        let (file, sha256) = self.incoming.prepare_new(&path, MODE, |file| {
-            let sha256 = copy(entry, file)?;
-            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(modified))?;
-            Ok::<_, PutWalError>(sha256)
-        })?;
-        self.files.push(Stored { name, sha256, file });
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(modified);
+        let mut passing = Passing::new(&name, entry.size(), self.system);
+        let (file, sha256) =
+            self.incoming.prepare_new(&plain(&name)?, MODE, |file| copy(entry, file, modified, &mut passing))?;
+        self.files.push(Stored { name, sha256, is_sound: passing.finish(), file });
         Ok(())
     }
 
@@ -80,33 +83,60 @@ fn plain(name: &str) -> Result<RelativePath, PutWalError> {
     RelativePath::new(name).map_err(|_| PutWalError::FileName { file: name.to_owned() })
 }
 
-/// Writes what comes, and returns its checksum, which is computed beside that.
-fn copy(entry: &mut impl Read, file: &mut OutFile) -> Result<String, PutWalError> {
+/// Writes what comes, syncs it, and returns its checksum. That is computed, and the records are read, beside that.
+fn copy(
+    entry: &mut impl Read,
+    file: &mut OutFile,
+    modified: SystemTime,
+    passing: &mut Passing,
+) -> Result<String, PutWalError> {
     let mut sum = Sum::new(Algorithm::Sha256);
-    beside(|bytes| sum.update(bytes), |pass| write(entry, file, pass))?;
+    let look = |bytes: &[u8]| {
+        sum.update(bytes);
+        passing.take(bytes);
+    };
+    beside(look, |pass| {
+        write(entry, file, pass)?;
+        file.set_modified(modified)?;
+        Ok::<_, PutWalError>(file.sync()?)
+    })?;
     Ok(sum.finish())
 }
 
 fn write(entry: &mut impl Read, file: &mut OutFile, pass: &mut dyn FnMut(&mut Vec<u8>)) -> Result<(), PutWalError> {
-    const BUFFER: usize = 256 * 1024;
     /// The disk works while the rest comes and is judged; then the sync has little to wait for.
     const WRITE_BACK: u64 = 1 << 20;
-    let (mut buffer, mut written, mut written_back) = (vec![0; BUFFER], 0, 0);
+    let (mut buffer, mut written, mut written_back) = (Vec::new(), 0, 0);
     loop {
-        buffer.resize(BUFFER, 0);
-        let length = entry.read(&mut buffer).map_err(PutWalError::Stream)?;
-        if length == 0 {
+        fill(entry, &mut buffer).map_err(PutWalError::Stream)?;
+        if buffer.is_empty() {
             return Ok(());
         }
-        buffer.truncate(length);
         file.write_all(&buffer)?;
-        written += length as u64;
+        written += buffer.len() as u64;
         if written - written_back >= WRITE_BACK {
             file.start_write_back(written_back, written - written_back);
             written_back = written;
         }
         pass(&mut buffer);
     }
+}
+
+/// Reads as much as is looked at together; less only at the end.
+fn fill(source: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<()> {
+    const BUFFER: usize = 256 * 1024;
+    buffer.resize(BUFFER, 0);
+    let mut filled = 0;
+    while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
+        match source.read(room) {
+            Ok(0) => break,
+            Ok(length) => filled += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(())
 }
 
 /// The checksum of the file that waits under this name; `None` if there is none.
