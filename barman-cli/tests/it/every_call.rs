@@ -46,7 +46,7 @@ impl Case {
             for nth in chosen(calls, way) {
                 let mut ended = self.run(nth, effect);
                 // What races with it makes it one call more or less.
-                for _ in 0..if self.has_races() { 10 } else { 0 } {
+                for _ in 0..if self.is_cron() { 10 } else { 0 } {
                     if ended.call.is_none() {
                         ended = self.run(nth, effect);
                     }
@@ -74,9 +74,9 @@ impl Case {
         println!("{:?}: disturbed {fired} times; errors that it works around: {tolerated:#?}", self.command);
     }
 
-    /// How many calls the command makes; of one with races, how many at least.
+    /// How many calls the command makes; of `cron`, with which races what it has started, how many at least.
     fn calls(&self, effect: CallEffect) -> usize {
-        let runs = if self.has_races() { 5 } else { 1 };
+        let runs = if self.is_cron() { 5 } else { 1 };
         (0..runs).map(|_| self.run(0, effect).counted).min().unwrap_or_default()
     }
 
@@ -124,13 +124,11 @@ impl Case {
     }
 
     fn runs_cron(&self) -> bool {
-        self.again.iter().chain([&self.command]).any(|command| *command == ["cron"])
+        self.is_cron() || self.again.iter().any(|command| *command == ["cron"])
     }
 
-    /// What `cron` has started races with it. And which files share their syncs when WAL is archived depends on how far the
-    /// threads are that read and compress ahead.
-    fn has_races(&self) -> bool {
-        self.runs_cron() || self.command.first() == Some(&"archive-wal")
+    fn is_cron(&self) -> bool {
+        self.command == ["cron"]
     }
 
     /// Barman takes a second to start: in a short run it is asked once.

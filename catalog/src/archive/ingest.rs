@@ -212,8 +212,7 @@ impl<'a> Run<'a> {
             }
             // The segments behind a history are judged by it: it has to be there before them.
             let is_history = matches!(candidate.name, WalFileName::History(_));
-            // And while a worker is waited for, what is ready may as well be archived.
-            if due.len() >= TOGETHER || is_history || !ahead.is_ready() {
+            if due.len() >= TOGETHER || is_history {
                 self.archive(due)?;
             }
         }

@@ -1,10 +1,11 @@
-//! Compressing and encrypting, which takes longer than all else: on all cores, and before a file's turn has come.
+//! Compressing and encrypting, which takes longer than all else: on all cores, and before a file's turn has come. There too
+//! the disk is waited for.
 //!
 //! What is prepared lies in the archive without a name. Nothing follows from it: a file whose turn comes and that has
 //! changed since is wrapped once more, and one that is refused leaves nothing behind.
 
 use std::num::NonZeroUsize;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use barman_storage::{Cancel, Dir, NewNames, Stat, Unpublished};
@@ -25,13 +26,17 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Writes what is to be stored of `file`.
+    /// Writes what is to be stored of `file`, and syncs that.
     pub(super) fn of(file: &mut Detected, wals: &Dir, storage: &WalStorage, cancel: &Cancel) -> Result<Self, Error> {
         if let Some(directory) = layout::hash_directory(&file.entry.name) {
             wals.create_subdir(&directory, DIRECTORY_MODE)?;
         }
         let (stat, path) = (file.stat, layout::archived(&file.entry.name));
-        let (unpublished, content) = wals.prepare_new(&path, stat.mode, |copy| file.store(copy, storage, cancel))?;
+        let (unpublished, content) = wals.prepare_new(&path, stat.mode, |copy| {
+            let content = file.store(copy, storage, cancel)?;
+            copy.sync()?;
+            Ok::<_, Error>(content)
+        })?;
         Ok(Self { of: stat, file: unpublished, content })
     }
 
@@ -40,7 +45,7 @@ impl Prepared {
         self.of == file.stat
     }
 
-    /// Syncs it and gives it its name, which is durable with the others of `names`; returns what is stored.
+    /// Gives it its name, which is durable with the others of `names`; returns what is stored.
     pub(super) fn publish(self, names: &mut NewNames) -> Result<Content, Error> {
         names.publish(self.file)?;
         Ok(self.content)
@@ -61,35 +66,14 @@ pub(super) struct Ahead {
     /// One worker takes every so many files.
     workers: Vec<Receiver<Option<Prepared>>>,
     next: usize,
-    /// What was taken from the next worker already, to see whether there is anything.
-    taken: Option<Option<Prepared>>,
 }
 
 impl Ahead {
     /// What was prepared of the next file, if it could be: without it, or if that failed, whoever archives the file does it.
     pub(super) fn next(&mut self) -> Option<Prepared> {
-        let taken = self.taken.take();
-        let worker = self.next_worker()?;
-        let prepared = taken.or_else(|| worker.recv().ok());
+        let worker = self.workers.get(self.next.checked_rem(self.workers.len())?)?;
         self.next += 1;
-        prepared.flatten()
-    }
-
-    /// Tells whether [`next`](Self::next) need not wait for a worker.
-    pub(super) fn is_ready(&mut self) -> bool {
-        if self.taken.is_none() {
-            let Some(worker) = self.next_worker() else { return true };
-            match worker.try_recv() {
-                Ok(prepared) => self.taken = Some(prepared),
-                Err(TryRecvError::Empty) => return false,
-                Err(TryRecvError::Disconnected) => {}
-            }
-        }
-        true
-    }
-
-    fn next_worker(&self) -> Option<&Receiver<Option<Prepared>>> {
-        self.workers.get(self.next.checked_rem(self.workers.len())?)
+        worker.recv().ok().flatten()
     }
 }
 
@@ -104,7 +88,7 @@ impl Workshop<'_> {
                 scope.spawn(move || self.prepare_each(files.iter().skip(first).step_by(count), &prepared, cancel));
                 results
             });
-            work(&mut Ahead { workers: workers.collect(), next: 0, taken: None })
+            work(&mut Ahead { workers: workers.collect(), next: 0 })
         })
     }
 
