@@ -44,7 +44,7 @@ impl Server {
         drop(lock);
         outcome?;
         let info = self.archive_end_of_backup(request, &info, clock, cancel, events).await?;
-        // What was delivered twice has been archived once more after the first purge.
+        // What is older has been archived after the first purge.
         if let Err(error) = self.finish_purge_unless_busy() {
             tracing::warn!(target: "barman.backup", "older WAL stays for now: {}", one_line(&error));
         }

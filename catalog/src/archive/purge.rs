@@ -6,7 +6,7 @@ use wal_format::{SegmentName, WalFileName};
 
 use crate::archive::for_each_archived;
 use crate::catalog::{FILE_MODE, existing, read_text};
-use crate::{BackupId, BackupInfo, Catalog, Error, layout};
+use crate::{BackupId, BackupInfo, Catalog, Error, Status, layout};
 
 /// Which WAL is removed, and because of which backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +97,9 @@ impl Catalog {
     /// Carries out the purge that was noted, if one was (invariant 7). Call it with the server's
     /// [`Lock::Backup`](crate::Lock) held. Nothing is removed if the backup was deleted meanwhile, or never counted.
     ///
+    /// While WAL that the backup needs is on its way, so may be what the server wrote before: the note stays for the next
+    /// call. Servers deliver WAL in its order.
+    ///
     /// # Errors
     /// The catalog cannot be read, or a file not removed.
     pub fn finish_purge(&self) -> Result<(), Error> {
@@ -106,6 +109,9 @@ impl Catalog {
             && let Some(plan) = self.plan_purge(&id)?
         {
             self.purge(&plan, |_| {})?;
+            if self.backup(&id)?.status == Status::WaitingForWals {
+                return Ok(());
+            }
         }
         dir.remove_file(&layout::purge_mark())?;
         Ok(dir.sync()?)

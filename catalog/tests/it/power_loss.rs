@@ -376,7 +376,7 @@ fn purging() {
 fn a_purge_that_is_announced_and_finished() {
     let purge = |repository: &Repository| {
         repository.catalog.mark_purge(&id(ONE)).expect("marked");
-        repository.backup(ONE, &name(3), &name(3), Status::WaitingForWals);
+        repository.backup(ONE, &name(3), &name(3), Status::Done);
         repository.catalog.finish_purge().expect("finished");
     };
     let prepare = |repository: &Repository| {

@@ -89,13 +89,27 @@ fn finished(repository: &Repository) -> (Vec<String>, bool) {
 fn what_an_interrupted_purge_left_goes_without_its_backup_being_deleted() {
     let repository = repository(&[&name(1), &name(2), &name(3)]);
     repository.catalog.mark_purge(&id(BACKUP)).expect("marked");
-    repository.backup(BACKUP, &name(3), &name(3), Status::WaitingForWals);
+    repository.backup(BACKUP, &name(3), &name(3), Status::Done);
     // Killed when the lines were gone, and one file.
     repository.write("wals/main-xlog.db", format!("{}\t3\t1.0\tNone\tNone\n", name(3)));
     std::fs::remove_file(repository.path(&format!("wals/0000000100000000/{}", name(1)))).expect("it is there");
     assert_eq!(finished(&repository), (vec![name(3)], true));
     repository.write(&format!("wals/0000000100000000/{}", name(2)), "what Barman archived and did not record");
     assert_eq!(finished(&repository), (vec![name(2), name(3)], true));
+}
+
+#[test]
+fn what_the_server_wrote_before_the_backup_and_delivers_late_goes_too() {
+    let repository = repository(&[&name(1), &name(3)]);
+    repository.catalog.mark_purge(&id(BACKUP)).expect("marked");
+    repository.backup(BACKUP, &name(3), &name(4), Status::WaitingForWals);
+    assert_eq!(finished(&repository), (vec![name(3)], false));
+    for late in [2, 4] {
+        repository.write(&format!("wals/0000000100000000/{}", name(late)), "wal");
+    }
+    repository.catalog.rebuild_index().expect("rebuilt");
+    repository.backup(BACKUP, &name(3), &name(4), Status::Done);
+    assert_eq!(finished(&repository), (vec![name(3), name(4)], true));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! WAL from before the first backup, which nothing can use.
 //!
-//! It goes as soon as the first backup counts, and once more what was delivered twice and archived meanwhile. A mark that is
-//! made before the backup counts, and goes last, has `cron` do what an interruption left undone.
+//! It goes as soon as the first backup counts, and what arrives later until all WAL of that backup is archived. A mark that is
+//! made before the backup counts, and goes last, has `cron` do what is left or an interruption left undone. What comes later
+//! still, delivered a second time, is removed with the oldest backup.
 
 use crate::{Error, Server, one_line};
 use barman_catalog::{BackupId, Lock, LockError};
