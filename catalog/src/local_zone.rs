@@ -1,6 +1,7 @@
 //! The zone of the Barman host, and the moments Barman writes with a zone.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use jiff::civil::DateTime;
 use jiff::fmt::strtime::BrokenDownTime;
@@ -11,27 +12,44 @@ use wal_format::Timestamp;
 ///
 /// It is a value that the program's edge makes once and hands down, so that nothing below depends on the environment.
 #[derive(Debug, Clone)]
-pub struct LocalZone(TimeZone);
+pub struct LocalZone(Source);
+
+/// Where the zone comes from.
+#[derive(Debug, Clone)]
+enum Source {
+    Given(TimeZone),
+    /// Found out when it is asked for: that looks through the whole zone database, which takes as long as many a command
+    /// that needs no zone takes for all else.
+    System,
+}
 
 impl LocalZone {
     /// Coordinated universal time.
-    pub const UTC: Self = Self(TimeZone::UTC);
+    pub const UTC: Self = Self(Source::Given(TimeZone::UTC));
 
     /// The zone of this process: `TZ` if set, else the host's. For the edge of a program only.
     #[must_use]
-    pub fn system() -> Self {
-        Self(TimeZone::system())
+    pub const fn system() -> Self {
+        Self(Source::System)
     }
 
     /// The zone of this name in the host's zone database, such as `Europe/Rome`, if there is one.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        TimeZone::get(name).ok().map(Self)
+        TimeZone::get(name).ok().map(|zone| Self(Source::Given(zone)))
+    }
+
+    fn zone(&self) -> &TimeZone {
+        static SYSTEM: LazyLock<TimeZone> = LazyLock::new(TimeZone::system);
+        match &self.0 {
+            Source::Given(zone) => zone,
+            Source::System => &SYSTEM,
+        }
     }
 
     /// What clocks show here at `instant`.
     pub(crate) fn civil(&self, instant: Timestamp) -> DateTime {
-        self.0.to_datetime(clamped(instant))
+        self.zone().to_datetime(clamped(instant))
     }
 
     /// Returns the moments at which clocks show a civil time here: `civil_micros` is what they show, in microseconds since
@@ -45,7 +63,7 @@ impl LocalZone {
                 .ok()
                 .map(|instant| BackupTime { instant: Timestamp::from_unix_micros(instant.as_microsecond()), offset })
         };
-        match self.0.to_ambiguous_timestamp(civil).offset() {
+        match self.zone().to_ambiguous_timestamp(civil).offset() {
             AmbiguousOffset::Unambiguous { offset } => at(offset).map_or(Moments::Never, Moments::Once),
             AmbiguousOffset::Fold { before, after } => match (at(before), at(after)) {
                 (Some(first), Some(second)) => Moments::Twice(first, second),
@@ -57,7 +75,7 @@ impl LocalZone {
 
     /// The moment at which clocks show `civil` here; the earlier one when they show it twice.
     fn resolve(&self, civil: DateTime) -> Option<(jiff::Timestamp, Offset)> {
-        let zoned = self.0.to_ambiguous_zoned(civil).compatible().ok()?;
+        let zoned = self.zone().to_ambiguous_zoned(civil).compatible().ok()?;
         Some((zoned.timestamp(), zoned.offset()))
     }
 }
@@ -65,7 +83,7 @@ impl LocalZone {
 /// The zone's name in the host's zone database, where it has one.
 impl fmt::Display for LocalZone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.iana_name().unwrap_or("the host's zone"))
+        f.write_str(self.zone().iana_name().unwrap_or("the host's zone"))
     }
 }
 
@@ -99,7 +117,7 @@ impl BackupTime {
     /// The moment as new records have it: with the offset that clocks of the host have at it.
     #[must_use]
     pub fn in_zone(instant: Timestamp, zone: &LocalZone) -> Self {
-        Self { instant, offset: zone.0.to_offset(clamped(instant)) }
+        Self { instant, offset: zone.zone().to_offset(clamped(instant)) }
     }
 
     /// The moment at an offset of this many seconds east of UTC; `None` beyond a day.
