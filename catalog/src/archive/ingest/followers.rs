@@ -3,6 +3,7 @@
 use wal_format::{BorderState, SegmentName, SegmentNumber, SegmentSize, TimelineHistory, TimelineId, WalFileName};
 
 use crate::archive::ledger::Ledger;
+use crate::catalog::existing;
 use crate::{Catalog, Error, Facts, Verdict, layout};
 
 use super::observe::{Neighbours, judge, observe_archived, previous};
@@ -32,7 +33,7 @@ pub(crate) fn judge_followers(
             // A record of a backup that cannot be read is no reason to stop archiving.
             let Some(size) = catalog.known_segment_size().ok().flatten() else { return Ok(judged) };
             let first = history_of(catalog, timeline).and_then(|history| first_segment(&history, size));
-            let Some(first) = first.filter(|first| open(ledger, *first).is_some()) else { return Ok(judged) };
+            let Some(first) = first.filter(|first| open(catalog, ledger, *first).is_some()) else { return Ok(judged) };
             if let Some(state) = neighbours.before(catalog, first, size)? {
                 judge_from(catalog, ledger, (first, size), state, &mut judged)?;
             }
@@ -50,7 +51,7 @@ fn judge_from(
     mut state: BorderState,
     judged: &mut Vec<Facts>,
 ) -> Result<(), Error> {
-    while let Some(known) = open(ledger, name) {
+    while let Some(known) = open(catalog, ledger, name) {
         let Some(observed) = observe_archived(catalog, name, size, Some(state))? else { break };
         let facts = Facts { verdict: judge(&observed), records: observed.records, ..known };
         ledger.append(&catalog.xlog_db()?, &facts)?;
@@ -66,10 +67,12 @@ fn judge_from(
 }
 
 /// What is known of a segment whose border is open. What the ledger cannot tell can be found out again.
-fn open(ledger: &Ledger, name: SegmentName) -> Option<Facts> {
+fn open(catalog: &Catalog, ledger: &mut Ledger, name: SegmentName) -> Option<Facts> {
     let file = WalFileName::Segment(name);
-    let known = ledger.directory(&layout::ledger_of(&file)).ok()?.remove(&file)?.facts;
-    Some(known).filter(|facts| facts.verdict == Verdict::BorderOpen)
+    // Mostly it has not come yet, and to know that, no journal has to be read.
+    existing(&catalog.layout().wals_directory).ok()??.stat(&layout::archived(&file)).ok()??;
+    let known = ledger.known(&file).ok()??;
+    Some(&known.facts).filter(|facts| facts.verdict == Verdict::BorderOpen).cloned()
 }
 
 /// The segments that follow `name`.
