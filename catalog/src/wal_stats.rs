@@ -63,7 +63,10 @@ impl Catalog {
     pub fn wal_stats(&self, backups: &[BackupInfo]) -> Result<BTreeMap<BackupId, WalStats>, Error> {
         let mut counters = Counters::new(backups);
         if !counters.timelines.is_empty() {
-            let parts = self.xlog_db()?.fold(|| counters.clone(), |counters, line| counters.count(&line))?;
+            let count = |counters: &mut Counters, line: XlogLine<'_>| {
+                line.segment().into_iter().for_each(|name| counters.count(name, &line));
+            };
+            let parts = self.xlog_db()?.fold(|| counters.clone(), count)?;
             parts.into_iter().for_each(|part| counters.add(part));
         }
         Ok(counters.finish())
@@ -79,8 +82,10 @@ impl Catalog {
         let parts = self.xlog_db()?.fold(
             || (counters.clone(), Covering::new(coverage.clone())),
             |(counters, covering), line| {
-                counters.count(&line);
-                covering.add(&line);
+                if let Some(name) = line.segment() {
+                    counters.count(name, &line);
+                    covering.add(name, &line);
+                }
             },
         )?;
         for (counted, covered) in parts {
@@ -206,8 +211,7 @@ impl Counters {
         Self { timelines, stretch: None }
     }
 
-    fn count(&mut self, line: &XlogLine<'_>) {
-        let Some(name) = line.segment() else { return };
+    fn count(&mut self, name: SegmentName, line: &XlogLine<'_>) {
         if self.stretch.is_none_or(|stretch| !stretch.contains(name)) {
             self.stretch = self.find(name);
         }

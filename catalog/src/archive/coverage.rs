@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use barman_retention::{Coverage, DamagedWal, RunContents, WalRun};
-use wal_format::{SegmentNumber, SegmentSize, TimelineId, WalFileName};
+use wal_format::{SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
 
 use crate::archive::ledger::{DirectorySummary, Summaries};
 use crate::{BackupInfo, Catalog, Error, Facts, LedgerReader, Verdict, XlogLine};
@@ -15,7 +15,10 @@ impl Catalog {
     /// The index or the ledger cannot be read.
     pub fn wal_coverage(&self) -> Result<Coverage, Error> {
         let mut coverage = Coverage::new(self.wal_segment_size()?);
-        let parts = self.xlog_db()?.fold(|| Covering::new(coverage.clone()), |covering, line| covering.add(&line))?;
+        let add = |covering: &mut Covering, line: XlogLine<'_>| {
+            line.segment().into_iter().for_each(|name| covering.add(name, &line));
+        };
+        let parts = self.xlog_db()?.fold(|| Covering::new(coverage.clone()), add)?;
         parts.into_iter().for_each(|part| coverage.join(part.finish()));
         self.describe_coverage(&mut coverage)?;
         Ok(coverage)
@@ -71,9 +74,8 @@ impl Covering {
         Self { coverage, run: None, line: Vec::new() }
     }
 
-    /// Adds what a line says.
-    pub(crate) fn add(&mut self, line: &XlogLine<'_>) {
-        let Some(name) = line.segment() else { return };
+    /// Adds what the line of a segment says.
+    pub(crate) fn add(&mut self, name: SegmentName, line: &XlogLine<'_>) {
         let Ok(number) = name.number(self.coverage.segment_size()) else { return };
         match self.run.take() {
             Some((timeline, run)) if (timeline, run.end().next()) == (name.timeline, number) => {
