@@ -5,12 +5,14 @@
 //! - `list-backups`, 10 000 backups: under 200 ms; `show-backup latest` and `check` are told beside.
 //! - `show-backup latest` and `check` with a million segments: under 50 ms. The server cannot be reached, so that `check`
 //!   waits for nobody; it fails, after having looked at all that it looks at.
+//! - `delete` of a backup with 100 000 segments: the index is written once. A third of the rounds, and Barman is asked once.
 //!
 //! `catalog [ours] [ROUNDS]` prints medians with their intervals, and the most memory; `ours` asks nobody else.
 
 // The repository is made by hand: archiving a million segments would take hours.
 #![allow(clippy::disallowed_methods)]
 
+mod deletion;
 mod home;
 
 use std::process::{Command, Stdio};
@@ -40,6 +42,13 @@ fn main() {
     report("list-backups", &ours, &many, &["list-backups", "main"], rounds);
     report("show-backup latest", &ours, &many, &["show-backup", "main", "latest"], rounds);
     report("check", &ours, &many, &["check", "main"], rounds);
+    drop(many);
+
+    println!("2 backups, 200 000 segments, of which half go");
+    deletion::measure("", &ours, rounds.div_ceil(3));
+    if let Some(barman) = &reference {
+        deletion::measure(" of Barman", barman, 1);
+    }
 }
 
 fn report(what: &str, program: &Barman, home: &BarmanHome, arguments: &[&str], rounds: usize) {
