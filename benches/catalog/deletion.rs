@@ -47,13 +47,13 @@ fn files(home: &BarmanHome) -> usize {
     directories.map(|directory| std::fs::read_dir(directory).expect("readable").count()).sum()
 }
 
-/// The events of writing the index: a file is closed that was written to, or gets its name.
+/// The events of writing the index: a file of its name is closed that was written to, whether or not it had that name then.
 struct Writes(Inotify);
 
 impl Writes {
     fn of(wals: &Path) -> Self {
         let events = Inotify::init(InitFlags::IN_NONBLOCK).expect("the kernel can");
-        events.add_watch(wals, AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO).expect("a directory");
+        events.add_watch(wals, AddWatchFlags::IN_CLOSE_WRITE).expect("a directory");
         Self(events)
     }
 
