@@ -19,6 +19,10 @@ const LONGEST: u64 = 16 << 20;
 /// Revocation lists of large authorities have tens of megabytes.
 const LONGEST_REVOCATION_LIST: u64 = 256 << 20;
 
+/// What is wrong with a directory that nobody has prepared, or in which nothing is.
+const NO_LIST: &str =
+    "no revocation list is in it: expected files with names like 1a2b3c4d.r0, as `openssl rehash` makes them";
+
 /// Our own certificate, with those that lead to it, and its key.
 pub(super) struct Identity {
     pub(super) certificates: Vec<CertificateDer<'static>>,
@@ -103,7 +107,8 @@ fn is_encrypted(bytes: &[u8]) -> bool {
 
 /// Returns all revocation lists.
 ///
-/// libpq passes over what it cannot read. Who names a list relies on it, so one that is named has to be there.
+/// libpq passes over a file that it cannot read. Who names one relies on it, so it has to be there; and where a directory
+/// is named, there has to be a list: without one nothing would be checked.
 pub(super) fn revocation_lists(
     lists: &RevocationLists,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsProblem> {
@@ -114,7 +119,10 @@ pub(super) fn revocation_lists(
             bytes => found.extend(lists_of(&path, bytes).map_err(|problem| unusable_list(&path, problem))?),
         }
     }
-    Ok(found)
+    match &lists.directory {
+        Some(directory) if found.is_empty() => Err(unusable_list(directory, TlsFileProblem::Content(NO_LIST.into()))),
+        _ => Ok(found),
+    }
 }
 
 fn lists_of(

@@ -2,11 +2,14 @@
 //!
 //! `PG_MAJORS="13 14 15 16 17 18 19"` names the versions. Each has one server, which goes through all cases.
 
+use std::io::{BufRead, BufReader, Read};
+use std::process::{ChildStdout, Command, Stdio};
+
 use replication_client::{
     CertificateProblem, ChannelBindingProblem, Client, Config, Environment, Error, ErrorKind, Mode, SqlState, TlsFile,
     TlsFileProblem, TlsProblem,
 };
-use test_support::{Authority, Issued, Postgres, Wanted, majors};
+use test_support::{Authority, CommandExt, Issued, Postgres, Wanted, majors};
 
 use crate::{config, in_environment};
 
@@ -51,12 +54,19 @@ impl Matrix {
 
     /// A connection as `user` that verifies the server, with what `options` change.
     fn config(&self, user: &str, options: &str) -> Config {
+        config(&self.conninfo(user, options))
+    }
+
+    fn conninfo(&self, user: &str, options: &str) -> String {
         let roots = self.authority.certificate();
-        config(&format!(
-            "{} sslmode=verify-full sslrootcert={} password=geheim {options}",
-            self.server.conninfo_as(user),
-            roots.display()
-        ))
+        let server = self.server.conninfo_as(user);
+        format!("{server} sslmode=verify-full sslrootcert={} password=geheim {options}", roots.display())
+    }
+
+    /// Whether psql, and libpq with it, would connect.
+    fn libpq_connects(&self, user: &str, options: &str) -> bool {
+        let mut psql = Command::new(test_support::pg_tool(15, "psql"));
+        psql.args(["--no-psqlrc", "-d", &self.conninfo(user, options), "-c", "select 1"]).finish().code == Some(0)
     }
 
     fn certificate(&self, issued: &Issued) -> String {
@@ -83,11 +93,15 @@ impl Matrix {
 
     /// Connects, and returns whether the connection is encrypted, as the server sees it.
     async fn is_encrypted(&self, user: &str, options: &str) -> bool {
-        let mut client =
-            self.connect(user, options, Mode::Sql).await.unwrap_or_else(|error| panic!("{options}: {error:?}"));
-        let answer = client.simple_query("select ssl from pg_stat_ssl where pid = pg_backend_pid()").await.unwrap();
-        answer[0].rows[0][0].as_deref() == Some("t")
+        tls_version(&self.config(user, options)).await.is_some()
     }
+}
+
+/// Connects, and returns the version of TLS that the server sees, if there is any.
+async fn tls_version(config: &Config) -> Option<String> {
+    let mut client = Client::connect(config, Mode::Sql).await.unwrap_or_else(|error| panic!("{config:?}: {error:?}"));
+    let answer = client.simple_query("select version from pg_stat_ssl where pid = pg_backend_pid()").await.unwrap();
+    answer[0].rows[0][0].clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,6 +111,9 @@ async fn every_version_lets_us_in_by_every_method_it_has() {
         methods(&matrix).await;
         modes(&matrix).await;
         requirements(&matrix).await;
+        for (options, expected) in [("", "TLSv1.3"), ("ssl_max_protocol_version=TLSv1.2", "TLSv1.2")] {
+            assert_eq!(tls_version(&matrix.config("scram", options)).await.as_deref(), Some(expected), "{major}");
+        }
         certificates_of_clients(&matrix).await;
         if major >= 17 {
             assert!(matrix.is_encrypted("scram", "sslnegotiation=direct").await);
@@ -291,6 +308,70 @@ async fn the_time_of_an_authority_can_be_over_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_of_tls_below_the_oldest_that_is_allowed_is_not_spoken() {
+    let authority = Authority::new();
+    let issued = authority.issue("server", &Wanted::server());
+    let server = Postgres::builder().setting("ssl_max_protocol_version", "TLSv1.2").tls(&authority, &issued).start();
+    let with = |options: &str| config(&format!("{} sslmode=require {options}", server.conninfo()));
+    assert_eq!(tls_version(&with("")).await.as_deref(), Some("TLSv1.2"));
+    let refused = Client::connect(&with("ssl_min_protocol_version=TLSv1.3"), Mode::Sql).await.unwrap_err().into_kind();
+    let is_version = |alert: &str| alert == "ProtocolVersion";
+    assert!(matches!(&refused, ErrorKind::Tls(TlsProblem::Refused { alert }) if is_version(alert)), "{refused:?}");
+}
+
+/// openssl's own server, which speaks TLS and nothing of PostgreSQL's, takes one connection, and tells what it was told.
+struct OpensslServer {
+    process: std::process::Child,
+    output: BufReader<ChildStdout>,
+    port: u16,
+}
+
+impl OpensslServer {
+    fn start(issued: &Issued) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_server", "-naccept", "1", "-tlsextdebug", "-accept", &free.to_string()]);
+        openssl.arg("-cert").arg(&issued.certificate).arg("-key").arg(&issued.key);
+        let mut process = openssl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("ACCEPT") {
+            line.clear();
+            assert!(output.read_line(&mut line).unwrap() > 0, "openssl did not start");
+        }
+        Self { process, output, port: free.port() }
+    }
+
+    /// Waits until the connection is over.
+    fn was_told(mut self) -> String {
+        let mut told = String::new();
+        self.output.read_to_string(&mut told).unwrap();
+        self.process.wait().unwrap();
+        told
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_confirm_the_protocol_is_left_and_told_its_name_only_where_that_is_wanted() {
+    let authority = Authority::new();
+    let issued = authority.issue("server", &Wanted::server());
+    for (sni, is_told) in [("1", true), ("0", false)] {
+        let server = OpensslServer::start(&issued);
+        let conninfo = format!(
+            "host=localhost hostaddr=127.0.0.1 port={} user=postgres sslnegotiation=direct sslmode=verify-full \
+             sslrootcert={} sslsni={sni}",
+            server.port,
+            authority.certificate().display()
+        );
+        let refused = Client::connect(&config(&conninfo), Mode::Sql).await.unwrap_err().into_kind();
+        assert!(matches!(refused, ErrorKind::Tls(TlsProblem::NoAlpn)), "{refused:?}");
+        let told = server.was_told();
+        assert!(told.contains("application layer protocol negotiation"), "{told}");
+        assert_eq!(told.contains("\"server name\""), is_told, "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn revoked_certificates_are_refused() {
     let matrix = Matrix::start(15).await;
     let served = Issued {
@@ -317,6 +398,16 @@ async fn revoked_certificates_are_refused() {
         let revoked = matrix.problem("scram", &options).await;
         assert!(matches!(revoked, TlsProblem::Certificate(CertificateProblem::Revoked)), "{options}: {revoked:?}");
     }
+    // Lists in a directory are found by their names, so that in these two there is none. Nor does libpq connect.
+    let (empty, unprepared) = (test_support::TempDir::new(), test_support::TempDir::new());
+    std::fs::copy(matrix.authority.revocation_list(), unprepared.path().join("root.crl")).unwrap();
+    for directory in [&empty, &unprepared] {
+        let options = format!("sslcrldir={}", directory.path().display());
+        let none = matrix.problem("scram", &options).await;
+        assert!(matches!(none, TlsProblem::File { what: TlsFile::RevocationList, .. }), "{none:?}");
+        assert!(!matrix.libpq_connects("scram", &options));
+    }
+    assert!(matrix.libpq_connects("scram", "application_name=judge"));
     // libpq would go on without the list.
     let missing = matrix.problem("scram", "sslcrl=/nonexistent.crl").await;
     assert!(matches!(missing, TlsProblem::File { what: TlsFile::RevocationList, .. }), "{missing:?}");
