@@ -182,7 +182,7 @@ impl Client {
         self.need_replication()?;
         let rows = self.run_one(&format!("TIMELINE_HISTORY {timeline}"), "filename").await;
         let rows = rows.map_err(|kind| history_missing(timeline, kind))?;
-        Ok(HistoryFile::decode(&rows.first("filename")?)?)
+        Ok(HistoryFile::decode(&rows.first("filename")?, timeline)?)
     }
 
     /// Creates a physical replication slot.

@@ -1,7 +1,7 @@
 //! What `IDENTIFY_SYSTEM` and `TIMELINE_HISTORY` return.
 
 use bytes::Bytes;
-use wal_format::{Lsn, SystemId, TimelineId};
+use wal_format::{Lsn, SystemId, TimelineId, WalFileName};
 
 use crate::protocol_error::ProtocolError;
 use crate::query::Row;
@@ -20,7 +20,7 @@ pub struct SystemIdentity {
 /// A timeline history file, as the server keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryFile {
-    /// Its name, for example `00000002.history`.
+    /// Its name, for example `00000002.history`: that of the timeline that was asked for, and nothing else.
     pub name: String,
     /// Its bytes.
     pub content: Bytes,
@@ -38,9 +38,11 @@ impl SystemIdentity {
 }
 
 impl HistoryFile {
-    /// Reads the row of `TIMELINE_HISTORY`. The content is passed on as it is: its comments may be in any encoding.
-    pub(crate) fn decode(row: &Row<'_>) -> Result<Self, ProtocolError> {
+    /// Reads the row of `TIMELINE_HISTORY`. The content is passed on as it is: its comments may be in any encoding. The
+    /// name is not: callers make a path of it, which must not lead anywhere else (invariant 8).
+    pub(crate) fn decode(row: &Row<'_>, timeline: TimelineId) -> Result<Self, ProtocolError> {
         let content = row.bytes("content")?.cloned().ok_or(ProtocolError::MissingField { field: "content" })?;
-        Ok(Self { name: row.required("filename", |text| Some(text.to_owned()))?, content })
+        let expected = WalFileName::History(timeline).to_string();
+        Ok(Self { name: row.required("filename", |text| (text == expected).then_some(expected))?, content })
     }
 }

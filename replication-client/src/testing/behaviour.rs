@@ -38,8 +38,10 @@ pub enum Ending {
     /// It waits for more, and says so in a keepalive.
     #[default]
     Waits,
-    /// It waits for more without a word.
+    /// It waits for more without a word, and answers when it is asked.
     IsSilent,
+    /// It neither says nor hears anything any more, as a host that is gone does.
+    Hangs,
     /// It shuts down in an orderly way.
     ShutsDown,
     /// It closes the connection.
@@ -67,7 +69,7 @@ impl Behaviour {
     /// Puts `bytes` of content into each message.
     ///
     /// # Panics
-    /// There are none.
+    /// `bytes` is 0.
     #[must_use]
     pub fn pieces(self, bytes: usize) -> Self {
         assert!(bytes > 0, "a message without content");
@@ -77,7 +79,7 @@ impl Behaviour {
     /// Pauses before each write of at most `bytes` to the socket, wherever that cuts a message.
     ///
     /// # Panics
-    /// There are none.
+    /// `bytes` is 0.
     #[must_use]
     pub fn trickling(self, bytes: usize, pause: Duration) -> Self {
         assert!(bytes > 0, "a write without bytes");

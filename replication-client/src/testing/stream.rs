@@ -121,7 +121,8 @@ impl Stream<'_> {
         let mut is_told = false;
         loop {
             changes.mark_unchanged();
-            if self.asked || self.at == self.end() {
+            // Ahead of the end is who was sent WAL that a promotion has made void.
+            if self.asked || self.at >= self.end() {
                 if !self.asked && self.is_over() {
                     return self.end_timeline().await;
                 }
@@ -189,6 +190,7 @@ impl Stream<'_> {
         match self.behaviour.ending {
             Ending::Waits => self.keep_alive(false).await?,
             Ending::IsSilent => {}
+            Ending::Hangs => std::future::pending().await,
             Ending::ShutsDown => {
                 self.session.line.send(&BackendBytes::new().command_complete()).await?;
                 return Err(io::ErrorKind::ConnectionAborted.into());

@@ -154,7 +154,20 @@ async fn the_end_of_a_server_has_many_forms() {
 }
 
 #[tokio::test]
-async fn a_silent_server_is_given_up() {
+async fn a_server_that_hangs_is_given_up() {
+    let server = server(b"abc").await;
+    server.script([Behaviour::good().ending(Ending::Hangs)]);
+    let mut stream = stream(&server).await;
+    stream.set_silence_limit(Some(Duration::from_millis(200)));
+    let (received, end) = receive(&mut stream).await;
+    assert_eq!(received, b"abc");
+    let error = end.unwrap_err();
+    let ErrorKind::Silent { silence } = error.kind() else { panic!("{error:?}") };
+    assert!(*silence >= Duration::from_millis(200) && error.is_transient(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_silent_server_that_answers_is_not_given_up() {
     let server = server(b"abc").await;
     server.script([Behaviour::good().ending(Ending::IsSilent)]);
     let mut stream = stream(&server).await;
@@ -188,6 +201,22 @@ async fn a_promotion_ends_the_stream_and_names_the_next_timeline() {
     let start = StartReplication { slot: None, timeline: second, start: START };
     let mut stream = client.start_replication(start).await.unwrap();
     assert!(receive(&mut stream).await.0 == [&wal(1000)[..], b"second"].concat());
+}
+
+#[tokio::test]
+async fn a_history_file_has_the_name_of_its_timeline_and_no_other() {
+    let server = server(&wal(1000)).await;
+    let mut client = connect(&server, Mode::PhysicalReplication).await;
+    for name in ["/etc/passwd", "../00000002.history", "00000003.history", "2.history", ""] {
+        let columns = ["filename", "content"].map(str::to_owned).into();
+        let answer = ResultSet { columns, rows: vec![vec![Some(name.into()), Some("1\t0/5000000\t\n".into())]] };
+        server.update(|cluster| cluster.answers.insert("TIMELINE_HISTORY 2".into(), answer));
+        let error = client.timeline_history(TimelineId::new(2).unwrap()).await.unwrap_err();
+        let ErrorKind::Protocol(ProtocolError::InvalidField { field: "filename", found }) = error.kind() else {
+            panic!("{error:?}")
+        };
+        assert_eq!(found, name);
+    }
 }
 
 #[tokio::test]
