@@ -29,7 +29,7 @@ pub(crate) async fn receive_until(
     slot: &str,
 ) -> Result<(), Box<dyn Error>> {
     let user = std::env::var("USER").unwrap_or_default();
-    let config = Config::from_conninfo(conninfo, &Environment::from_variables(std::env::vars()).with_user(user))?;
+    let config = Config::from_conninfo(conninfo, &Environment::from_variables(std::env::vars_os()).with_user(user))?;
     let mut options = ReceiverOptions::default();
     options.slot = Some(slot.to_owned());
     options.create_slot = true;

@@ -137,7 +137,5 @@ fn start_log(arguments: &Arguments, global: &GlobalConfig, output: &Output) {
 
 /// Reads what libpq would take from this process, for the user that it has become.
 fn libpq_environment(user: &User) -> Environment {
-    let variables =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Environment::from_variables(variables).with_home(&user.dir).with_user(&user.name)
+    Environment::from_variables(std::env::vars_os()).with_home(&user.dir).with_user(&user.name)
 }

@@ -107,13 +107,12 @@ fn redact_keyword(text: &str) -> String {
 
 fn redact_uri(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let authority = rest.split('/').next().unwrap_or_default();
-    let Some((user, _)) = authority.rsplit_once('@').and_then(|(login, _)| login.split_once(':')) else {
-        return text.to_owned();
-    };
-    let host = authority.rsplit_once('@').map_or("", |(_, host)| host);
-    let path = rest.strip_prefix(authority).unwrap_or_default();
-    format!("{scheme}://{user}:*REDACTED*@{host}{path}")
+    // The last one: those in a password should have been encoded, but nobody may see it for that.
+    let Some((login, host)) = rest.rsplit_once('@') else { return text.to_owned() };
+    match login.split_once(':') {
+        Some((user, _)) => format!("{scheme}://{user}:*REDACTED*@{host}"),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -150,6 +149,8 @@ mod tests {
             ("password = 'a b' user=u x", "password=*REDACTED* user=u x"),
             ("sslpassword=p password='a b", "sslpassword=*REDACTED* password=*REDACTED*"),
             ("postgresql://u:p@h:1/d?x", "postgresql://u:*REDACTED*@h:1/d?x"),
+            ("postgresql://u:p/q@h/d", "postgresql://u:*REDACTED*@h/d"),
+            ("postgresql://u:p@q@h/d", "postgresql://u:*REDACTED*@h/d"),
             ("postgresql://u@h/password", "postgresql://u@h/password"),
             ("host=a", "host=a"),
         ] {

@@ -1,4 +1,5 @@
-//! A connection string, in both of libpq's forms; its password is never shown.
+//! A connection string, in both of libpq's forms; no configuration and no error shows its password, or a piece of one that
+//! was not quoted or encoded.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,11 +8,20 @@ use replication_client::{Config, Environment};
 /// Longer than any word that the rest of the text shows by chance.
 const PASSWORD: &str = "a-password-that-must-not-be-shown";
 
-fuzz_target!(|conninfo: &str| {
+fuzz_target!(|text: &str| {
     let environment = Environment::default().with_user("barman");
-    let _ = Config::from_conninfo(conninfo, &environment).map(|config| format!("{config:?}"));
-    // In front: behind, it would be the value of an option that ends in `=`.
-    if let Ok(config) = Config::from_conninfo(&format!("password={PASSWORD} {conninfo}"), &environment) {
-        assert!(conninfo.contains(PASSWORD) || !format!("{config:?}").contains(PASSWORD));
+    for conninfo in [
+        text.to_owned(),
+        // In front: behind, it would be the value of an option that ends in `=`.
+        format!("password={PASSWORD} {text}"),
+        format!("password=half {PASSWORD}{text}"),
+        format!("postgresql://user:{PASSWORD}@{text}"),
+        format!("postgresql://user:half@{PASSWORD}@{text}"),
+    ] {
+        let shown = match Config::from_conninfo(&conninfo, &environment) {
+            Ok(config) => format!("{config:?}"),
+            Err(error) => format!("{error} {error:?}"),
+        };
+        assert!(text.contains(PASSWORD) || !shown.contains(PASSWORD), "{conninfo}: {shown}");
     }
 });

@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [conninfo, directory] = &arguments[..] else { return Err("usage: base_backup CONNINFO DIRECTORY".into()) };
     let user = std::env::var("USER").unwrap_or_default();
-    let config = Config::from_conninfo(conninfo, &Environment::from_variables(std::env::vars()).with_user(user))?;
+    let config = Config::from_conninfo(conninfo, &Environment::from_variables(std::env::vars_os()).with_user(user))?;
     let end = back_up(&config, Path::new(directory)).await?;
     println!("the backup is consistent from {} on", end.end_lsn);
     Ok(())

@@ -15,7 +15,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [conninfo] = &arguments[..] else { return Err("usage: commit_times CONNINFO".into()) };
     let user = std::env::var("USER").unwrap_or_default();
-    let config = Config::from_conninfo(conninfo, &Environment::from_variables(std::env::vars()).with_user(user))?;
+    let config = Config::from_conninfo(conninfo, &Environment::from_variables(std::env::vars_os()).with_user(user))?;
     let print = |commit: Commit| match jiff::Timestamp::from_microsecond(commit.at.unix_micros()) {
         Ok(at) => println!("{at} transaction {} at {}", commit.xid, commit.lsn),
         Err(_) => println!("at no time that has a name: transaction {} at {}", commit.xid, commit.lsn),

@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [conninfo, directory] = &arguments[..] else { return Err("usage: receive_wal CONNINFO DIRECTORY".into()) };
     let user = std::env::var("USER").unwrap_or_default();
-    let config = Config::from_conninfo(conninfo, &Environment::from_variables(std::env::vars()).with_user(user))?;
+    let config = Config::from_conninfo(conninfo, &Environment::from_variables(std::env::vars_os()).with_user(user))?;
     loop {
         let error = receive(&config, Path::new(directory)).await.unwrap_err();
         let passes = error.downcast_ref().is_some_and(replication_client::Error::is_transient);

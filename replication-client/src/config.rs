@@ -6,6 +6,7 @@ mod keepalives;
 mod target_session;
 mod tls;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ use crate::password::Password;
 /// assert!(!format!("{config:?}").contains("secret"));
 /// # Ok::<(), replication_client::ConninfoError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     hosts: Vec<Host>,
     load_balancing: bool,
@@ -188,6 +189,16 @@ impl Config {
     pub(crate) fn replication_requested(&self) -> Option<&str> {
         let value = self.replication.as_deref()?;
         (!["false", "off", "no", "0"].contains(&value)).then_some(value)
+    }
+}
+
+/// Shows which server is meant, and as whom. Anything else in a connection string may hold a password from which it was
+/// not kept apart.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Config");
+        shown.field("hosts", &self.hosts).field("user", &conninfo::shown(&self.user));
+        shown.field("database", &conninfo::shown(&self.database)).finish_non_exhaustive()
     }
 }
 

@@ -9,6 +9,7 @@ use rustix::net::sockopt;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 
 use crate::config::{Host, Keepalives};
+use crate::conninfo;
 
 /// One address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +27,10 @@ impl Endpoint {
             return Ok(vec![Self::Unix { path: format!("{directory}/.s.PGSQL.{}", host.port()) }]);
         }
         let name = host.shown().into_owned();
-        let addresses: Vec<SocketAddr> = match (host.address(), host.name()) {
-            (Some(address), _) => vec![SocketAddr::from((address, host.port()))],
-            (None, host_name) => lookup_host((host_name.unwrap_or_default(), host.port())).await?.collect(),
-        };
-        Ok(addresses.into_iter().map(|address| Self::Tcp { name: name.clone(), address }).collect())
+        // Of an address, nobody is asked.
+        let to_resolve = host.to_resolve();
+        let addresses = lookup_host((&*to_resolve, host.port())).await?;
+        Ok(addresses.map(|address| Self::Tcp { name: name.clone(), address }).collect())
     }
 
     /// Returns the server in words, for messages.
@@ -42,7 +42,7 @@ impl Endpoint {
             Self::Tcp { name, address } => {
                 format!("host \"{name}\" ({}), port {}", address.ip(), address.port()).into()
             }
-            Self::Unix { path } => format!("socket \"{path}\"").into(),
+            Self::Unix { path } => format!("socket \"{}\"", conninfo::shown(path)).into(),
         }
     }
 }
@@ -118,6 +118,17 @@ mod tests {
         ] {
             assert_eq!(described(conninfo).await, [expected], "{conninfo}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_zone_of_an_address_is_an_interface() {
+        let endpoints = Endpoint::resolve(&config("hostaddr=fe80::1%lo").hosts()[0]).await.unwrap();
+        let scope = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Tcp { address: SocketAddr::V6(address), .. } => address.scope_id(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(endpoints.iter().map(scope).collect::<Vec<_>>(), [1]);
+        assert!(Endpoint::resolve(&config("hostaddr=fe80::1%nowhere").hosts()[0]).await.is_err());
     }
 
     #[tokio::test]

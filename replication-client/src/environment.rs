@@ -1,13 +1,15 @@
 //! [`Environment`]: what libpq takes from the process around it, as a value.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The environment variables, home directory and operating-system user that fill what a connection string leaves open.
 ///
-/// The library never looks at the process it runs in: a program builds this value once, at its edge, and a test builds
-/// whatever it needs.
+/// The library does not look at the process it runs in: a program builds this value once, at its edge, and a test builds
+/// whatever it needs. One exception is that `sslrootcert=system` reads the operating system's certificates where
+/// `SSL_CERT_FILE` and `SSL_CERT_DIR` say, as OpenSSL does.
 ///
 /// ```
 /// use replication_client::{Config, Environment};
@@ -25,12 +27,13 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Keeps those of `variables` that libpq reads: the ones whose names begin with `PG`.
+    /// Keeps those of `variables` that libpq reads: the ones whose names begin with `PG`. What is not UTF-8 is passed over.
     ///
-    /// A program passes `std::env::vars()`.
+    /// A program passes `std::env::vars_os()`.
     #[must_use]
-    pub fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        let variables = variables.into_iter().filter(|(name, _)| name.starts_with("PG")).collect();
+    pub fn from_variables(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let variables = variables.into_iter().filter_map(text).filter(|(name, _)| name.starts_with("PG")).collect();
         Self { variables, ..Self::default() }
     }
 

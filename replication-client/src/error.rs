@@ -152,7 +152,7 @@ pub enum ErrorKind {
     /// The server behind a Unix socket runs as another user than `requirepeer` says.
     #[error("the server runs as user {found:?}, and requirepeer is {expected:?}")]
     Peer {
-        /// The value of `requirepeer`.
+        /// The value of `requirepeer`, or `***` where it may hold a piece of a password.
         expected: String,
         /// Who runs the server.
         found: String,
@@ -232,7 +232,16 @@ pub enum ErrorKind {
         #[source]
         server: ServerError,
     },
-    /// The replication slot is invalidated, or of another kind (SQLSTATE 55000).
+    /// The replication slot is one for logical replication.
+    #[error("replication slot {slot:?} is not a physical one")]
+    SlotNotPhysical {
+        /// Its name.
+        slot: String,
+        /// The server's words.
+        #[source]
+        server: ServerError,
+    },
+    /// The replication slot has been invalidated (SQLSTATE 55000): the server no longer keeps the WAL that it needs.
     #[error("replication slot {slot:?} cannot be used")]
     SlotUnusable {
         /// Its name.
@@ -350,6 +359,7 @@ impl ErrorKind {
             | Self::SlotMissing { server, .. }
             | Self::SlotInUse { server, .. }
             | Self::SlotExists { server, .. }
+            | Self::SlotNotPhysical { server, .. }
             | Self::SlotUnusable { server, .. }
             | Self::WalRemoved { server, .. }
             | Self::NotInHistory { server, .. }
@@ -366,6 +376,12 @@ impl ErrorKind {
     pub(crate) fn of_slot(slot: &str, server: ServerError) -> Self {
         let slot = slot.to_owned();
         match server.sqlstate() {
+            // An SQLSTATE of its own neither of the two commands has for it; `walsender.c` reports it from their functions.
+            Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE | SqlState::FEATURE_NOT_SUPPORTED)
+                if matches!(server.routine(), Some("StartReplication" | "ReadReplicationSlot")) =>
+            {
+                Self::SlotNotPhysical { slot, server }
+            }
             Some(SqlState::UNDEFINED_OBJECT) => Self::SlotMissing { slot, server },
             Some(SqlState::OBJECT_IN_USE) => Self::SlotInUse { slot, server },
             Some(SqlState::DUPLICATE_OBJECT) => Self::SlotExists { slot, server },

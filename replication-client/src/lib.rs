@@ -9,7 +9,7 @@
 //! use replication_client::{Client, Config, Environment, Mode, StartReplication, StreamEvent};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let environment = Environment::from_variables(std::env::vars()).with_user("barman");
+//! let environment = Environment::from_variables(std::env::vars_os()).with_user("barman");
 //! let config = Config::from_conninfo("host=db1 application_name=example", &environment)?;
 //! let mut client = Client::connect(&config, Mode::PhysicalReplication).await?;
 //! let system = client.identify_system().await?;

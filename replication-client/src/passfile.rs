@@ -2,6 +2,7 @@
 //!
 //! Mirrors `passwordFromFile` of PostgreSQL's `fe-connect.c`.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -54,6 +55,14 @@ pub enum PassfileProblem {
         #[source]
         source: io::Error,
     },
+    /// The first line that matches is not UTF-8.
+    #[error("password file {}, line {line}: expected UTF-8", path.display())]
+    Encoding {
+        /// Where it is.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
     /// No line of it matches.
     #[error("password file {} has no line for this host, port, database and user", path.display())]
     NoMatch {
@@ -78,22 +87,32 @@ pub(crate) fn lookup(path: &Path, account: &Account<'_>) -> Result<Option<Passwo
     if mode & 0o077 != 0 {
         return Err(PassfileProblem::Permissions { path: owned(), mode });
     }
-    let text = read(path).map_err(|source| PassfileProblem::Unreadable { path: owned(), source })?;
-    find(&text, account).map(Some).ok_or_else(|| PassfileProblem::NoMatch { path: owned() })
+    let bytes = bounded_file::read(path, LONGEST);
+    let bytes = bytes.map_err(|source| PassfileProblem::Unreadable { path: owned(), source })?;
+    match find(&bytes, account) {
+        Some(found) => found.map(Some).map_err(|NotUtf8 { line }| PassfileProblem::Encoding { path: owned(), line }),
+        None => Err(PassfileProblem::NoMatch { path: owned() }),
+    }
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    String::from_utf8(bounded_file::read(path, LONGEST)?).map_err(|_| io::ErrorKind::InvalidData.into())
+/// The line that matches, from 1, is not text.
+#[derive(Debug, PartialEq)]
+pub(crate) struct NotUtf8 {
+    line: usize,
 }
 
-/// Returns the password of the first line that matches.
-pub(crate) fn find(text: &str, account: &Account<'_>) -> Option<Password> {
+/// Returns the password of the first line that matches. Bytes that are not UTF-8 matter in that line alone.
+pub(crate) fn find(bytes: &[u8], account: &Account<'_>) -> Option<Result<Password, NotUtf8>> {
     let port = account.port.to_string();
     let fields = [account.host, &port, account.database, account.user];
-    text.lines()
-        .filter(|line| !line.starts_with('#'))
-        .find_map(|line| fields.iter().try_fold(line, |rest, field| after_field(rest, field)))
-        .map(|rest| Password::new(password(rest)))
+    let lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let lines = (1..).zip(lines).filter(|(_, line)| !line.starts_with(b"#"));
+    lines.into_iter().find_map(|(number, line)| {
+        let text = String::from_utf8_lossy(line);
+        let rest = fields.iter().try_fold(&*text, |rest, field| after_field(rest, field))?;
+        let is_text = matches!(text, Cow::Borrowed(_));
+        Some(if is_text { Ok(Password::new(password(rest))) } else { Err(NotUtf8 { line: number }) })
+    })
 }
 
 /// Returns what follows the first field of `line` where that is `*` or spells `wanted`.
@@ -133,7 +152,7 @@ mod tests {
 
     fn password_of(text: &str, host: &str, database: &str) -> Option<String> {
         let account = Account { host, port: 5432, database, user: "barman" };
-        find(text, &account).map(|password| password.reveal().to_owned())
+        find(text.as_bytes(), &account).map(|password| password.unwrap().reveal().to_owned())
     }
 
     #[test]
@@ -144,6 +163,15 @@ mod tests {
         {
             assert_eq!(password_of(text, host, database).as_deref(), Some(expected));
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_spoil_no_other_line() {
+        let account = |host| Account { host, port: 5432, database: "postgres", user: "barman" };
+        let bytes = b"# B\xe4r\ndb0:*:*:*:\xe4\r\ndb1:*:*:*:secret\n";
+        assert_eq!(find(bytes, &account("db1")), Some(Ok(Password::new("secret"))));
+        assert_eq!(find(bytes, &account("db0")), Some(Err(NotUtf8 { line: 2 })));
+        assert_eq!(find(bytes, &account("db2")), None);
     }
 
     #[test]

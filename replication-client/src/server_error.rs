@@ -20,6 +20,8 @@ impl SqlState {
     pub const DUPLICATE_OBJECT: Self = Self(*b"42710");
     /// `53300` too_many_connections; walsenders are counted too.
     pub const TOO_MANY_CONNECTIONS: Self = Self(*b"53300");
+    /// `0A000` feature_not_supported.
+    pub const FEATURE_NOT_SUPPORTED: Self = Self(*b"0A000");
     /// `55000` object_not_in_prerequisite_state: for example an invalidated replication slot.
     pub const OBJECT_NOT_IN_PREREQUISITE_STATE: Self = Self(*b"55000");
     /// `55006` object_in_use: for example the replication slot is active.
@@ -90,6 +92,7 @@ struct Fields {
     message: String,
     detail: Option<String>,
     hint: Option<String>,
+    routine: Option<String>,
 }
 
 impl ServerError {
@@ -107,6 +110,7 @@ impl ServerError {
                 b'M' => found.message = value,
                 b'D' => found.detail = Some(value),
                 b'H' => found.hint = Some(value),
+                b'R' => found.routine = Some(value),
                 _ => {}
             }
         }
@@ -135,6 +139,11 @@ impl ServerError {
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         self.0.detail.as_deref()
+    }
+
+    /// Returns the function of the server's that reports it. Unlike the message, no language changes it.
+    pub(crate) fn routine(&self) -> Option<&str> {
+        self.0.routine.as_deref()
     }
 
     /// Returns the server's own advice, where there is one.

@@ -24,7 +24,8 @@ pub enum ServiceFileProblem {
         /// Its name, or `***` where it may hold a piece of a password.
         service: String,
     },
-    /// A service file is there and cannot be read.
+    /// A service file is there and cannot be read, or one that is named is not there. Of this as of the other problems, the
+    /// path is `***` where it may hold a piece of a password.
     #[error("service file {} cannot be read: {reason}", path.display())]
     Unreadable {
         /// Where it is.
@@ -35,6 +36,14 @@ pub enum ServiceFileProblem {
     /// A line of the service is no assignment of an option that libpq knows.
     #[error("service file {}, line {line}: expected an option of a connection string and its value", path.display())]
     Syntax {
+        /// Where the file is.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A line of the service says that an LDAP server has the options, which is not built.
+    #[error("service file {}, line {line}: options from LDAP are not supported", path.display())]
+    Ldap {
         /// Where the file is.
         path: PathBuf,
         /// The line, from 1.
@@ -56,13 +65,14 @@ pub enum ServiceFileProblem {
 #[derive(Debug, PartialEq)]
 pub(crate) enum LineProblem {
     Syntax,
+    Ldap,
     Nested(&'static str),
 }
 
 pub(crate) type Assignments = Vec<(&'static str, String)>;
 
-/// Returns what the first file that defines `service` says: `file` or, where it is not given, that of the home
-/// directory; then that of the system.
+/// Returns what the first file that defines `service` says: `file`, which has to be there, or, where none is named, that of
+/// the home directory; then that of the system.
 pub(crate) fn lookup(
     service: &str,
     file: Option<&str>,
@@ -70,29 +80,38 @@ pub(crate) fn lookup(
 ) -> Result<Assignments, ServiceFileProblem> {
     let of_user = file.map(PathBuf::from).or_else(|| Some(environment.home()?.join(".pg_service.conf")));
     let of_system = Path::new(environment.variable("PGSYSCONFDIR").unwrap_or(SYSTEM_DIRECTORY)).join("pg_service.conf");
-    for path in of_user.into_iter().chain([of_system]) {
-        if let Some(found) = read(&path)?.and_then(|text| find(&text, service)) {
-            return found.map_err(|(line, problem)| located(path, line, problem));
+    for (path, is_named) in of_user.into_iter().map(|path| (path, file.is_some())).chain([(of_system, false)]) {
+        if let Some(found) = read(&path, is_named)?.and_then(|text| find(&text, service)) {
+            return found.map_err(|(line, problem)| located(shown(&path), line, problem));
         }
     }
-    let service = if service.contains('=') { "***" } else { service };
-    Err(ServiceFileProblem::NotDefined { service: service.to_owned() })
+    Err(ServiceFileProblem::NotDefined { service: conninfo::shown(service).to_owned() })
 }
 
-/// Reads a service file; a missing one is none.
-fn read(path: &Path) -> Result<Option<String>, ServiceFileProblem> {
+/// Reads a service file; a missing one is none, unless it is named.
+fn read(path: &Path, is_named: bool) -> Result<Option<String>, ServiceFileProblem> {
     let text = bounded_file::read(path, LONGEST)
         .and_then(|bytes| String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into()));
     match text {
         Ok(text) => Ok(Some(text)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(error) => Err(ServiceFileProblem::Unreadable { path: path.to_owned(), reason: error.kind() }),
+        Err(error) if is_missing(&error) && !is_named => Ok(None),
+        Err(error) => Err(ServiceFileProblem::Unreadable { path: shown(path), reason: error.kind() }),
     }
+}
+
+/// Returns a path for messages: it comes from a connection string.
+fn shown(path: &Path) -> PathBuf {
+    conninfo::shown(&path.to_string_lossy()).into()
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn located(path: PathBuf, line: usize, problem: LineProblem) -> ServiceFileProblem {
     match problem {
         LineProblem::Syntax => ServiceFileProblem::Syntax { path, line },
+        LineProblem::Ldap => ServiceFileProblem::Ldap { path, line },
         LineProblem::Nested(option) => ServiceFileProblem::Nested { path, line, option },
     }
 }
@@ -115,6 +134,10 @@ fn is_header_of(line: &str, service: &str) -> bool {
 
 /// Reads `option=value`, without blanks around the equals sign and without quotes.
 fn assignment(line: &str) -> Result<(&'static str, String), LineProblem> {
+    // libpq asks the server that is named, if it was built to.
+    if line.starts_with("ldap") {
+        return Err(LineProblem::Ldap);
+    }
     let (keyword, value) = line.split_once('=').ok_or(LineProblem::Syntax)?;
     match conninfo::keyword(keyword).ok_or(LineProblem::Syntax)? {
         nested @ ("service" | "servicefile") => Err(LineProblem::Nested(nested)),
@@ -144,6 +167,7 @@ mod tests {
         assert_eq!(find("[a]\nhost\n", "a"), Some(Err((2, LineProblem::Syntax))));
         assert_eq!(find("[a]\n\n# x\nhots=db1\n", "a"), Some(Err((4, LineProblem::Syntax))));
         assert_eq!(find("[a]\nhost =db1\n", "a"), Some(Err((2, LineProblem::Syntax))));
+        assert_eq!(find("[a]\nldap://h/dc=x?cn\n", "a"), Some(Err((2, LineProblem::Ldap))));
         assert_eq!(find("[a]\nservice=b\n", "a"), Some(Err((2, LineProblem::Nested("service")))));
         assert_eq!(find("hots=db1\n[a]\nhost=db1\n[b]\nhots=x\n", "a").map(|found| found.is_ok()), Some(true));
     }

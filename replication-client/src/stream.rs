@@ -8,6 +8,7 @@ use postgres_protocol::message::frontend;
 
 use crate::config::{Config, Host, SslMode};
 use crate::connection::Transport;
+use crate::conninfo;
 use crate::endpoint::{self, Endpoint};
 use crate::error::ErrorKind;
 use crate::tls::{Tls, TlsProblem, TlsSession};
@@ -114,5 +115,9 @@ fn check_peer(config: &Config, stream: &UnixStream) -> Result<(), ErrorKind> {
     let peer = stream.peer_cred().map_err(ErrorKind::Connect)?.uid();
     let user = nix::unistd::User::from_uid(peer.into()).map_err(|error| ErrorKind::Connect(error.into()))?;
     let found = user.map_or_else(|| peer.to_string(), |user| user.name);
-    if found == expected { Ok(()) } else { Err(ErrorKind::Peer { expected: expected.to_owned(), found }) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(ErrorKind::Peer { expected: conninfo::shown(expected).to_owned(), found })
+    }
 }

@@ -10,6 +10,9 @@ pub(super) fn explain(error: &Error) -> CommandError {
         ErrorKind::SlotExists { slot, .. } => CommandError::new(format!("Replication slot '{slot}' already exists"))
             .hinted("with --if-not-exists that is no error"),
         ErrorKind::SlotInUse { .. } => plain.hinted("another receiver uses the slot: stop it first"),
+        ErrorKind::SlotNotPhysical { .. } => {
+            plain.hinted("slot_name is the name of somebody else's slot: choose another one")
+        }
         ErrorKind::SlotUnusable { .. } => plain.hinted("drop the slot, create it again, and take a new backup"),
         ErrorKind::WalRemoved { .. } => {
             plain.hinted("the WAL between is lost for streaming: take a new backup, and use a slot from now on")

@@ -2,20 +2,28 @@
 
 const MASK: &str = "*REDACTED*";
 
-/// Returns `message` with the value after each `password=`, and each password inside a connection URI, masked.
+/// Returns `message` with the value after each `password=`, and each password inside a connection URI, masked: rather too
+/// much than too little, where a character should have been encoded.
 pub(super) fn redacted(message: &str) -> String {
     without_uri_passwords(&without_password_values(message))
 }
 
 fn without_password_values(message: &str) -> String {
-    const KEY: &str = "password=";
+    const KEY: &str = "password";
     let mut result = String::with_capacity(message.len());
     let mut rest = message;
     while let Some(at) = rest.find(KEY) {
-        let (before, value) = rest.split_at(at + KEY.len());
+        let (before, behind) = rest.split_at(at + KEY.len());
         result.push_str(before);
-        result.push_str(MASK);
-        rest = &value[value_length(value)..];
+        rest = match behind.trim_start().strip_prefix('=') {
+            Some(value) => {
+                result.push('=');
+                result.push_str(MASK);
+                let value = value.trim_start();
+                &value[value_length(value)..]
+            }
+            None => behind,
+        };
     }
     result + rest
 }
@@ -42,7 +50,7 @@ fn without_uri_passwords(message: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (scheme, authority) = rest.split_at(at + 3);
         result.push_str(scheme);
-        let end = authority.find(|c: char| c.is_whitespace() || c == '/').unwrap_or(authority.len());
+        let end = authority.find(char::is_whitespace).unwrap_or(authority.len());
         let (credentials, tail) = authority.split_at(end);
         result.push_str(&masked_credentials(credentials));
         rest = tail;
@@ -74,6 +82,11 @@ mod tests {
             ("postgresql://host/db?password=pw&user=x", "postgresql://host/db?password=*REDACTED*&user=x"),
             ("postgresql://me@host and more", "postgresql://me@host and more"),
             ("password=", "password=*REDACTED*"),
+            ("password = geheim user=b", "password=*REDACTED* user=b"),
+            ("a password is wanted", "a password is wanted"),
+            ("postgresql://me:p/w@host/db and more", "postgresql://me:*REDACTED*@host/db and more"),
+            ("postgresql://me:p@w@host/db", "postgresql://me:*REDACTED*@host/db"),
+            ("postgresql://host:5432/db", "postgresql://host:5432/db"),
         ];
         for (input, expected) in cases {
             assert_eq!(redacted(input), expected);

@@ -2,19 +2,21 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use crate::conninfo::{ConninfoError, Settings};
+use crate::conninfo::{self, ConninfoError, Settings};
 
 /// The directory of the server's Unix sockets that Debian and the PostgreSQL project's packages build libpq with.
 pub(crate) const DEFAULT_SOCKET_DIRECTORY: &str = "/var/run/postgresql";
 const DEFAULT_PORT: u16 = 5432;
 
 /// One of the servers that a connection string names: `host`, `hostaddr` and `port` at the same place of their lists.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Host {
     name: Option<String>,
     address: Option<IpAddr>,
+    /// The interface at which a link-local address is one: `eth0` of `fe80::1%eth0`.
+    zone: Option<String>,
     port: u16,
 }
 
@@ -29,6 +31,16 @@ impl Host {
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.address
+    }
+
+    /// Returns what to look up: the address with its zone, which only the operating system knows, or else the name.
+    pub(crate) fn to_resolve(&self) -> Cow<'_, str> {
+        self.address_text().map_or_else(|| self.name().unwrap_or_default().into(), Cow::from)
+    }
+
+    fn address_text(&self) -> Option<String> {
+        let zone = self.zone.iter().map(|zone| format!("%{zone}"));
+        Some(std::iter::once(self.address?.to_string()).chain(zone).collect())
     }
 
     /// Returns the port.
@@ -46,19 +58,18 @@ impl Host {
 
     /// Returns the host as a password file names it. The default socket directory is `localhost` there.
     pub(crate) fn passfile_name(&self) -> Cow<'_, str> {
-        match (self.name(), self.address) {
-            (None, Some(address)) => address.to_string().into(),
+        match (self.name(), self.address_text()) {
+            (None, Some(address)) => address.into(),
             (None | Some(DEFAULT_SOCKET_DIRECTORY), _) => "localhost".into(),
             (Some(name), _) => name.into(),
         }
     }
 
-    /// Returns the name for messages. One with an equals sign may hold a password from which it was not kept apart.
+    /// Returns the name for messages, or stars where it may hold a piece of a password.
     pub(crate) fn shown(&self) -> Cow<'_, str> {
-        match (self.name(), self.address) {
-            (Some(name), _) if name.contains('=') => "***".into(),
-            (Some(name), _) => name.into(),
-            (None, Some(address)) => address.to_string().into(),
+        match (self.name(), self.address_text()) {
+            (Some(name), _) => conninfo::shown(name).into(),
+            (None, Some(address)) => address.into(),
             (None, None) => DEFAULT_SOCKET_DIRECTORY.into(),
         }
     }
@@ -67,6 +78,13 @@ impl Host {
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "host \"{}\", port {}", self.shown(), self.port)
+    }
+}
+
+/// Shows what messages show.
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Host({self})")
     }
 }
 
@@ -87,11 +105,8 @@ pub(super) fn hosts(settings: &Settings) -> Result<Vec<Host>, ConninfoError> {
             let name = item(&names, index).filter(|name| !name.is_empty());
             let address = item(&addresses, index).unwrap_or_default();
             let port = item(&ports, if ports.as_ref().is_some_and(|ports| ports.len() == 1) { 0 } else { index });
-            Ok(Host {
-                name,
-                address: Settings::item(&address, "hostaddr", "an IP address")?,
-                port: self::port(&port.unwrap_or_default())?.unwrap_or(DEFAULT_PORT),
-            })
+            let (address, zone) = self::address(&address)?;
+            Ok(Host { name, address, zone, port: self::port(&port.unwrap_or_default())?.unwrap_or(DEFAULT_PORT) })
         })
         .collect()
 }
@@ -107,6 +122,15 @@ fn check_length(option: &'static str, list: Option<&[&str]>, expected: usize) ->
     }
 }
 
+/// Reads an address; one of version 6 may have a zone.
+fn address(text: &str) -> Result<(Option<IpAddr>, Option<String>), ConninfoError> {
+    let (address, zone) = match text.trim().split_once('%') {
+        Some((address, zone)) if address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() => (address, Some(zone)),
+        _ => (text, None),
+    };
+    Ok((Settings::item(address, "hostaddr", "an IP address")?, zone.map(str::to_owned)))
+}
+
 fn port(text: &str) -> Result<Option<u16>, ConninfoError> {
     const EXPECTED: &str = "a number from 1 to 65535";
     match Settings::item(text, "port", EXPECTED)? {
@@ -118,7 +142,6 @@ fn port(text: &str) -> Result<Option<u16>, ConninfoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conninfo;
 
     fn hosts_of(conninfo: &str) -> Result<Vec<String>, ConninfoError> {
         let hosts = hosts(&conninfo::parse(conninfo).unwrap())?;
@@ -137,6 +160,20 @@ mod tests {
             ("hostaddr=10.0.0.1,::1", vec!["None Some(10.0.0.1) 5432", "None Some(::1) 5432"]),
         ] {
             assert_eq!(hosts_of(conninfo).unwrap(), expected, "{conninfo}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_version_6_may_have_a_zone() {
+        let host = |conninfo: &str| hosts(&conninfo::parse(conninfo).unwrap()).map(|hosts| hosts[0].clone());
+        let local = host("hostaddr=fe80::1%eth0").unwrap();
+        assert_eq!(
+            (local.address(), &*local.to_resolve()),
+            (Some([0xfe80, 0, 0, 0, 0, 0, 0, 1].into()), "fe80::1%eth0")
+        );
+        assert_eq!((local.passfile_name(), local.shown()), ("fe80::1%eth0".into(), "fe80::1%eth0".into()));
+        for invalid in ["hostaddr=10.0.0.1%eth0", "hostaddr=fe80::1%", "hostaddr=%eth0"] {
+            assert!(host(invalid).is_err(), "{invalid}");
         }
     }
 

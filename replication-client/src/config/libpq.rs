@@ -68,6 +68,8 @@ fn strings() -> Vec<String> {
         "service=broken",
         "service=nested",
         "service=spaces",
+        "service=main servicefile=/nonexistent/services",
+        "service=main servicefile=''",
         "host=/x,/y",
         "host=/x,/y port=1,2",
         "host=/x,/y port=1,2,3",
@@ -154,7 +156,7 @@ fn libpq_reads_strings_services_and_variables_alike() {
     let mut python = Command::new(venv.join("bin/python3"));
     python.arg("-c").arg(ASK_LIBPQ).arg(&venv).arg(dir.path().join("strings"));
     let answer = python.env_clear().envs(variables.iter().cloned()).succeed();
-    let named = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let named = variables.iter().map(|(name, value)| (name.into(), value.into()));
     let environment = Environment::from_variables(named);
     let lines: Vec<&str> = answer.lines().collect();
     assert_eq!(lines.len(), strings.len());

@@ -1,5 +1,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests write files of their own")]
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn environment() -> Environment {
@@ -63,7 +65,7 @@ fn every_variable_fills_its_option() {
             ("PGDATESTYLE", "default"),
             ("HOME", "/ignored"),
         ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        .map(|(name, value)| (name.into(), value.into())),
     );
     let config = Config::from_conninfo("", &environment).unwrap();
     assert_eq!((config.hosts()[0].name(), config.hosts()[0].port()), (Some("db1"), 5433));
@@ -274,4 +276,52 @@ fn debug_shows_no_password() {
     let mut config = Config::from_conninfo("password=geheim sslpassword=geheim", &environment).unwrap();
     config.set_password("geheim");
     assert!(!format!("{config:?}{environment:?}").contains("geheim"));
+}
+
+/// What nobody may see: neither of a configuration nor of an error.
+fn shown(conninfo: &str) -> String {
+    match Config::from_conninfo(conninfo, &environment()) {
+        Ok(config) => {
+            let hosts: String = config.hosts().iter().map(ToString::to_string).collect();
+            format!("{config:?} {hosts} {:?}", config.unsupported())
+        }
+        Err(error) => format!("{error} {error:?}"),
+    }
+}
+
+#[test]
+fn pieces_of_a_password_that_was_not_quoted_or_encoded_are_not_shown() {
+    for conninfo in [
+        "postgresql://u:p@geheim@db1",
+        "postgresql://u:p@geheim@db1:5433/app",
+        "postgresql://u:p@@geheim@db1",
+        "postgresql://u:p@x/geheim@db1/app",
+        "host= password=geheim",
+        "dbname= password=geheim",
+        "user= password=geheim",
+        "service= password=geheim",
+        "service=main servicefile= password=geheim",
+        "sslrootcert= password=geheim",
+        "gssencmode= password=geheim",
+    ] {
+        let shown = shown(conninfo);
+        assert!(!shown.contains("geheim"), "{conninfo}: {shown}");
+    }
+    assert!(shown("host=db1 user=barman").contains("db1"));
+}
+
+proptest! {
+    #[test]
+    fn no_text_behind_a_password_has_it_shown(rest in "[ -~]*") {
+        const PASSWORD: &str = "geheim-und-lang";
+        for conninfo in [
+            format!("password={PASSWORD} {rest}"),
+            format!("password=half {PASSWORD}{rest}"),
+            format!("postgresql://u:{PASSWORD}@{rest}"),
+            format!("postgresql://u:half@{PASSWORD}@{rest}"),
+        ] {
+            let shown = shown(&conninfo);
+            prop_assert!(!shown.contains(PASSWORD), "{}: {}", conninfo, shown);
+        }
+    }
 }

@@ -9,7 +9,7 @@ mod settings;
 mod syntax;
 mod uri;
 
-pub(crate) use option::{ConninfoOption, OPTIONS};
+pub(crate) use option::{ConninfoOption, OPTIONS, shown};
 pub(crate) use settings::Settings;
 pub use syntax::{ConninfoError, ConninfoProblem};
 
@@ -31,21 +31,21 @@ pub(crate) fn parse(text: &str) -> Result<Settings, ConninfoError> {
     };
     let mut settings = Settings::default();
     for assignment in assignments {
-        let (keyword, value) = recognise(assignment)?;
+        let (keyword, value) = recognise(assignment, text)?;
         settings.set(keyword, value);
     }
     Ok(settings)
 }
 
-/// Finds the option that is meant, and replaces `requiressl`, which libpq still accepts, by what it stands for.
-fn recognise(assignment: Assignment) -> Result<(&'static str, String), ConninfoError> {
+/// Finds the option that an assignment in `text` means, and replaces `requiressl`, which libpq still accepts, by what it stands for.
+fn recognise(assignment: Assignment, text: &str) -> Result<(&'static str, String), ConninfoError> {
     let Assignment { position, keyword, value } = assignment;
     if keyword == "requiressl" {
         return Ok(("sslmode", requiressl(&value).to_owned()));
     }
     match option::find(&keyword) {
         Some(option) => Ok((option.keyword, value)),
-        None => Err(ConninfoError::UnknownOption { name: keyword, position }),
+        None => Err(ConninfoError::UnknownOption { name: option::shown_keyword(keyword, position, text), position }),
     }
 }
 

@@ -62,10 +62,9 @@ impl ConninfoOption {
         Err(ConninfoError::InvalidValue { option: self.keyword, expected: choices.words })
     }
 
-    /// Returns `value`, or stars where it is a secret or may hold one: an equals sign belongs to the next option, from
-    /// which it was not kept apart.
+    /// Returns `value`, or stars where it is a secret or may hold a piece of one.
     pub(crate) fn shown<'a>(&self, value: &'a str) -> &'a str {
-        if self.secret || value.contains('=') { "***" } else { value }
+        if self.secret { STARS } else { shown(value) }
     }
 
     const fn new(keyword: &'static str, variable: Option<&'static str>, support: Support) -> Self {
@@ -75,6 +74,24 @@ impl ConninfoOption {
     const fn secret(keyword: &'static str, variable: Option<&'static str>, support: Support) -> Self {
         Self { keyword, variable, support, secret: true }
     }
+}
+
+/// What stands for a secret.
+const STARS: &str = "***";
+
+/// Returns `value`, or stars where a piece of a password may be in it (invariant 9): an equals sign belongs to the next
+/// option, from which it was not kept apart, and an at sign to a URI whose password has one that is not encoded. The
+/// one in front of a socket's directory is neither.
+pub(crate) fn shown(value: &str) -> &str {
+    if value.strip_prefix('@').unwrap_or(value).contains(['=', '@']) { STARS } else { value }
+}
+
+/// Returns a keyword that is none, at `position` of a connection string, or stars where a piece of a password may be in
+/// it: behind an option with a secret, whose value may lack its quotes, and within what may be a URI's user and password.
+pub(super) fn shown_keyword(keyword: String, position: usize, text: &str) -> String {
+    let (before, behind) = text.split_at_checked(position).unwrap_or(("", text));
+    let is_behind_secret = OPTIONS.iter().any(|option| option.secret && before.contains(option.keyword));
+    if is_behind_secret || behind.contains('@') { STARS.to_owned() } else { keyword }
 }
 
 /// Returns the option with this keyword. Keywords are in lower case, as for libpq.

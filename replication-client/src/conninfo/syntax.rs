@@ -7,14 +7,14 @@ use crate::service_file::ServiceFileProblem;
 /// A connection string, or an environment variable in its place, that cannot be used.
 ///
 /// Positions are bytes from the start of the string. Neither a message nor a field has a value in it: where a blank or a
-/// quote was forgotten, any value may hold a piece of a password.
+/// quote was forgotten, any value may hold a piece of a password (invariant 9).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConninfoError {
     /// An option that libpq does not know.
     #[error("invalid connection option {name:?} at byte {position} of the connection string")]
     UnknownOption {
-        /// The keyword.
+        /// The keyword, or `***` where it may hold a piece of a password.
         name: String,
         /// Where it starts.
         position: usize,

@@ -179,6 +179,24 @@ async fn a_temporary_slot_goes_with_its_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_logical_slot_is_not_taken_for_one_that_is_lost() {
+    for major in majors() {
+        let server = small_segments(major).setting("wal_level", "logical").start();
+        server.psql("select pg_create_logical_replication_slot('other', 'pgoutput')");
+        let mut client = replication(&server).await;
+        let start = client.identify_system().await.unwrap().position;
+        if client.server_version_num() >= 150_000 {
+            let error = client.read_slot("other").await.unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::SlotNotPhysical { slot, .. } if slot == "other"), "{error:?}");
+        }
+        let start = StartReplication { slot: Some("other".into()), timeline: TimelineId::FIRST, start };
+        let error = client.start_replication(start).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::SlotNotPhysical { slot, .. } if slot == "other"), "{error:?}");
+        assert!(!error.is_transient());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slot_whose_wal_is_gone_is_lost() {
     for major in majors() {
         let server = small_segments(major).setting("max_slot_wal_keep_size", "1MB").start();
