@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wal_format::{Lsn, SegmentName, SystemId, TimelineId};
+use wal_format::{Lsn, SegmentName, SystemId, TimelineId, WalFileName};
 
 use super::error::ReceiveError;
 
@@ -48,15 +48,19 @@ pub enum ReceiverEvent<'a> {
         /// Where receiving goes on.
         to: Lsn,
     },
-    /// The server left a timeline before the point up to which it was received. Segments with WAL beyond that point stay
-    /// in the streaming directory as `.partial` files; those that are archived already stay in the archive.
+    /// The server left a timeline before the point up to which it was received, as after a failover to a standby that was
+    /// behind. WAL beyond that point stays in the streaming directory as `<segment>.partial` files, and in the archive
+    /// what was archived before anybody knew.
     SurplusKept {
         /// The timeline.
         timeline: TimelineId,
         /// Where the server left it.
         at: Lsn,
-        /// The segments, each of them in `<segment>.partial`.
-        segments: Vec<SegmentName>,
+        /// The files in the streaming directory with WAL beyond. One has its final name only where another file has that of
+        /// the `.partial` file.
+        files: Vec<WalFileName>,
+        /// The newest segment in the archive, if it has WAL beyond; those before it have as far as they reach.
+        archived: Option<SegmentName>,
     },
     /// A timeline's history file is in the streaming directory, ahead of the timeline's WAL.
     HistoryStored {

@@ -37,7 +37,7 @@ pub use synchronous::names_standby;
 
 use crate::cancelled::cancelled;
 use segment_writer::{SegmentWriter, StreamStart};
-use session::{Progress, Session, SessionEnd};
+use session::{Session, SessionEnd};
 use start::{Start, StartPoint};
 use synchronous::Waiting;
 
@@ -68,7 +68,8 @@ pub async fn receive(
     cancel: &Cancel,
     events: &(dyn Fn(&ReceiverEvent<'_>) + Send + Sync),
 ) -> Result<Received, ReceiveError> {
-    let context = Context { streaming, options, cancel, events, wal_arrived: AtomicBool::new(false) };
+    let (wal_arrived, sync_failed) = (AtomicBool::new(false), AtomicBool::new(false));
+    let context = Context { streaming, options, cancel, events, wal_arrived, sync_failed };
     let mut failures = 0;
     loop {
         let error = match context.receive_once(config).await {
@@ -94,6 +95,8 @@ struct Context<'a> {
     events: &'a (dyn Fn(&ReceiverEvent<'_>) + Send + Sync),
     /// Whether the connection was good for something, so that the next failure counts as the first.
     wal_arrived: AtomicBool,
+    /// Whether a sync has failed since the last good one.
+    sync_failed: AtomicBool,
 }
 
 /// A connection over which WAL is about to flow.
@@ -173,13 +176,19 @@ impl Context<'_> {
         }
     }
 
-    /// Keeps what was received beyond the point at which the server left a timeline.
+    /// Keeps what was received beyond the point at which the server left a timeline, and names it.
     async fn keep_surplus(&self, timeline: TimelineId, at: Lsn, size: SegmentSize) -> Result<(), ReceiveError> {
-        let dir = self.streaming.clone();
-        let aside = move || streaming_directory::set_surplus_aside(&dir, timeline, at, size);
-        let segments = blocking(aside).await?;
-        if !segments.is_empty() {
-            self.event(&ReceiverEvent::SurplusKept { timeline, at, segments });
+        let (dir, archive) = (self.streaming.clone(), self.options.archive.clone());
+        let (files, archived) = blocking(move || {
+            let files = streaming_directory::set_surplus_aside(&dir, timeline, at, size)?;
+            let archived = archive.map(|archive| archive.newest_archived_segments()).transpose()?.unwrap_or_default();
+            let archived = archived.into_iter().find(|newest| newest.timeline == timeline);
+            let end = archived.map(|newest| newest.number(size)).transpose()?.map(|number| number.end(size));
+            Ok((files, archived.filter(|_| end > Some(at))))
+        })
+        .await?;
+        if !files.is_empty() || archived.is_some() {
+            self.event(&ReceiverEvent::SurplusKept { timeline, at, files, archived });
         }
         Ok(())
     }
@@ -238,31 +247,34 @@ impl Context<'_> {
     ) -> Result<Received, ReceiveError> {
         let mut writer = SegmentWriter::new(self.streaming.clone(), start);
         loop {
-            let replacing = writer.is_replacing();
             let stream = tokio::select! {
                 stream = self.open_stream(client, start) => stream?,
                 () = cancelled(self.cancel) => return Ok(Received { durable: None }),
             };
             let (progress, end) = Session::new(self, stream, writer, synchronous).run().await;
+            if progress.durable.is_some() {
+                self.sync_failed.store(false, Ordering::Relaxed);
+            }
             match end? {
                 SessionEnd::Cancelled => return Ok(Received { durable: progress.durable }),
                 SessionEnd::TimelineEnded { client: next, timeline, at } => {
                     self.event(&ReceiverEvent::TimelineSwitch { from: start.timeline, to: timeline, at });
+                    self.keep_surplus(start.timeline, at, start.size).await?;
                     let position = SegmentNumber::containing(at, start.size).start(start.size);
                     start = StreamStart { timeline, position, ..start };
-                    writer = SegmentWriter::new(self.streaming.clone(), start);
                     client = next;
                 }
-                // A second failure without a good sync in between: this disk will not take it.
-                SessionEnd::SyncFailed { error, .. } if replacing && progress.durable.is_none() => return Err(error),
                 SessionEnd::SyncFailed { client: again, segment, error } => {
+                    // A second failure without a good sync in between: this disk will not take it.
+                    if self.sync_failed.swap(true, Ordering::Relaxed) {
+                        return Err(error);
+                    }
                     self.event(&ReceiverEvent::SyncFailed { error: &error });
-                    let until = reported_before(&start, segment.number(start.size)?, progress);
                     start.position = segment.start(start.size)?;
-                    writer = SegmentWriter::replacing(self.streaming.clone(), start, until);
-                    client = again;
+                    client = again?;
                 }
             }
+            writer = SegmentWriter::new(self.streaming.clone(), start);
         }
     }
 
@@ -274,17 +286,6 @@ impl Context<'_> {
         }
         let slot = self.options.slot.clone();
         Ok(client.start_replication(StartReplication { slot, timeline, start: position }).await?)
-    }
-}
-
-/// Returns how far the file of a segment may have been reported as flushed, when a session that began at `start` fails.
-///
-/// An earlier run may have reported any part of the segment that this one began with. Of the later ones only this session
-/// knows anything.
-fn reported_before(start: &StreamStart, segment: SegmentNumber, progress: Progress) -> Lsn {
-    match progress.durable {
-        Some(durable) if segment.start(start.size) > start.position => durable.lsn(),
-        _ => segment.end(start.size),
     }
 }
 

@@ -26,6 +26,9 @@ pub struct ReceiverOptions {
     pub synchronous: Synchronous,
     /// How often WAL is synced and the server hears from us when nothing else calls for it.
     pub status_interval: Duration,
+    /// After how long a silence the server is given up, as a standby does after `wal_receiver_timeout`. After half of it the
+    /// server is asked for a sign of life.
+    pub silence_limit: Duration,
     /// How often the server is asked whether its settings have changed. While WAL flows, a replication connection takes no
     /// questions, so this is done by an ordinary one, which lasts for a moment only.
     pub settings_interval: Duration,
@@ -67,6 +70,7 @@ impl Default for ReceiverOptions {
             archive: None,
             synchronous: Synchronous::Never,
             status_interval: Duration::from_secs(10),
+            silence_limit: Duration::from_secs(60),
             settings_interval: Duration::from_secs(60),
             reconnect: None,
         }

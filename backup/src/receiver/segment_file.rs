@@ -50,15 +50,19 @@ enum DirectoryEntry {
     /// A crash may still lose it.
     Unsynced,
     Synced,
-    /// The name is a temporary one: an older file with a part of the same segment holds the real name.
-    Replacement,
+    /// The name is a temporary one: a file that a failed sync has left in doubt holds the real name. It may have been
+    /// reported as flushed up to `until`, so it stays until this one is as far.
+    Replacement {
+        until: u64,
+    },
 }
 
 impl SegmentFile {
     /// Creates the partial file of `segment`, or opens the one that an earlier run left.
     ///
     /// What an earlier run wrote is kept, for it may have been reported as flushed: the same bytes are received and
-    /// written over it again, as pg_receivewal would.
+    /// written over it again, as pg_receivewal would. Where a sync of it has failed, in this run or in an earlier one, they
+    /// are written into a new file instead (invariant 2).
     ///
     /// # Errors
     /// The file cannot be created or has WAL of another cluster in it, or there is no room for it.
@@ -72,29 +76,24 @@ impl SegmentFile {
             refuse_foreign(dir, &segment_path(segment), system)?;
         }
         let path = partial_path(segment);
-        let Some(found) = dir.stat(&path)? else {
-            return Self::create(dir, segment, size, DirectoryEntry::Unsynced);
-        };
-        if found.size > size.bytes() {
-            return Err(ReceiveError::PartialSize { segment, expected: size, found: found.size });
+        let found = dir.stat(&path)?;
+        if let Some(found) = found {
+            if found.size > size.bytes() {
+                return Err(ReceiveError::PartialSize { segment, expected: size, found: found.size });
+            }
+            refuse_foreign(dir, &path, system)?;
         }
-        refuse_foreign(dir, &path, system)?;
+        if dir.stat(&replacement_path(segment))?.is_some() {
+            return Self::replace(dir, segment, size);
+        }
+        if found.is_none() {
+            return Self::create(dir, segment, size);
+        }
         let mut file = dir.edit_file(&path)?;
         file.allocate(size.bytes())?;
         // Zeros would be written over WAL that may have been reported.
         let prepared = size.bytes();
         Ok(Self { prepared, ..Self::new(dir, segment, size, file, DirectoryEntry::Unsynced) })
-    }
-
-    /// Creates a new file beside the partial file of `segment`, of which a sync failed.
-    ///
-    /// The old file stays until this one is synced: what it holds may have been reported as flushed.
-    ///
-    /// # Errors
-    /// The file cannot be created, or there is no room for it.
-    pub(super) fn replace(dir: &Dir, segment: SegmentName, size: SegmentSize) -> Result<Self, ReceiveError> {
-        dir.remove_file(&replacement_path(segment))?;
-        Self::create(dir, segment, size, DirectoryEntry::Replacement)
     }
 
     /// Returns the segment that the file is of.
@@ -116,27 +115,33 @@ impl SegmentFile {
         Ok(())
     }
 
+    /// Returns whether the file that this one replaces may still hold more.
+    pub(super) fn is_behind(&self) -> bool {
+        matches!(self.entry, DirectoryEntry::Replacement { until } if self.end < until)
+    }
+
     /// Makes what was written durable, and findable under the name `<segment>.partial`.
     ///
     /// # Errors
-    /// [`ReceiveError::Sync`]: nothing written since the last good sync may be believed (invariant 2).
+    /// [`ReceiveError::Sync`]: nothing written since the last good sync may be believed (invariant 2), and whoever opens the
+    /// file next, in this run or in another, will not believe it.
     pub(super) fn sync(&mut self) -> Result<(), ReceiveError> {
         self.prepare_next_pieces();
-        let failed = |source| ReceiveError::Sync { segment: self.segment, source };
-        self.file.sync_data().map_err(failed)?;
-        self.synced = self.end;
-        // What is on the disk already would only leave the cache, from which it is about to be archived.
-        self.written_back = self.end;
-        match self.entry {
-            DirectoryEntry::Synced => {}
-            DirectoryEntry::Unsynced => self.dir.sync().map_err(failed)?,
-            DirectoryEntry::Replacement => {
-                self.dir.sync().map_err(failed)?;
-                put_in_place(&self.dir, self.segment)?;
-            }
+        self.make_durable().map_err(|error| self.doubted(error.into()))?;
+        if matches!(self.entry, DirectoryEntry::Replacement { .. }) {
+            // Its content is beyond doubt by now, and the name of the mark may still be its own after a crash.
+            put_in_place(&self.dir, self.segment).map_err(|error| failure(self.segment, error))?;
         }
         self.entry = DirectoryEntry::Synced;
         Ok(())
+    }
+
+    fn make_durable(&mut self) -> Result<(), barman_storage::Error> {
+        self.file.sync_data()?;
+        self.synced = self.end;
+        // What is on the disk already would only leave the cache, from which it is about to be archived.
+        self.written_back = self.end;
+        if self.entry == DirectoryEntry::Synced { Ok(()) } else { self.dir.sync() }
     }
 
     /// Writes zeros where only zeros can be, ahead of pieces to come.
@@ -158,7 +163,7 @@ impl SegmentFile {
     /// As [`sync`](Self::sync), or another file has that name.
     pub(super) fn finish(mut self) -> Result<(), ReceiveError> {
         let cut_short = is_cut_short(&self.dir, self.segment, self.size)?;
-        if cut_short || self.entry == DirectoryEntry::Replacement {
+        if cut_short || matches!(self.entry, DirectoryEntry::Replacement { .. }) {
             self.sync()?;
         }
         if cut_short {
@@ -167,20 +172,35 @@ impl SegmentFile {
         }
         // Syncs the file before it gets the name, and then the directory, with which no earlier name needs a sync.
         let renamed = self.dir.rename_new(&partial_path(self.segment), &self.dir, &segment_path(self.segment));
-        match renamed {
-            Ok(_) => Ok(()),
-            Err(PublishError::Storage(source)) if source.operation() == Operation::Sync => {
-                Err(ReceiveError::Sync { segment: self.segment, source })
-            }
-            Err(error) => Err(error.into()),
-        }
+        renamed.map(drop).map_err(|error| self.doubted(error))
     }
 
-    fn create(dir: &Dir, segment: SegmentName, size: SegmentSize, entry: DirectoryEntry) -> Result<Self, ReceiveError> {
-        let path = match entry {
-            DirectoryEntry::Replacement => replacement_path(segment),
-            _ => partial_path(segment),
-        };
+    /// Leaves a mark where a sync failed, for the kernel reports that once: the name of a replacement, be it of a file
+    /// without content. A power failure may take the mark away, because the file then has only what the disk has.
+    fn doubted(&self, error: PublishError) -> ReceiveError {
+        let failure = failure(self.segment, error);
+        if matches!(failure, ReceiveError::Sync { .. })
+            && let Err(error) = mark_as_doubtful(&self.dir, self.segment)
+        {
+            tracing::warn!(segment = %self.segment, %error, "cannot note that a sync of the segment failed");
+        }
+        failure
+    }
+
+    /// Creates a new file beside the partial file of `segment`, in place of the mark or of an earlier replacement.
+    fn replace(dir: &Dir, segment: SegmentName, size: SegmentSize) -> Result<Self, ReceiveError> {
+        settle_replacement(dir, segment, size)?;
+        let path = replacement_path(segment);
+        // What cannot be read may hold any part of the segment.
+        let until = written_end(dir, &partial_path(segment)).unwrap_or(size.bytes());
+        dir.replace(&path, MODE, &[])?;
+        let mut file = dir.edit_file(&path)?;
+        file.allocate(size.bytes())?;
+        Ok(Self::new(dir, segment, size, file, DirectoryEntry::Replacement { until }))
+    }
+
+    fn create(dir: &Dir, segment: SegmentName, size: SegmentSize) -> Result<Self, ReceiveError> {
+        let path = partial_path(segment);
         let mut file = dir.create_file(&path, MODE)?;
         if let Err(error) = file.allocate(size.bytes()) {
             // A file of part of the size would keep pg_receivewal from taking over. Without this, Barman cuts it to
@@ -188,7 +208,7 @@ impl SegmentFile {
             let _ = dir.remove_file(&path);
             return Err(error.into());
         }
-        Ok(Self::new(dir, segment, size, file, entry))
+        Ok(Self::new(dir, segment, size, file, DirectoryEntry::Unsynced))
     }
 
     fn new(dir: &Dir, segment: SegmentName, size: SegmentSize, file: OutFile, entry: DirectoryEntry) -> Self {
@@ -196,15 +216,59 @@ impl SegmentFile {
     }
 }
 
-/// Finishes or undoes what [`SegmentFile::replace`] began and a crash cut short.
+/// Finishes what a replacement of the segment's partial file began and a crash or a failed sync cut short, where it had come
+/// far enough. Beside a partial file it stays, as the mark that a sync of that file has failed.
 ///
 /// # Errors
 /// The directory cannot be read or changed.
 pub(super) fn settle_replacement(dir: &Dir, segment: SegmentName, size: SegmentSize) -> Result<(), ReceiveError> {
-    if dir.stat(&partial_path(segment))?.is_some() || is_complete(dir, segment, size)? {
+    let Some(replacement) = dir.stat(&replacement_path(segment))? else { return Ok(()) };
+    if is_complete(dir, segment, size)? {
         Ok(dir.remove_file(&replacement_path(segment))?)
+    } else if dir.stat(&partial_path(segment))?.is_some() {
+        Ok(())
+    } else if replacement.size == size.bytes() {
+        Ok(put_in_place(dir, segment)?)
     } else {
-        put_in_place(dir, segment)
+        // A mark alone: what it was beside is gone.
+        Ok(dir.remove_file(&replacement_path(segment))?)
+    }
+}
+
+/// Tells a failed sync from other failures.
+fn failure(segment: SegmentName, error: PublishError) -> ReceiveError {
+    match error {
+        PublishError::Storage(source) if source.operation() == Operation::Sync => {
+            ReceiveError::Sync { segment, source }
+        }
+        error => error.into(),
+    }
+}
+
+fn mark_as_doubtful(dir: &Dir, segment: SegmentName) -> Result<(), barman_storage::Error> {
+    let path = replacement_path(segment);
+    if dir.stat(&path)?.is_none() {
+        dir.create_file(&path, MODE)?;
+    }
+    Ok(())
+}
+
+/// Returns where the WAL in a partial file ends, in bytes from its beginning: behind it there are only zeros.
+///
+/// # Errors
+/// The file is not there, or cannot be read.
+pub(super) fn written_end(dir: &Dir, path: &RelativePath) -> Result<u64, ReceiveError> {
+    let failed = |source| barman_storage::Error::new(Operation::Read, dir.path().join(path), source);
+    let mut file = dir.open_file(path)?;
+    let mut buffer = vec![0; 128 << 10];
+    let (mut at, mut end) = (0, 0);
+    loop {
+        let length = file.read(&mut buffer).map_err(failed)?;
+        let Some(read) = buffer.get(..length).filter(|read| !read.is_empty()) else { return Ok(end) };
+        if let Some(last) = read.iter().rposition(|byte| *byte != 0) {
+            end = at + last as u64 + 1;
+        }
+        at += length as u64;
     }
 }
 
@@ -223,7 +287,7 @@ fn is_cut_short(dir: &Dir, segment: SegmentName, size: SegmentSize) -> Result<bo
 
 /// Gives the replacement its name. A crash in between leaves the replacement alone, complete and synced, for
 /// [`settle_replacement`] to find.
-fn put_in_place(dir: &Dir, segment: SegmentName) -> Result<(), ReceiveError> {
+fn put_in_place(dir: &Dir, segment: SegmentName) -> Result<(), PublishError> {
     dir.remove_file(&partial_path(segment))?;
     dir.rename_new(&replacement_path(segment), dir, &partial_path(segment))?;
     Ok(())

@@ -34,26 +34,11 @@ pub(super) struct SegmentWriter {
     open: Option<SegmentFile>,
     /// No sync has seen what lies between this and `position`.
     synced: Lsn,
-    /// After a failed sync, how far the file that is being replaced may have been reported: nothing is synced, and so
-    /// nothing reported, before this writer is as far.
-    replace_until: Option<Lsn>,
 }
 
 impl SegmentWriter {
     pub(super) fn new(dir: Dir, start: StreamStart) -> Self {
-        Self { dir, start, position: start.position, open: None, synced: start.position, replace_until: None }
-    }
-
-    /// Returns a writer that begins with a new file, because the old file of the first segment could not be synced.
-    ///
-    /// What the old file holds before `until` may have been reported as flushed, so it stays until the new one is as far.
-    pub(super) fn replacing(dir: Dir, start: StreamStart, until: Lsn) -> Self {
-        Self { replace_until: Some(until), ..Self::new(dir, start) }
-    }
-
-    /// Returns whether it still has to write a segment again after a failed sync.
-    pub(super) fn is_replacing(&self) -> bool {
-        self.replace_until.is_some()
+        Self { dir, start, position: start.position, open: None, synced: start.position }
     }
 
     /// Returns where the next byte belongs: everything before it is written, though perhaps not durable.
@@ -93,23 +78,22 @@ impl SegmentWriter {
         let complete = self.position == SegmentNumber::containing(self.position, size).start(size);
         let Some(file) = self.open.take_if(|_| complete) else { return Ok(None) };
         let segment = file.segment();
-        self.replace_until = None;
         self.synced = self.position;
         // Invariant 1: the position is reported only after the file and its name are synced.
         let durable = Durable::after_sync(system, timeline, self.position, || file.finish())?;
         Ok(Some((segment, durable)))
     }
 
-    /// Makes everything written so far durable, and returns the proof, or `None` if there is nothing new to report.
+    /// Makes everything written so far durable, and returns the proof, or `None` if there is nothing new to report: nothing is
+    /// new before a file that replaces another one is as far.
     ///
     /// # Errors
-    /// [`ReceiveError::Sync`]: everything since the last proof is to be received again, into a new file (invariant 2).
+    /// [`ReceiveError::Sync`]: the segment is to be received again by another writer, which begins a new file (invariant 2).
     pub(super) fn sync(&mut self) -> Result<Option<Durable>, ReceiveError> {
-        let behind = self.replace_until.is_some_and(|until| self.position < until);
-        let Some(file) = self.open.as_mut().filter(|_| self.synced < self.position && !behind) else { return Ok(None) };
+        let is_new = |file: &&mut SegmentFile| self.synced < self.position && !file.is_behind();
+        let Some(file) = self.open.as_mut().filter(is_new) else { return Ok(None) };
         let StreamStart { system, timeline, .. } = self.start;
         let durable = Durable::after_sync(system, timeline, self.position, || file.sync())?;
-        self.replace_until = None;
         self.synced = self.position;
         Ok(Some(durable))
     }
@@ -119,10 +103,7 @@ impl SegmentWriter {
         let segment = SegmentNumber::containing(self.position, size).name(timeline, size);
         match &mut self.open {
             Some(file) => Ok(file),
-            closed => Ok(closed.insert(match self.replace_until {
-                Some(_) => SegmentFile::replace(&self.dir, segment, size)?,
-                None => SegmentFile::open(&self.dir, segment, size, system)?,
-            })),
+            closed => Ok(closed.insert(SegmentFile::open(&self.dir, segment, size, system)?)),
         }
     }
 }

@@ -52,8 +52,8 @@ pub(super) enum SessionEnd {
     Cancelled,
     /// The timeline has ended: receiving goes on with `timeline`, which left it at `at`.
     TimelineEnded { client: Client, timeline: TimelineId, at: Lsn },
-    /// A sync of the segment failed: it is to be received again.
-    SyncFailed { client: Client, segment: SegmentName, error: ReceiveError },
+    /// A sync of the segment failed: it is to be received again, over this connection if that is still there.
+    SyncFailed { client: Result<Client, replication_client::Error>, segment: SegmentName, error: ReceiveError },
 }
 
 /// Why the stream no longer flows.
@@ -73,6 +73,7 @@ impl<'a> Session<'a> {
     ) -> Self {
         // Our own timer syncs before it reports.
         stream.set_status_interval(None);
+        stream.set_silence_limit(Some(context.options.silence_limit));
         let progress = Progress { written: writer.position(), durable: None };
         Self { context, stream, writer, progress, synchronous, sync_due: false }
     }
@@ -196,11 +197,9 @@ async fn conclude(stop: Stop, stream: WalStream, progress: Progress) -> Result<S
         }
         Stop::TimelineEnded(None) => Err(ReceiveError::StreamEnded { at: progress.written }),
         Stop::ConnectionFailed(error) => Err(error.into()),
-        Stop::WriterFailed(error @ ReceiveError::Sync { segment, .. }) => match stream.stop().await {
-            Ok(client) => Ok(SessionEnd::SyncFailed { client, segment, error }),
-            // The connection is gone as well.
-            Err(_) => Err(error),
-        },
+        Stop::WriterFailed(error @ ReceiveError::Sync { segment, .. }) => {
+            Ok(SessionEnd::SyncFailed { client: stream.stop().await, segment, error })
+        }
         Stop::WriterFailed(error) => Err(error),
     }
 }

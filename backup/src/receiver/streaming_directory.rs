@@ -1,6 +1,6 @@
 //! What the streaming directory holds.
 
-use barman_storage::{Dir, Kind, PublishError};
+use barman_storage::{Dir, Kind, PublishError, RelativePath};
 use wal_format::{Lsn, SegmentName, SegmentSize, TimelineId, WalFileName};
 
 use super::error::ReceiveError;
@@ -35,9 +35,9 @@ pub(super) fn ends(dir: &Dir, size: SegmentSize) -> Result<Vec<End>, ReceiveErro
     Ok(found)
 }
 
-/// Returns the segments of `timeline` that hold WAL from `at` on, where the server left the timeline, and gives complete
-/// ones the name `<segment>.partial`: what lies in them beyond that point never became part of the server's past, so they
-/// must not look like segments of it.
+/// Returns the files of `timeline` that hold WAL from `at` on, where the server left the timeline, and gives complete
+/// segments the name `<segment>.partial`, unless that is taken: what lies in them beyond that point never became part of
+/// the server's past, so they must not look like segments of it.
 ///
 /// # Errors
 /// The directory cannot be read or changed.
@@ -46,24 +46,44 @@ pub(super) fn set_surplus_aside(
     timeline: TimelineId,
     at: Lsn,
     size: SegmentSize,
-) -> Result<Vec<SegmentName>, ReceiveError> {
+) -> Result<Vec<WalFileName>, ReceiveError> {
     let mut surplus = Vec::new();
     for (segment, complete) in segments(dir)? {
         if segment.timeline != timeline || segment.number(size)?.end(size) <= at {
             continue;
         }
-        if complete && dir.stat(&segment_file::partial_path(segment))?.is_none() {
-            let (from, to) = (segment_file::segment_path(segment), segment_file::partial_path(segment));
-            match dir.rename_new(&from, dir, &to) {
-                // An archiver was faster.
-                Err(PublishError::Storage(error)) if error.is_not_found() => continue,
-                renamed => renamed.map(drop)?,
-            }
+        let (name, path) = match complete && !set_aside(dir, segment)? {
+            true => (WalFileName::Segment(segment), segment_file::segment_path(segment)),
+            false => (WalFileName::Partial(segment), segment_file::partial_path(segment)),
+        };
+        if reaches_beyond(dir, &path, segment.start(size)?, at)? {
+            surplus.push(name);
         }
-        surplus.push(segment);
     }
     surplus.dedup();
     Ok(surplus)
+}
+
+/// Gives a complete segment the name of a partial one; returns whether it no longer has its own.
+fn set_aside(dir: &Dir, segment: SegmentName) -> Result<bool, ReceiveError> {
+    let (from, to) = (segment_file::segment_path(segment), segment_file::partial_path(segment));
+    if dir.stat(&to)?.is_some() {
+        return Ok(false);
+    }
+    match dir.rename_new(&from, dir, &to) {
+        // An archiver was faster.
+        Err(PublishError::Storage(error)) if error.is_not_found() => Ok(true),
+        renamed => Ok(renamed.map(|_| true)?),
+    }
+}
+
+/// Whether there is WAL beyond `at` in a file whose segment begins at `start`. A partial file has its full size from the
+/// beginning, with zeros where nothing was received. Of a file that an archiver has taken meanwhile, nothing is here.
+fn reaches_beyond(dir: &Dir, path: &RelativePath, start: Lsn, at: Lsn) -> Result<bool, ReceiveError> {
+    match segment_file::written_end(dir, path) {
+        Err(ReceiveError::Storage(error)) if error.is_not_found() => Ok(false),
+        end => Ok(end? > at.as_u64().saturating_sub(start.as_u64())),
+    }
 }
 
 /// Brings the directory into the state that a run cut short was about to reach.
@@ -131,27 +151,46 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_lies_beyond_the_end_of_a_timeline_is_kept_as_partial_files() {
+    /// A directory with files of their full size, in which WAL reaches this far.
+    fn received(files: &[(&str, u64)]) -> (tempfile::TempDir, Dir) {
         let root = tempfile::tempdir().unwrap();
         let dir = Dir::open(root.path()).unwrap();
-        for name in [
-            "000000010000000000000001",
-            "000000010000000000000002",
-            "000000010000000000000003",
-            "000000010000000000000004.partial",
-            "000000020000000000000003",
-        ] {
-            dir.create_file(&RelativePath::new(name).unwrap(), 0o600).unwrap().truncate(MIB).unwrap();
+        for (name, end) in files {
+            let mut file = dir.create_file(&RelativePath::new(name).unwrap(), 0o600).unwrap();
+            file.write_all(&vec![1; *end as usize]).unwrap();
+            file.truncate(MIB).unwrap();
         }
+        (root, dir)
+    }
+
+    /// What is told of WAL beyond this position of timeline 1, and which files there are then.
+    fn surplus(dir: &Dir, at: u64) -> (Vec<String>, Vec<String>) {
         let size = SegmentSize::new(MIB).unwrap();
-        let aside = || set_surplus_aside(&dir, TimelineId::FIRST, Lsn::new(2 * MIB + 5), size).unwrap();
-        let numbers = |segments: Vec<SegmentName>| -> Vec<u64> {
-            segments.into_iter().map(|segment| segment.start(size).unwrap().as_u64() / MIB).collect()
-        };
+        let told = set_surplus_aside(dir, TimelineId::FIRST, Lsn::new(at), size).unwrap();
+        let names = dir.entries().unwrap().into_iter().map(|entry| entry.name.into_string().unwrap());
+        (told.iter().map(ToString::to_string).collect(), names.collect())
+    }
+
+    #[test]
+    fn what_lies_beyond_the_end_of_a_timeline_is_kept_as_partial_files() {
+        let (_root, dir) = received(&[
+            ("000000010000000000000001", MIB),
+            ("000000010000000000000002", MIB),
+            ("000000010000000000000003", MIB),
+            ("000000010000000000000004.partial", 1),
+            ("000000010000000000000005.partial", 0),
+            ("000000020000000000000003", MIB),
+        ]);
         for _ in 0..2 {
-            assert_eq!(numbers(aside()), [2, 3, 4]);
-            let names: Vec<_> = dir.entries().unwrap().into_iter().map(|entry| entry.name).collect();
+            let (told, names) = surplus(&dir, 2 * MIB + 5);
+            assert_eq!(
+                told,
+                [
+                    "000000010000000000000002.partial",
+                    "000000010000000000000003.partial",
+                    "000000010000000000000004.partial",
+                ]
+            );
             assert_eq!(
                 names,
                 [
@@ -159,10 +198,47 @@ mod tests {
                     "000000010000000000000002.partial",
                     "000000010000000000000003.partial",
                     "000000010000000000000004.partial",
+                    "000000010000000000000005.partial",
                     "000000020000000000000003",
                 ]
             );
         }
+    }
+
+    #[test]
+    fn what_was_received_of_the_segment_under_way_is_surplus_behind_the_point_alone() {
+        let partial = "000000010000000000000002.partial";
+        for (end, expected) in [(4, &[][..]), (5, &[]), (6, &[partial])] {
+            let (_root, dir) = received(&[(partial, end)]);
+            assert_eq!(surplus(&dir, 2 * MIB + 5).0, expected, "{end}");
+        }
+    }
+
+    #[test]
+    fn a_power_failure_while_it_is_set_aside_takes_no_surplus_away() {
+        let segments = ["000000010000000000000002", "000000010000000000000003"];
+        let (root, _) = received(&segments.map(|name| (name, MIB)));
+        let recorder = barman_storage::testing::Recorder::start(root.path());
+        surplus(&Dir::open(root.path()).unwrap(), 2 * MIB + 5);
+        let recording = recorder.recording();
+        assert!(!recording.is_empty());
+        let crash = recording.find_crash(12, |_, survivors| {
+            segments.iter().all(|name| {
+                let files = [survivors.file(name), survivors.file(format!("{name}.partial"))];
+                files
+                    .into_iter()
+                    .flatten()
+                    .any(|bytes| bytes.len() as u64 == MIB && bytes.iter().all(|byte| *byte == 1))
+            })
+        });
+        assert_eq!(crash, None);
+    }
+
+    #[test]
+    fn a_segment_whose_other_name_is_taken_keeps_its_own_and_is_called_by_it() {
+        let both = ["000000010000000000000002", "000000010000000000000002.partial"];
+        let (_root, dir) = received(&[(both[0], MIB), (both[1], 7)]);
+        assert_eq!(surplus(&dir, 2 * MIB + 5), (both.map(str::to_owned).into(), both.map(str::to_owned).into()));
     }
 
     #[test]

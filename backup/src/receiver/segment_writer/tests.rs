@@ -216,18 +216,62 @@ fn after_a_failed_sync_the_segment_is_written_again_into_a_new_file() {
     let error = ground.sync(&mut writer).unwrap_err();
     assert!(matches!(error, ReceiveError::Sync { .. }), "{error:?}");
 
-    let durable = Lsn::new(2 * MIB + 300_000);
-    let mut again = SegmentWriter::replacing(ground.dir.clone(), start_at(2 * MIB), durable);
+    // Another run, as likely as not: what it goes by is in the directory.
+    drop(writer);
+    streaming_directory::settle(&ground.dir, start_at(0).size).unwrap();
+    let partial = ground.dir.path().join(format!("{}.partial", name(2 * MIB)));
+    let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&partial).unwrap());
+    let doubtful = inode();
+    let mut again = ground.writer(2 * MIB);
     let promises = ground.flushed.len();
-    ground.write(&mut again, 2 * MIB + 200_000, 100_000).unwrap();
+    ground.write(&mut again, 2 * MIB + 599_999, 100_000).unwrap();
     ground.sync(&mut again).unwrap();
     assert_eq!(ground.flushed.len(), promises, "the old file holds more than the new one");
-    ground.write(&mut again, 2 * MIB + 700_000, 100_000).unwrap();
+    assert_eq!(inode(), doubtful);
+    ground.write(&mut again, 2 * MIB + 600_000, 100_000).unwrap();
     ground.sync(&mut again).unwrap();
-    assert_eq!(ground.flushed.last().map(|(_, lsn)| *lsn), Some(2 * MIB + 700_000));
-    assert!(!again.is_replacing());
+    assert_eq!(ground.flushed.last().map(|(_, lsn)| *lsn), Some(2 * MIB + 600_000));
+    assert_ne!(inode(), doubtful);
+    assert_eq!(ground.dir.entries().unwrap().len(), 1, "the mark stayed");
     ground.write(&mut again, 3 * MIB, 100_000).unwrap();
     ground.assert_safe(2 * MIB);
+}
+
+#[test]
+fn a_sync_that_fails_while_the_new_file_takes_its_place_is_one_that_failed() {
+    let doubtful = || {
+        let mut ground = Ground::new();
+        let mut writer = ground.writer(2 * MIB);
+        ground.write(&mut writer, 2 * MIB + 50_000, 100_000).unwrap();
+        ground.sync(&mut writer).unwrap();
+        ground.write(&mut writer, 2 * MIB + 100_000, 100_000).unwrap();
+        ground.recorder.fail_at(ground.recorder.position(), EIO);
+        ground.sync(&mut writer).unwrap_err();
+        let mut again = ground.writer(2 * MIB);
+        ground.write(&mut again, 2 * MIB + 100_000, 100_000).unwrap();
+        (ground, again)
+    };
+    let syncs = {
+        let (mut ground, mut again) = doubtful();
+        let before = ground.recorder.position();
+        ground.sync(&mut again).unwrap();
+        ground.recorder.recording().syncs().into_iter().filter(|sync| *sync >= before).collect::<Vec<_>>()
+    };
+    // Its content, its temporary name, its content once more, its name.
+    assert_eq!(syncs.len(), 4, "{syncs:?}");
+    for (sync, is_next_run) in syncs.into_iter().flat_map(|sync| [(sync, false), (sync, true)]) {
+        let (mut ground, mut again) = doubtful();
+        ground.recorder.fail_at(sync, EIO);
+        let error = ground.sync(&mut again).unwrap_err();
+        assert!(matches!(error, ReceiveError::Sync { .. }), "{sync}: {error:?}");
+        drop(again);
+        if is_next_run {
+            streaming_directory::settle(&ground.dir, start_at(0).size).unwrap();
+        }
+        let mut third = ground.writer(2 * MIB);
+        ground.write(&mut third, 3 * MIB, 100_000).unwrap();
+        ground.assert_safe(2 * MIB);
+    }
 }
 
 #[test]
@@ -244,7 +288,7 @@ fn a_failed_sync_at_the_end_of_a_segment_is_repaired_whichever_it_is() {
         ground.recorder.fail_at(sync, EIO);
         let error = ground.write(&mut writer, 3 * MIB, MIB).unwrap_err();
         assert!(matches!(error, ReceiveError::Sync { .. }), "{error:?}");
-        let mut again = SegmentWriter::replacing(ground.dir.clone(), start_at(2 * MIB), Lsn::new(3 * MIB));
+        let mut again = ground.writer(2 * MIB);
         ground.write(&mut again, 3 * MIB, MIB).unwrap();
         assert_eq!(ground.finished.len(), 1);
         ground.assert_safe(2 * MIB);
@@ -258,8 +302,11 @@ fn a_replacement_that_a_crash_left_behind_is_settled() {
     for (present, settled) in [
         // Only the replacement is left: it was complete, and the old file had just been removed.
         (&[(".partial.tmp", full)][..], &[".partial"][..]),
-        // The old file is still there, so the replacement may not have reached as far.
-        (&[(".partial.tmp", full), (".partial", full)], &[".partial"]),
+        // The old file is still there, so the replacement may not have reached as far; nor is the old one to be believed.
+        (&[(".partial.tmp", full), (".partial", full)], &[".partial", ".partial.tmp"]),
+        (&[(".partial.tmp", 0), (".partial", full)], &[".partial", ".partial.tmp"]),
+        // A mark beside nothing.
+        (&[(".partial.tmp", 0)], &[]),
         (&[(".partial.tmp", full), ("", full)], &[""]),
         // One that is cut short is no reason to give up the replacement.
         (&[(".partial.tmp", full), ("", full - 1)], &["", ".partial"]),
@@ -353,7 +400,7 @@ fn one_that_was_cut_short_stays_if_the_complete_one_cannot_be_synced() {
         ground.recorder.fail_at(sync, EIO);
         let error = ground.write(&mut writer, 3 * MIB, MIB).unwrap_err();
         assert!(matches!(error, ReceiveError::Sync { .. }), "{error:?}");
-        let mut again = SegmentWriter::replacing(ground.dir.clone(), start_at(2 * MIB), Lsn::new(3 * MIB));
+        let mut again = ground.writer(2 * MIB);
         ground.write(&mut again, 3 * MIB, MIB).unwrap();
         assert_eq!(ground.finished.len(), 1);
         ground.assert_safe(2 * MIB);

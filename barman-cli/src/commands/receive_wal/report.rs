@@ -26,9 +26,11 @@ fn warning(event: &ReceiveWalEvent<'_>) -> Option<String> {
             "WAL of timeline {timeline} from {from} to {to} is missing: nothing can be recovered across this gap; take \
              a new backup"
         ),
-        ReceiveWalEvent::Receiver(ReceiverEvent::SurplusKept { timeline, at, segments }) => {
-            let files: Vec<String> = segments.iter().map(|segment| format!("{segment}.partial")).collect();
-            format!("the server left timeline {timeline} at {at}; what was received beyond is in {}", files.join(", "))
+        ReceiveWalEvent::Receiver(ReceiverEvent::SurplusKept { timeline, at, files, archived }) => {
+            let files = files.iter().map(|file| format!("streaming/{file}"));
+            let archived = archived.iter().map(|newest| format!("the archive up to {newest}"));
+            let places: Vec<String> = files.chain(archived).collect();
+            format!("the server left timeline {timeline} at {at}; what was received beyond is in {}", places.join(", "))
         }
         _ => return None,
     })
