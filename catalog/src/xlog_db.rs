@@ -9,6 +9,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use barman_storage::{Dir, LockFile, Operation, RelativePath};
+use memchr::memchr;
 use wal_format::{WalFileName, crc32c};
 
 use crate::catalog::{DIRECTORY_MODE, FILE_MODE, existing};
@@ -39,8 +40,8 @@ pub struct XlogDb {
 impl Catalog {
     /// Waits for Barman's lock and opens the index.
     ///
-    /// A missing index is rebuilt from the archive first, as Barman does; and a last line that a crash cut short is
-    /// completed or removed, so that the next line does not continue it.
+    /// A missing index is rebuilt from the archive first, as Barman does; and lines of which a crash left a part are
+    /// completed or removed, so that the next line does not continue one, and readers understand all.
     ///
     /// # Errors
     /// The lock, the index, or for a rebuild the archive, cannot be read or written.
@@ -54,7 +55,7 @@ impl Catalog {
         if db.dir.stat(&db.path)?.is_none() {
             self.rebuild_xlog_db(&mut db)?;
         }
-        self.complete_last_line(&mut db)?;
+        self.mend_end(&mut db)?;
         Ok(db)
     }
 
@@ -73,30 +74,34 @@ impl Catalog {
     fn rebuild_xlog_db(&self, db: &mut XlogDb) -> Result<Rebuilt, Error> {
         let wals = self.wals_dir()?;
         let mut entries = rebuild::entries(&wals, self.wal_storage())?;
-        rebuild::keep_what_lines_say(&mut entries, &db.read_all()?);
-        db.rewrite(&entries)?;
         // Before 3.13 the index had another name; Barman removes that file when it makes the new one.
         let old = layout::old_xlog_db();
-        if wals.stat(&old)?.is_some() {
+        let older_lines = wals.read(&old, u64::MAX)?;
+        let has_old = older_lines.is_some();
+        rebuild::keep_what_lines_say(&mut entries, &[older_lines.unwrap_or_default(), db.read_all()?].join(&b'\n'));
+        db.rewrite(&entries)?;
+        if has_old {
             wals.remove_file(&old)?;
         }
         Ok(Rebuilt::of(&entries))
     }
 
-    /// Deals with an append that a crash interrupted. The file it was about is archived already, or still waits to be.
-    fn complete_last_line(&self, db: &mut XlogDb) -> Result<(), Error> {
-        let torn = db.torn_tail()?;
-        if torn.is_empty() {
+    /// Deals with an append that a crash interrupted: it left a line that is cut short, or where a sector got lost and one
+    /// behind it did not, zeros. The files it was about are archived already, or still wait to be.
+    fn mend_end(&self, db: &mut XlogDb) -> Result<(), Error> {
+        if !db.is_torn()? {
             return Ok(());
         }
-        tracing::warn!(path = %layout::shown(&db.dir, &db.path).display(), "the last line of the WAL index is cut short");
-        let mut text = db.read_all()?;
-        text.truncate(text.len().saturating_sub(torn.len()));
-        let name = torn.split(u8::is_ascii_whitespace).next().and_then(|name| std::str::from_utf8(name).ok());
-        let complete = torn.iter().any(u8::is_ascii_whitespace);
-        if let Some(name) = name.filter(|_| complete).and_then(|name| name.parse().ok()) {
-            let entry = rebuild::entry(&self.wals_dir()?, &name, self.wal_storage())?;
-            text.extend(entry.into_iter().flat_map(|entry| entry.to_line().into_bytes()));
+        tracing::warn!(path = %layout::shown(&db.dir, &db.path).display(), "the end of the WAL index is torn: it is mended");
+        let wals = self.wals_dir()?;
+        let mut text = Vec::new();
+        for line in db.read_all()?.split_inclusive(|byte| *byte == b'\n') {
+            if is_whole(line) {
+                text.extend_from_slice(line);
+            } else if let Some(name) = name_in_part(line) {
+                let entry = rebuild::entry(&wals, &name, self.wal_storage())?;
+                text.extend(entry.into_iter().flat_map(|entry| entry.to_line().into_bytes()));
+            }
         }
         Ok(db.dir.replace(&db.path, FILE_MODE, &text)?)
     }
@@ -233,15 +238,16 @@ impl XlogDb {
         Ok(self.dir.replace(&self.path, FILE_MODE, text.as_bytes())?)
     }
 
-    /// What follows the last line break; nothing in a sound file.
-    fn torn_tail(&self) -> Result<Vec<u8>, Error> {
+    /// Tells whether a crash interrupted an append, and nobody has mended that. It lies at the end, behind which Barman may
+    /// have added lines.
+    fn is_torn(&self) -> Result<bool, Error> {
+        const END: u64 = 16 * 1024;
         let mut file = self.dir.open_file(&self.path)?;
         let length = file.seek(SeekFrom::End(0)).map_err(|error| self.unreadable(error))?;
-        let start = length.saturating_sub(LONGEST_LINE as u64);
-        file.seek(SeekFrom::Start(start)).map_err(|error| self.unreadable(error))?;
-        let mut tail = Vec::new();
-        file.read_to_end(&mut tail).map_err(|error| self.unreadable(error))?;
-        Ok(tail.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().to_vec())
+        file.seek(SeekFrom::Start(length.saturating_sub(END))).map_err(|error| self.unreadable(error))?;
+        let mut end = Vec::new();
+        file.read_to_end(&mut end).map_err(|error| self.unreadable(error))?;
+        Ok(!end.is_empty() && !is_whole(&end))
     }
 
     fn read_all(&self) -> Result<Vec<u8>, Error> {
@@ -260,6 +266,18 @@ impl XlogDb {
 fn invalid(path: &Path, line: u64, found: &[u8]) -> Error {
     let found = String::from_utf8_lossy(found).chars().take(60).collect();
     Error::XlogDb { path: path.to_owned(), line, found }
+}
+
+/// Tells whether lines, or one, are as they were written: a sector that got lost leaves zeros, and no line has any.
+fn is_whole(lines: &[u8]) -> bool {
+    lines.ends_with(b"\n") && memchr(0, lines).is_none()
+}
+
+/// The name at the beginning of a line of which a part is missing, if that is whole.
+fn name_in_part(line: &[u8]) -> Option<WalFileName> {
+    let begin = line.split(|byte| *byte == 0).next()?;
+    let length = begin.iter().position(u8::is_ascii_whitespace)?;
+    std::str::from_utf8(begin.get(..length)?).ok()?.parse().ok()
 }
 
 /// Tells whether a line of `block` begins with `name` and a blank.
