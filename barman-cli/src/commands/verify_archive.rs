@@ -73,9 +73,10 @@ fn json_of(done: &Verification, faults: &[ArchiveFault]) -> Value {
 
 fn name_of(fault: &ArchiveFault) -> String {
     match fault {
-        ArchiveFault::Missing { name } | ArchiveFault::Changed { name, .. } | ArchiveFault::Damaged { name, .. } => {
-            name.to_string()
-        }
+        ArchiveFault::Missing { name }
+        | ArchiveFault::Unreadable { name, .. }
+        | ArchiveFault::Changed { name, .. }
+        | ArchiveFault::Damaged { name, .. } => name.to_string(),
         _ => String::new(),
     }
 }
@@ -83,6 +84,7 @@ fn name_of(fault: &ArchiveFault) -> String {
 fn kind_of(fault: &ArchiveFault) -> &'static str {
     match fault {
         ArchiveFault::Missing { .. } => "missing",
+        ArchiveFault::Unreadable { .. } => "unreadable",
         ArchiveFault::Changed { .. } => "changed",
         ArchiveFault::Damaged { .. } => "damaged",
         _ => "unknown",
@@ -92,6 +94,7 @@ fn kind_of(fault: &ArchiveFault) -> &'static str {
 fn described(fault: &ArchiveFault) -> String {
     match fault {
         ArchiveFault::Missing { .. } => "the index has it, and it is gone".to_owned(),
+        ArchiveFault::Unreadable { why, .. } => format!("it cannot be read: {why}"),
         ArchiveFault::Changed { expected, found, .. } => format!(
             "{} bytes with checksum {:08X}, expected {} with {:08X} as they were archived",
             found.bytes, found.crc32c, expected.bytes, expected.crc32c

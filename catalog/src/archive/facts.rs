@@ -96,9 +96,10 @@ pub struct RecordFacts {
     pub end: Lsn,
     /// The times at which transactions were committed or rolled back.
     pub ends: Option<TimeRange>,
-    /// The transactions that wrote something, or ended after they were prepared.
+    /// The transactions that wrote something, or ended after they were prepared. With the checkpoint of this file, or of
+    /// the nearest that has one, [`XidRange::full`] tells all 64 bits of them.
     pub xids: Option<XidRange>,
-    /// The next transaction of the last checkpoint before the end of the file, if one is known.
+    /// The next transaction of the last checkpoint in the file; `None` if it has none.
     pub next_xid: Option<u64>,
     /// Checkpoints, in order.
     pub checkpoints: Vec<CheckpointFacts>,

@@ -6,6 +6,7 @@
 //! nothing, and a file without an entry is read when its turn comes.
 
 mod catch_up;
+mod forget;
 mod reader;
 mod summary;
 
@@ -113,6 +114,16 @@ impl Ledger {
     /// again. Barman's lock on the index is what lets one process at a time write.
     pub(crate) fn append(&mut self, lock: &XlogDb, facts: &Facts) -> Result<(), Error> {
         self.append_entry(lock, &facts.name, facts.to_entry())
+    }
+
+    /// Writes the journal of a directory anew, durably: this is all that it says.
+    fn rewrite_directory(&mut self, path: &RelativePath, known: &DirectoryFacts) -> Result<(), Error> {
+        let verified = |known: &Known| known.verified.map(|at| verification_entry(&known.facts.name, at));
+        let entries: Vec<_> =
+            known.values().flat_map(|one| [Some(one.facts.to_entry()), verified(one)]).flatten().collect();
+        let extent = Journal::new(&self.dir, path.clone(), FORMAT).rewrite(&entries)?;
+        self.extents.insert(path.clone(), extent);
+        Ok(())
     }
 
     fn append_entry(&mut self, _lock: &XlogDb, name: &WalFileName, entry: Vec<u8>) -> Result<(), Error> {

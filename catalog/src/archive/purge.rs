@@ -77,7 +77,7 @@ impl Catalog {
                 files.sync()?;
             }
         }
-        Ok(())
+        self.forget_facts(&db, &plan.files)
     }
 
     /// Notes durably that WAL before backup `id` is to go when the backup counts, if no other one does by now. Whatever stops

@@ -1,6 +1,7 @@
 //! Reading stored WAL again: disks forget, and nobody notices before the restore.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
 use std::io::Read as _;
 
 use barman_storage::{Cancel, Operation, RelativePath};
@@ -39,6 +40,13 @@ pub enum ArchiveFault {
     Missing {
         /// Its name.
         name: WalFileName,
+    },
+    /// It cannot be read, as on a bad sector.
+    Unreadable {
+        /// Its name.
+        name: WalFileName,
+        /// What the system said.
+        why: String,
     },
     /// It is not what was archived.
     Changed {
@@ -95,6 +103,7 @@ impl Catalog {
             now,
             cancel,
             done: Verification::default(),
+            missing: Vec::new(),
             found,
         };
         // One journal at a time is in memory.
@@ -106,9 +115,23 @@ impl Catalog {
                 run.verify(name, known.get(&name), due)?;
             }
         }
+        run.settle_missing()?;
         // Every journal has grown.
         run.ledger.summarize()?;
         Ok(run.done)
+    }
+
+    /// Says why an archived file could not be read.
+    ///
+    /// # Errors
+    /// Something else failed: with that error.
+    pub(crate) fn why_unreadable(&self, name: &WalFileName, error: Error) -> Result<String, Error> {
+        match error {
+            Error::Storage(error) if error.path() == self.layout().wals_directory.join(layout::archived(name)) => {
+                Ok(error.source().map_or_else(|| error.to_string(), ToString::to_string))
+            }
+            error => Err(error),
+        }
     }
 
     /// The names in the index, in its order.
@@ -130,6 +153,8 @@ struct Run<'a> {
     now: Timestamp,
     cancel: &'a Cancel,
     done: Verification,
+    /// Files that the index had when this began, and that are gone: lost, or deleted meanwhile.
+    missing: Vec<(WalFileName, Option<Known>)>,
     found: &'a mut dyn FnMut(&ArchiveFault),
 }
 
@@ -139,18 +164,42 @@ impl Run<'_> {
             self.done.not_due += 1;
             return Ok(());
         }
-        match self.examine(name, known.map(|known| &known.facts))? {
+        let examined = match self.examine(name, known.map(|known| &known.facts)) {
+            Err(error) => Err(ArchiveFault::Unreadable { name, why: self.catalog.why_unreadable(&name, error)? }),
+            Ok(examined) => examined,
+        };
+        match examined {
             Ok(verdict) => {
                 self.done.sound += 1;
                 self.done.unread += usize::from(matches!(verdict, Verdict::Unverified(_)));
                 self.ledger.note_verified(&self.catalog.xlog_db()?, &name, self.now)
             }
-            Err(fault) => {
-                self.done.faults += 1;
-                (self.found)(&fault);
-                self.make_due(known)
+            Err(ArchiveFault::Missing { .. }) => {
+                self.missing.push((name, known.cloned()));
+                Ok(())
+            }
+            Err(fault) => self.tell(&fault, known),
+        }
+    }
+
+    fn tell(&mut self, fault: &ArchiveFault, known: Option<&Known>) -> Result<(), Error> {
+        self.done.faults += 1;
+        (self.found)(fault);
+        self.make_due(known)
+    }
+
+    /// Whoever deletes takes a file out of the index before it goes: those that the index still has are lost.
+    fn settle_missing(&mut self) -> Result<(), Error> {
+        if self.missing.is_empty() {
+            return Ok(());
+        }
+        let recorded: BTreeSet<_> = self.catalog.archived_names()?.into_iter().collect();
+        for (name, known) in std::mem::take(&mut self.missing) {
+            if recorded.contains(&name) {
+                self.tell(&ArchiveFault::Missing { name }, known.as_ref())?;
             }
         }
+        Ok(())
     }
 
     /// Forgets that a file was what it should be once: until it is so again, each run is to find that it is not.

@@ -99,7 +99,10 @@ pub(super) fn remove(catalog: &Catalog, index: &Snapshot, names: &[WalFileName],
             directory => directory?.sync()?,
         }
     }
-    if is_changed { Ok(wals.sync()?) } else { Ok(()) }
+    if is_changed {
+        wals.sync()?;
+    }
+    if names.is_empty() { Ok(()) } else { catalog.forget_facts(&catalog.xlog_db()?, names) }
 }
 
 /// Adds the files that lie in the archive without a line in the index and go all the same: what an interrupted run took

@@ -20,7 +20,7 @@ pub(crate) fn with(algorithm: Algorithm) -> WalStorage {
     WalStorage { compression: Some(compression), ..WalStorage::default() }
 }
 
-fn custom(magic: Option<&[u8]>) -> WalStorage {
+pub(crate) fn custom(magic: Option<&[u8]>) -> WalStorage {
     let filters = CustomFilters {
         compress: Some(ShellFilter::new("printf CUST; tr '\\000-\\377' '\\377\\000-\\376'")),
         decompress: Some(ShellFilter::new("tail -c +5 | tr '\\377\\000-\\376' '\\000-\\377'")),

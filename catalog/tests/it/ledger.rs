@@ -1,19 +1,14 @@
 //! What is known of archived files, and how WAL is judged on its way in.
 
-use barman_catalog::{Due, Facts, IngestEvent, Status, Verdict, WalSource};
+use barman_catalog::{Due, IngestEvent, Status, Verdict, WalSource};
 use barman_storage::Cancel;
 use wal_format::testing::WalBuilder;
-use wal_format::{ResourceManager, SegmentNumber, TimelineId, Timestamp, WalFileName};
+use wal_format::{ResourceManager, SegmentNumber, TimelineId, Timestamp};
 
-use crate::repository::{Repository, SEGMENT_BYTES, name, options, segment, segment_size};
-
-fn facts(repository: &Repository, name: &str) -> Facts {
-    let name: WalFileName = name.parse().expect("a name");
-    repository.catalog.facts(&name).expect("readable").expect("known")
-}
+use crate::repository::{Repository, SEGMENT_BYTES, id, name, options, segment, segment_size};
 
 fn verdict(repository: &Repository, number: u64) -> Verdict {
-    facts(repository, &name(number)).verdict
+    repository.facts(&name(number)).verdict
 }
 
 /// Brings files into one of the directories, one run for each, and returns what was reported.
@@ -60,7 +55,7 @@ fn segments_in_any_order_get_the_same_facts() {
         let repository = Repository::new();
         let files: Vec<_> = order.iter().map(|index| (*index as u64 + 4, wal[*index].as_slice())).collect();
         arrive(&repository, WalSource::Streaming, &files);
-        [4, 5, 6, 7].map(|number| facts(&repository, &name(number)))
+        [4, 5, 6, 7].map(|number| repository.facts(&name(number)))
     };
     let expected = known(&[0, 1, 2, 3]);
     for order in [[3, 2, 1, 0], [0, 2, 1, 3], [1, 0, 3, 2], [2, 0, 3, 1], [3, 0, 1, 2]] {
@@ -89,7 +84,7 @@ fn what_a_record_says_that_crosses_a_border_is_known_in_whatever_order_its_segme
             let repository = Repository::new();
             let files: Vec<_> = order.iter().map(|index| (*index as u64 + 4, wal[*index].as_slice())).collect();
             arrive(&repository, WalSource::Streaming, &files);
-            let [before, between, behind] = [4, 5, 6].map(|number| facts(&repository, &name(number)).records);
+            let [before, between, behind] = [4, 5, 6].map(|number| repository.facts(&name(number)).records);
             let ends = between.expect("records").ends.map(|ends| (ends.least, ends.greatest));
             assert_eq!((before.expect("records").ends, ends), (None, Some((at, at))), "{len} {order:?}");
             assert_eq!(behind.expect("records").events.len(), 1, "{len} {order:?}");
@@ -110,7 +105,7 @@ fn a_record_longer_than_a_segment_is_judged_when_all_of_it_is_there() {
         let repository = Repository::new();
         let files: Vec<_> = order.map(|index: usize| (index as u64 + 4, wal[index].as_slice())).to_vec();
         arrive(&repository, WalSource::Incoming, &files);
-        assert_eq!(facts(&repository, &name(5)).records, None);
+        assert_eq!(repository.facts(&name(5)).records, None);
         let verdicts = [4, 5, 6, 7].map(|number| verdict(&repository, number));
         assert_eq!(verdicts[0], Verdict::BorderOpen);
         assert!(verdicts[1..].iter().all(|verdict| *verdict == Verdict::Verified), "{order:?} {verdicts:?}");
@@ -171,7 +166,7 @@ fn the_first_segment_of_a_timeline_is_judged_by_its_ancestors_whatever_came_firs
     let files = promoted(|_| {});
     for order in ORDERS {
         let (repository, damaged) = arrive_in(order, &files);
-        assert_eq!((facts(&repository, &files[1].0).verdict, damaged), (Verdict::Verified, 0), "{order:?}");
+        assert_eq!((repository.facts(&files[1].0).verdict, damaged), (Verdict::Verified, 0), "{order:?}");
     }
 }
 
@@ -181,7 +176,7 @@ fn a_first_segment_that_does_not_go_on_from_its_ancestors_is_found_whatever_came
     let files = promoted(|bytes| bytes[200] ^= 1);
     for order in ORDERS {
         let (repository, damaged) = arrive_in(order, &files);
-        let Verdict::Damaged { at, .. } = facts(&repository, &files[1].0).verdict else { panic!("{order:?}") };
+        let Verdict::Damaged { at, .. } = repository.facts(&files[1].0).verdict else { panic!("{order:?}") };
         assert!(at < SegmentNumber::new(5).start(segment_size()), "the record begins before the border");
         assert_eq!(damaged, 1, "{order:?}: it is told");
     }
@@ -200,7 +195,7 @@ fn what_barman_archived_in_any_order_is_judged_when_the_ledger_catches_up() {
         }
         repository.write("wals/main-xlog.db", index);
         let caught = repository.catalog.catch_up_ledger(10, options(&cancel).now, &cancel).expect("caught up");
-        assert!(matches!(facts(&repository, &files[1].0).verdict, Verdict::Damaged { .. }), "{order:?}");
+        assert!(matches!(repository.facts(&files[1].0).verdict, Verdict::Damaged { .. }), "{order:?}");
         assert_eq!((caught.read, caught.damaged), (3, 1), "{order:?}");
     }
 }
@@ -238,10 +233,10 @@ fn every_kind_of_file_has_facts() {
     let encrypted = b"\x85\x01\x0c\x03 encrypted elsewhere";
     repository.write(&format!("incoming/{}", name(1)), encrypted);
     repository.ingest(WalSource::Incoming).expect("a run");
-    let history = facts(&repository, "00000002.history");
+    let history = repository.facts("00000002.history");
     assert_eq!((history.verdict, history.raw), (Verdict::Verified, Some(history.stored)));
-    assert_eq!(facts(&repository, label).verdict, Verdict::Verified);
-    let unread = facts(&repository, &name(1));
+    assert_eq!(repository.facts(label).verdict, Verdict::Verified);
+    let unread = repository.facts(&name(1));
     assert!(matches!(unread.verdict, Verdict::Unverified(_)) && unread.raw.is_none());
     assert_eq!(unread.stored.bytes, encrypted.len() as u64);
 }
@@ -251,10 +246,7 @@ fn the_ledger_knows_what_was_archived_without_it() {
     let repository = Repository::new();
     let wal = whole_segments(&crossing(3));
     arrive(&repository, WalSource::Incoming, &[(4, &wal[0])]);
-    // As Barman archives: the file, and its line.
-    repository.write(&format!("wals/0000000100000000/{}", name(5)), &wal[1]);
-    let line = format!("{}\t{SEGMENT_BYTES}\t1795193057.0\tNone\tNone\n", name(5));
-    repository.write("wals/main-xlog.db", repository.text("wals/main-xlog.db") + &line);
+    archive_as_barman(&repository, 5, &wal[1]);
     arrive(&repository, WalSource::Incoming, &[(6, &wal[2])]);
     assert_eq!(repository.catalog.facts(&name(5).parse().expect("a name")).expect("readable"), None);
     let cancel = Cancel::new();
@@ -263,13 +255,69 @@ fn the_ledger_knows_what_was_archived_without_it() {
     assert_eq!(verdict(&repository, 5), Verdict::Verified);
 }
 
+/// What Barman archives has no entry until the ledger catches up.
+fn archive_as_barman(repository: &Repository, number: u64, bytes: &[u8]) {
+    repository.write(&format!("wals/{}/{}", &name(number)[..16], name(number)), bytes);
+    let line = format!("{}\t{}\t1795193057.0\tNone\tNone\n", name(number), bytes.len());
+    repository.write("wals/main-xlog.db", repository.text("wals/main-xlog.db") + &line);
+}
+
+#[test]
+fn what_was_removed_is_forgotten() {
+    const BACKUP: &str = "20260101T000000";
+    let repository = Repository::new();
+    let log = segment_size().segments_per_log();
+    for number in [log - 1, log, log + 1] {
+        arrive(&repository, WalSource::Incoming, &[(number, &segment(&name(number), 1))]);
+    }
+    repository.backup(BACKUP, &name(log + 1), &name(log + 1), Status::Done);
+    let plan = repository.catalog.plan_purge(&id(BACKUP)).expect("readable").expect("a plan");
+    repository.catalog.purge(&plan, |_| {}).expect("purged");
+    assert!(!repository.path("ledger/0000000100000000").exists());
+    let kept = repository.facts(&name(log + 1));
+    // The same name comes again, from Barman: what was known of the other file is not what is known of this one.
+    archive_as_barman(&repository, log, &segment(&name(log), 9));
+    let cancel = Cancel::new();
+    let caught_up = repository.catalog.catch_up_ledger(10, options(&cancel).now, &cancel).expect("caught up");
+    assert_eq!((caught_up.read, repository.facts(&name(log + 1))), (1, kept));
+}
+
+/// What is left of a ledger that was complete when `change` has happened to the archive, and it has caught up with that.
+fn journals_after(change: impl Fn(&Repository)) -> Vec<String> {
+    let (repository, cancel) = (Repository::new(), Cancel::new());
+    crate::power_loss::long_index(&repository);
+    let catch_up = || repository.catalog.catch_up_ledger(100, options(&cancel).now, &cancel).expect("caught up");
+    catch_up();
+    change(&repository);
+    catch_up();
+    repository.names("ledger").into_iter().filter(|name| name.len() == 16).collect()
+}
+
+#[test]
+fn journals_of_directories_that_barman_removed_go_when_the_ledger_catches_up() {
+    let left = journals_after(|repository| {
+        std::fs::remove_dir_all(repository.path("wals/0000000100000000")).expect("removed");
+        repository.write("wals/main-xlog.db", "");
+        archive_as_barman(repository, segment_size().segments_per_log(), b"\x85\x01\x0c\x03 encrypted");
+    });
+    assert_eq!(left, ["0000000100000001"]);
+}
+
+#[test]
+fn the_ledger_of_an_archive_that_is_not_mounted_stays() {
+    let left = journals_after(|repository| {
+        std::fs::rename(repository.path("wals"), repository.path("elsewhere")).expect("renamed");
+    });
+    assert_eq!(left, ["0000000100000000"]);
+}
+
 #[test]
 fn a_rebuilt_ledger_is_the_same() {
     let repository = Repository::new();
     let wal = whole_segments(&crossing(4));
     let files: Vec<_> = [3usize, 1, 0, 2].map(|index| (index as u64 + 4, wal[index].as_slice())).to_vec();
     arrive(&repository, WalSource::Incoming, &files);
-    let known = || [4, 5, 6, 7].map(|number| facts(&repository, &name(number)));
+    let known = || [4, 5, 6, 7].map(|number| repository.facts(&name(number)));
     let before = known();
     for damage in ["", "not a journal at all, and longer than its header"] {
         repository.write("ledger/0000000100000000", damage);

@@ -220,6 +220,54 @@ fn archiving_what_an_interrupted_run_has_archived() {
     trial.check(archived(segment(&name(2), 7)), &needed, &[&sent, &sent, &sent, SEGMENTS]);
 }
 
+/// The same where what is archived is stored in another form than what is delivered: they cannot be compared by their bytes.
+#[test]
+fn archiving_compressed_what_an_interrupted_run_has_archived() {
+    const EIO: i32 = 5;
+    let run = |repository: &Repository| {
+        let cancel = Cancel::new();
+        let catalog = storing(repository, with(Algorithm::Zstd));
+        catalog.ingest(WalSource::Incoming, &options(&cancel), &mut |_| {}).map(drop)
+    };
+    let whole_run = |repository: &Repository| run(repository).expect("a run");
+    let name_sync = Trial::of(waiting, whole_run).sync_of(SEGMENTS);
+    let interrupted = |repository: &Repository, recorder: &Recorder| {
+        recorder.fail_at(name_sync, EIO);
+        run(repository).expect_err("the sync fails");
+    };
+    let trial = Trial::after(waiting, interrupted, whole_run);
+    let path = format!("{SEGMENTS}/{}", name(2));
+    let stored = trial.finally(&path);
+    trial.check(archived(stored), &[SEGMENTS, INDEX, "incoming"], &[&path, &path, SEGMENTS]);
+}
+
+/// Of two unfinished segments the longer one replaces the archived one.
+#[test]
+fn replacing_an_unfinished_segment() {
+    let whole = segment(&name(2), 7);
+    let unfinished = |length: usize| {
+        let mut bytes = whole[..length].to_vec();
+        bytes.resize(whole.len(), 0);
+        bytes
+    };
+    let (shorter, longer) = (unfinished(100_000), unfinished(500_000));
+    let partial = format!("{}.partial", name(2));
+    let (sent, path) = (format!("incoming/{partial}"), format!("{SEGMENTS}/{partial}"));
+    let prepare = |repository: &Repository| {
+        repository.write(&sent, &shorter);
+        ingest(repository);
+        repository.write(&sent, &longer);
+    };
+    let trial = Trial::of(prepare, ingest);
+    let promise = |left: &Survivors, done: bool| {
+        let (delivered, archived) = (file(left, &sent), file(left, &path));
+        let is_safe = delivered == Some(&longer) || (archived == Some(&longer) && is_recorded(left, &partial));
+        is_safe && [Some(&*shorter), Some(&*longer)].contains(&archived) && !(done && delivered.is_some())
+    };
+    let temporary = format!("{SEGMENTS}/.{partial}.tmp");
+    trial.check(promise, &[&temporary, SEGMENTS, INDEX, "incoming"], &[&sent, NEW_INDEX, "wals", "wals"]);
+}
+
 #[test]
 fn refusing() {
     let wrong = segment(&name(5), 7);
@@ -310,6 +358,83 @@ fn rebuilding_the_ledger() {
     trial.check_without_all("ledger", promise);
 }
 
+/// Files whose lines together are so long that the place up to which the ledger is complete is worth noting. They cannot be
+/// read, which is quickest.
+pub(crate) fn long_index(repository: &Repository) {
+    let mut index = String::new();
+    for number in 1..=70 {
+        repository.write(&format!("{SEGMENTS}/{}", name(number)), b"\x85\x01\x0c\x03 encrypted");
+        index += &format!("{}\t14\t1.0\t{}\tgpg\n", name(number), "long".repeat(250));
+    }
+    repository.write(INDEX, index);
+}
+
+/// The place must not outlive the entries that it speaks of: nobody would look for them any more.
+#[test]
+fn noting_how_far_the_ledger_is_complete() {
+    let catch_up = |repository: &Repository, limit| {
+        let cancel = Cancel::new();
+        repository.catalog.catch_up_ledger(limit, options(&cancel).now, &cancel).expect("caught up");
+    };
+    let prepare = |repository: &Repository| {
+        long_index(repository);
+        catch_up(repository, 67);
+    };
+    let trial = Trial::of(prepare, |repository| catch_up(repository, 3));
+    let journal = "ledger/0000000100000000";
+    let whole = trial.finally(journal);
+    assert!(!trial.finally("ledger/state").is_empty(), "the place is noted");
+    let promise = |left: &Survivors, _| !has(left, "ledger/state") || file(left, journal) == Some(&whole);
+    let spare = ["ledger", "ledger/.state.tmp", "ledger", "ledger/.summary.tmp", "ledger"];
+    trial.check(promise, &[journal], &spare);
+}
+
+/// Lines that are appended together are longer than a sector. Whichever of these survive, the index can be read again, and the
+/// next run archives what was not.
+#[test]
+fn archiving_together_in_several_sectors() {
+    let numbers = 2..=17;
+    let contents = |number: u64| [b"\x85\x01\x0c\x03 encrypted ", name(number).as_bytes()].concat();
+    let prepare = |repository: &Repository| {
+        deliver(repository, 1, 7);
+        ingest(repository);
+        numbers.clone().for_each(|number| repository.write(&format!("incoming/{}", name(number)), contents(number)));
+    };
+    let trial = Trial::of(prepare, ingest);
+    let promise = |left: &Survivors, done: bool| {
+        let is_safe = |number| {
+            let delivered = has(left, &format!("incoming/{}", name(number)));
+            let recorded = is_recorded(left, &name(number));
+            let archived = file(left, &format!("{SEGMENTS}/{}", name(number))) == Some(&contents(number));
+            (delivered || recorded) && (!recorded || archived) && !(done && delivered)
+        };
+        numbers.clone().all(is_safe)
+    };
+    let sent: Vec<_> = numbers.clone().map(|number| format!("incoming/{}", name(number))).collect();
+    trial.check(promise, &[SEGMENTS, INDEX, "incoming"], &sent.iter().map(String::as_str).collect::<Vec<_>>());
+    let losses = (0..400).map(|seed| Crash { position: trial.sync_of(INDEX), loss: Loss::Seed(seed) });
+    let torn = losses.map(|crash| trial.recording.survivors(crash)).filter(is_torn).take(5);
+    assert_eq!(torn.inspect(|left| assert!(is_mended(left))).count(), 5);
+}
+
+/// Whether an earlier sector of the index was lost, and a later one was not.
+fn is_torn(left: &Survivors) -> bool {
+    let index = file(left, INDEX).unwrap_or_default();
+    index.contains(&0) && !index.ends_with(&[0])
+}
+
+/// Whether the index is read, and another run archives all.
+fn is_mended(left: &Survivors) -> bool {
+    let home = tempfile::tempdir().expect("temporary directory");
+    left.write_to(&home.path().join("home")).expect("written");
+    let repository = Repository::at(&home.path().join("home"));
+    let read = repository.catalog.xlog_db().and_then(|db| db.entries()).is_ok();
+    ingest(&repository);
+    let mut recorded = repository.recorded();
+    recorded.sort();
+    read && recorded == (1..=17).map(name).collect::<Vec<_>>()
+}
+
 #[test]
 fn a_record() {
     let prepare = |repository: &Repository| drop(repository.backup(ONE, &name(1), &name(1), Status::WaitingForWals));
@@ -367,7 +492,9 @@ fn purging() {
             if number == 4097 { archived && recorded } else { (archived || !recorded) && (!done || !archived) }
         })
     };
-    trial.check(promise, &[NEW_INDEX, "wals", "wals", "wals/0000000100000001"], &[]);
+    // What the ledger knows of files that are gone counts for nothing.
+    let spare = ["ledger", "ledger/.0000000100000001.tmp", "ledger"];
+    trial.check(promise, &[NEW_INDEX, "wals", "wals", "wals/0000000100000001"], &spare);
 }
 
 /// While WAL that the first backup does not need may be left, a mark says so as soon as that backup counts: without it, nobody
@@ -395,7 +522,8 @@ fn a_purge_that_is_announced_and_finished() {
     };
     let record = format!("meta/.{ONE}-backup.info.tmp");
     // Files are found without the index, and a mark that comes back does no harm.
-    trial.check(promise, &[".purging.tmp", "", "meta", SEGMENTS], &[&record, NEW_INDEX, "wals", ""]);
+    let journal = "ledger/.0000000100000000.tmp";
+    trial.check(promise, &[".purging.tmp", "", "meta", SEGMENTS], &[&record, NEW_INDEX, "wals", journal, "ledger", ""]);
 }
 
 /// Of each of these backups: what has a record has its data, its WAL and the lines of that; what is left without a record has
@@ -441,6 +569,27 @@ fn deleting_a_backup() {
     // which is nothing here: either would do.
     trial.check(promise, &needed, &[NEW_INDEX, NEW_INDEX]);
     trial.check_without_all(NEW_INDEX, promise);
+}
+
+/// A record that Barman 3.13.1 or older wrote is removed before the one that replaced it: else it would be the record again.
+#[test]
+fn deleting_a_backup_with_a_record_at_its_old_place() {
+    let old = format!("base/{ONE}/backup.info");
+    let prepare = |repository: &Repository| {
+        crate::delete::three_backups(repository);
+        repository.write(&old, repository.read(&format!("meta/{ONE}-backup.info")));
+    };
+    let delete = |repository: &Repository| {
+        crate::delete::delete(repository, &[(ONE, Occasion::Policy)]).expect("deleted");
+    };
+    let trial = Trial::of(prepare, delete);
+    let promise = |left: &Survivors, done: bool| {
+        let is_record_again = has(left, &old) && !has(left, &format!("meta/{ONE}-backup.info"));
+        deleted(&[(ONE, 2)], 4, left, done) && !is_record_again
+    };
+    let (mark, place) = (format!("meta/.{ONE}-delete_this.tmp"), format!("base/{ONE}"));
+    let needed = [&mark, "meta", &place, "meta", "wals", SEGMENTS, "base", "meta"];
+    trial.check(promise, &needed, &[NEW_INDEX, NEW_INDEX]);
 }
 
 /// The mark of the child, the removal of its record and that of its mark are each followed by another sync of their directory

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use barman_catalog::{
-    BackupId, BackupInfo, BackupMode, Catalog, Error, IngestEvent, IngestOptions, IngestSummary, LocalZone, NoHooks,
-    ServerLayout, Status, WalSource,
+    BackupId, BackupInfo, BackupMode, Catalog, Error, Facts, IngestEvent, IngestOptions, IngestSummary, LocalZone,
+    NoHooks, ServerLayout, Status, WalSource,
 };
 use barman_storage::Cancel;
 use wal_format::testing::WalBuilder;
@@ -79,6 +79,11 @@ impl Repository {
     ) -> Result<IngestSummary, Error> {
         let cancel = Cancel::new();
         self.catalog.ingest(source, &options(&cancel), events)
+    }
+
+    /// What the ledger knows of an archived file.
+    pub(crate) fn facts(&self, name: &str) -> Facts {
+        self.catalog.facts(&name.parse().expect("a name")).expect("readable").expect("known")
     }
 
     /// Names in the index, in order.

@@ -4,8 +4,8 @@ use std::io::Read as _;
 
 use barman_storage::{Dir, Operation, RelativePath};
 use wal_format::{
-    BorderState, Crc32c, Damage, Lsn, SegmentHeader, SegmentName, SegmentNumber, SegmentSize, Source, SystemId,
-    TimelineHistory, TimelineId, Timestamp, WalFileName,
+    BorderState, Crc32c, Damage, Lsn, SegmentName, SegmentNumber, SegmentSize, Source, SystemId, TimelineHistory,
+    TimelineId, Timestamp, WalFileName,
 };
 
 use crate::archive::facts::{Observed, Observer};
@@ -113,8 +113,24 @@ pub(super) fn previous(name: SegmentName, size: SegmentSize, history: Option<&Ti
     Some(before.name(timeline, size))
 }
 
-/// Reads a segment of the archive; `None` if it is not there or cannot be read.
+/// Reads a segment of the archive; `None` if it is not there or cannot be read: what lies beside it is then judged by itself,
+/// since a bad sector in the archive must not keep what arrives waiting.
 pub(super) fn observe_archived(
+    catalog: &Catalog,
+    name: SegmentName,
+    size: SegmentSize,
+    before: Option<BorderState>,
+) -> Result<Option<Observed>, Error> {
+    match read_archived(catalog, name, size, before) {
+        Err(Error::Storage(error)) => {
+            tracing::warn!(%error, "the archived segment {name} cannot be read");
+            Ok(None)
+        }
+        observed => observed,
+    }
+}
+
+fn read_archived(
     catalog: &Catalog,
     name: SegmentName,
     size: SegmentSize,
@@ -188,7 +204,7 @@ pub(super) fn observe(
             observe_segment(catalog, neighbours, file, segment, header.segment_size).map(Some)
         }
         (WalFileName::Partial(segment), Finding::Sound(Some(header))) => {
-            observe_partial(file, segment, header).map(Some)
+            observe_partial(catalog, neighbours, file, segment, header.segment_size).map(Some)
         }
         (WalFileName::Segment(segment), Finding::Refused(Refusal::NoWal { .. }))
         | (WalFileName::Segment(segment), Finding::Unverified(Unverified::Header(_))) => {
@@ -222,8 +238,15 @@ fn observe_segment(
 }
 
 /// A `.partial` file ends where its last record does, and nothing in it can be called damage.
-fn observe_partial(file: &mut Detected, name: SegmentName, header: &SegmentHeader) -> Result<Observation, Error> {
-    let (raw, observed) = read(file, name, header.segment_size, Source::Open, None)?;
+fn observe_partial(
+    catalog: &Catalog,
+    neighbours: &mut Neighbours,
+    file: &mut Detected,
+    name: SegmentName,
+    size: SegmentSize,
+) -> Result<Observation, Error> {
+    let before = neighbours.before(catalog, name, size)?;
+    let (raw, observed) = read(file, name, size, Source::Open, before)?;
     let verdict = if observed.border_open { Verdict::BorderOpen } else { Verdict::Verified };
     Ok(Observation { facts: facts(file, Some(raw), verdict, observed.records), border: None })
 }

@@ -31,9 +31,15 @@ pub(super) fn settle(
     let (Ok(Some(stored)), true, Ok(contents)) = (stored, file.is_readable(), archived.contents()) else {
         return Ok(Outcome::Differs(archived.encoding));
     };
-    let (ours, theirs) = (written(facts, file), written(&stored, file));
-    let unreadable = |error| barman_storage::Error::new(Operation::Read, layout::shown(wals, &path), error);
-    if !begin_alike(file.reader()?, contents, ours.min(theirs)).map_err(unreadable)? {
+    let unreadable =
+        |error| Error::from(barman_storage::Error::new(Operation::Read, layout::shown(wals, &path), error));
+    let extent = |facts: &Facts, contents: Result<Box<dyn Read + Send>, Error>| match written(facts, file) {
+        Some(bytes) => Ok(bytes),
+        None => used(contents?).map_err(unreadable),
+    };
+    let (ours, theirs) = (extent(facts, file.reader())?, extent(&stored, Ok(contents))?);
+    // Readers of one file share their place: these begin anew.
+    if !begin_alike(file.reader()?, archived.contents()?, ours.min(theirs)).map_err(unreadable)? {
         return Ok(Outcome::Differs(archived.encoding));
     }
     let longer = ours > theirs;
@@ -47,12 +53,26 @@ pub(super) fn settle(
     Ok(if longer { Outcome::Archived } else { Outcome::AlreadyArchived })
 }
 
-/// How many bytes of the segment have been written, as its last record tells.
-fn written(facts: &Facts, file: &Detected) -> u64 {
-    let (WalFileName::Partial(name), Ok(header)) = (facts.name, SegmentHeader::parse(&file.head)) else { return 0 };
-    let start = name.start(header.segment_size).ok();
-    let end = facts.records.as_ref().map(|records| records.end);
-    start.zip(end).and_then(|(start, end)| end.bytes_since(start)).unwrap_or(0)
+/// How many bytes of the segment have been written, as its last record tells; `None` if no record was seen to end in it: all
+/// that was written may be the rest of one which began in a segment that is not there.
+fn written(facts: &Facts, file: &Detected) -> Option<u64> {
+    let (WalFileName::Partial(name), Ok(header)) = (facts.name, SegmentHeader::parse(&file.head)) else { return None };
+    facts.records.as_ref()?.end.bytes_since(name.start(header.segment_size).ok()?)
+}
+
+/// How many bytes there are before the zeros at the end, if there are any. No more than these have been written.
+fn used(mut contents: impl Read) -> io::Result<u64> {
+    const BUFFER: usize = 128 * 1024;
+    let (mut buffer, mut read, mut used) = (vec![0; BUFFER], 0, 0);
+    loop {
+        let length = contents.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(used);
+        }
+        let last = buffer.iter().take(length).rposition(|byte| *byte != 0);
+        used = last.map_or(used, |last| read + last as u64 + 1);
+        read += length as u64;
+    }
 }
 
 /// Puts the longer one in place of the shorter one. Its line changes with it.

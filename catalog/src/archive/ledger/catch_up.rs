@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use barman_storage::{Cancel, Kind, RelativePath};
+use barman_storage::{Cancel, RelativePath};
 use wal_format::{Timestamp, WalFileName};
 
-use super::{DirectoryFacts, FORMAT, Known, Ledger, verification_entry};
+use super::{DirectoryFacts, FORMAT, Known, Ledger};
 use crate::archive::for_each_archived;
 use crate::archive::ingest::{Neighbours, judge_followers, observe_stored};
 use crate::journal::{FieldReader, FieldWriter, Format, Journal};
-use crate::{Catalog, Error, Facts, layout};
+use crate::{Catalog, Error, Facts, Verdict, layout};
 
 const STATE: Format = Format { name: *b"WALS", version: 1 };
 
@@ -78,7 +78,15 @@ impl Catalog {
                 continue;
             }
             cancel.check()?;
-            if let Some(facts) = observe_stored(self, &mut neighbours, *name, (system, now))? {
+            let facts = match observe_stored(self, &mut neighbours, *name, (system, now)) {
+                Err(error) => {
+                    self.pass_over(name, error)?;
+                    done.left += 1;
+                    continue;
+                }
+                Ok(facts) => facts,
+            };
+            if let Some(facts) = facts {
                 ledger.append(&self.xlog_db()?, &facts)?;
                 done.count(&facts);
                 let state = match facts.name {
@@ -90,9 +98,16 @@ impl Catalog {
             }
         }
         if done.left == 0 {
-            ledger.is_complete_to(end, entries.journals())?;
+            ledger.is_complete_to(self, end, entries.journals())?;
         }
         Ok(done)
+    }
+
+    /// Leaves a file alone that cannot be read: nothing more is known of it than before, and of the others something is.
+    fn pass_over(&self, name: &WalFileName, error: Error) -> Result<(), Error> {
+        let why = self.why_unreadable(name, error)?;
+        tracing::warn!(why, "the archived {name} cannot be read");
+        Ok(())
     }
 
     /// The names in the index behind the place up to which the ledger is complete, and its end.
@@ -109,8 +124,8 @@ impl Catalog {
         Ok((names, Place { offset, checksum }))
     }
 
-    /// Makes the ledger anew from the archive: every file is read. `read` is told of each. What is archived meanwhile keeps
-    /// its entry.
+    /// Makes the ledger anew from the archive: every file is read. `read` is told of each, and of what is believed of it. What
+    /// is archived meanwhile keeps its entry, and what cannot be seen any more is kept from the old ledger.
     ///
     /// # Errors
     /// The archive cannot be read, or the ledger not written. What was done stays; running again does the rest.
@@ -129,19 +144,20 @@ impl Catalog {
         })?;
         ledger.forget_summary()?;
         for (journal, names) in &directories {
-            let mut known = DirectoryFacts::new();
+            let mut seen = Vec::new();
             for name in names {
                 cancel.check()?;
-                if let Some(facts) = observe_stored(self, &mut neighbours, *name, (system, now))? {
-                    read(&facts);
-                    done.count(&facts);
-                    // It is read this very moment: that is a verification as good as any.
-                    known.insert(*name, Known { facts, verified: Some(now) });
+                match observe_stored(self, &mut neighbours, *name, (system, now)) {
+                    Err(error) => self.pass_over(name, error)?,
+                    Ok(facts) => seen.extend(facts),
                 }
             }
-            ledger.replace_directory(self, journal, known)?;
+            for facts in ledger.replace_directory(self, journal, seen, now)? {
+                read(&facts);
+                done.count(&facts);
+            }
         }
-        ledger.remove_others(&directories)?;
+        ledger.forget_gone_directories(&self.xlog_db()?, self)?;
         ledger.summarize()?;
         Ok(done)
     }
@@ -166,7 +182,12 @@ impl Ledger {
     }
 
     /// Notes that every file up to `end` has an entry, in these journals among others.
-    fn is_complete_to<'j>(&self, end: Place, journals: impl Iterator<Item = &'j RelativePath>) -> Result<(), Error> {
+    fn is_complete_to<'j>(
+        &self,
+        catalog: &Catalog,
+        end: Place,
+        journals: impl Iterator<Item = &'j RelativePath>,
+    ) -> Result<(), Error> {
         let place = self.place()?;
         if end.offset >= place.offset && end.offset - place.offset < STEP {
             return Ok(());
@@ -176,44 +197,58 @@ impl Ledger {
             Journal::new(&self.dir, path.clone(), FORMAT).sync()?;
         }
         self.state().rewrite(&[end.to_entry()])?;
+        if end.offset < place.offset {
+            // Files were removed, by Barman perhaps, which knows nothing of the ledger.
+            self.forget_gone_directories(&catalog.xlog_db()?, catalog)?;
+        }
         self.summarize()
     }
 
-    /// Writes the journal of one directory anew; entries of files that came meanwhile stay.
+    /// Writes the journal of one directory anew from what was `seen` in its files, and returns what is believed of them. Entries
+    /// of files that came meanwhile stay.
     fn replace_directory(
         &mut self,
         catalog: &Catalog,
         path: &RelativePath,
-        mut known: DirectoryFacts,
-    ) -> Result<(), Error> {
+        seen: Vec<Facts>,
+        now: Timestamp,
+    ) -> Result<Vec<Facts>, Error> {
         let _lock = catalog.xlog_db()?;
         // One that cannot be read is what a rebuild is there to mend.
-        for (name, entry) in self.directory(path).unwrap_or_default() {
-            if !known.contains_key(&name) && catalog.find_archived(&name)?.is_some() {
-                known.insert(name, entry);
+        let mut known = self.directory(path).unwrap_or_default();
+        let mut entries = DirectoryFacts::new();
+        for seen in seen {
+            let (name, stored) = (seen.name, seen.stored);
+            let facts = believed(known.remove(&name).map(|known| known.facts), seen);
+            // It was read this very moment: that is a verification as good as any, unless something is wrong with it.
+            let is_sound = facts.stored == stored && !facts.is_damaged();
+            entries.insert(name, Known { facts, verified: is_sound.then_some(now) });
+        }
+        let read = entries.values().map(|known| known.facts.clone()).collect();
+        for (name, entry) in known {
+            // What is there and cannot be read, too.
+            if !matches!(catalog.find_archived(&name), Ok(None)) {
+                entries.insert(name, entry);
             }
         }
-        let verified = |known: &Known| known.verified.map(|at| verification_entry(&known.facts.name, at));
-        let entries: Vec<_> =
-            known.values().flat_map(|one| [Some(one.facts.to_entry()), verified(one)]).flatten().collect();
-        let extent = Journal::new(&self.dir, path.clone(), FORMAT).rewrite(&entries)?;
-        self.extents.insert(path.clone(), extent);
-        Ok(())
+        self.rewrite_directory(path, &entries)?;
+        Ok(read)
     }
+}
 
-    /// Removes journals of directories that the archive does not have.
-    fn remove_others(&self, directories: &BTreeMap<RelativePath, Vec<WalFileName>>) -> Result<(), Error> {
-        let mut has_removed = false;
-        for entry in self.dir.entries()?.into_iter().filter(|entry| entry.kind == Kind::File) {
-            let path = entry.path();
-            let is_own = [layout::ledger_state(), layout::ledger_summary(), layout::ledger_refused()].contains(&path);
-            if !is_own && !directories.contains_key(&path) {
-                self.dir.remove_file(&path)?;
-                has_removed = true;
-            }
-        }
-        if has_removed { Ok(self.dir.sync()?) } else { Ok(()) }
-    }
+/// What is believed of a file that was read just now and of which the ledger knew something already.
+///
+/// What cannot be seen any more is worth more than that it cannot: what was read before the file was encrypted, or a border
+/// whose other side is gone. And a file that has changed since and does not show that it is sound is still what
+/// [`Catalog::verify_archive`] has to find.
+fn believed(known: Option<Facts>, seen: Facts) -> Facts {
+    let Some(known) = known else { return seen };
+    let shows_itself = if seen.stored == known.stored {
+        seen.verdict == Verdict::Verified || seen.verdict == known.verdict
+    } else {
+        seen.records.is_some() || (seen.raw.is_some() && seen.raw == known.raw)
+    };
+    if shows_itself || seen.is_damaged() { seen } else { known }
 }
 
 /// Which files have entries. One directory is held at a time: the index is in the order of the archive, nearly.
