@@ -6,21 +6,23 @@ use barman_config::Command;
 use barman_storage::{Cancel, LockFile};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
-use wal_format::{Timestamp, WalFileName};
+use wal_format::{SystemId, Timestamp, WalFileName};
 
 impl Server {
-    /// Archives what is due in `streaming/`, then in `incoming/`, as far as the configuration uses them.
+    /// Archives what is due in `streaming/`, then in `incoming/`, as far as the configuration uses them. `connected` is what
+    /// [`ask_for_cluster`](Self::ask_for_cluster) returned.
     ///
     /// # Errors
-    /// An option is set that is not built, another archiver is at work, or a file could not be archived: that and those
-    /// after it stay where they are.
+    /// An option is set that is not built, another archiver is at work, or a file could not be archived: that stays where it
+    /// is, and if the archive is to blame so do those after it.
     pub fn archive_wal(
         &self,
+        connected: Option<SystemId>,
         now: Timestamp,
         cancel: &Cancel,
         events: &mut dyn FnMut(IngestEvent<'_>),
     ) -> Result<(), Error> {
-        self.archive_under(|| self.lock("archive-wal", Lock::ArchiveWal), now, cancel, events)
+        self.archive_under(|| self.lock("archive-wal", Lock::ArchiveWal), connected, now, cancel, events)
     }
 
     /// Does the same, but waits while another archiver is at work.
@@ -29,11 +31,12 @@ impl Server {
     /// As [`archive_wal`](Self::archive_wal); the other archiver only if it takes very long.
     pub(crate) fn archive_wal_in_turn(
         &self,
+        connected: Option<SystemId>,
         now: Timestamp,
         cancel: &Cancel,
         events: &mut dyn FnMut(IngestEvent<'_>),
     ) -> Result<(), Error> {
-        self.archive_under(|| self.wait_for_archive_lock(cancel), now, cancel, events)
+        self.archive_under(|| self.wait_for_archive_lock(cancel), connected, now, cancel, events)
     }
 
     /// Archives until the file `name` is in the archive.
@@ -64,8 +67,9 @@ impl Server {
     ) -> Result<T, Error> {
         const POLL: Duration = Duration::from_millis(100);
         let started = Instant::now();
+        let connected = self.ask_for_cluster().await?;
         loop {
-            self.archive_wal_in_turn(clock(), cancel, events)?;
+            self.archive_wal_in_turn(connected, clock(), cancel, events)?;
             if let Some(found) = found()? {
                 return Ok(found);
             }
@@ -99,6 +103,7 @@ impl Server {
     fn archive_under(
         &self,
         lock: impl FnOnce() -> Result<LockFile, Error>,
+        system_id: Option<SystemId>,
         now: Timestamp,
         cancel: &Cancel,
         events: &mut dyn FnMut(IngestEvent<'_>),
@@ -112,13 +117,13 @@ impl Server {
             (config.streaming_archiver, WalSource::Streaming, config.streaming_archiver_batch_size),
             (config.archiver, WalSource::Incoming, config.archiver_batch_size),
         ];
-        for (used, source, batch_size) in ways {
-            if used {
-                let batch_size = batch_size.and_then(|size| NonZeroUsize::new(usize::try_from(size).ok()?));
-                let options = IngestOptions { batch_size, system_id: None, now, hooks: &NoHooks, cancel };
-                self.catalog().ingest(source, &options, events)?;
-            }
+        let mut archived = Ok(());
+        for (_, source, batch_size) in ways.into_iter().filter(|(used, ..)| *used) {
+            let batch_size = batch_size.and_then(|size| NonZeroUsize::new(usize::try_from(size).ok()?));
+            let options = IngestOptions { batch_size, system_id, now, hooks: &NoHooks, cancel };
+            // What is wrong in one directory keeps nothing waiting in the other.
+            archived = archived.and(self.catalog().ingest(source, &options, events).map(drop));
         }
-        Ok(())
+        Ok(archived?)
     }
 }

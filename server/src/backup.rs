@@ -97,7 +97,7 @@ impl Server {
         let id = &info.backup_id;
         let mut archived = |event: IngestEvent<'_>| events(BackupEvent::Archive(&event));
         let (Wait::For(timeout), Some(end)) = (request.wait, info.end_wal) else {
-            self.archive_wal_in_turn(clock(), cancel, &mut archived)?;
+            self.archive_wal_in_turn(None, clock(), cancel, &mut archived)?;
             return self.check_backup(id);
         };
         let segment = WalFileName::Segment(end);

@@ -23,7 +23,7 @@ impl Server {
     ) -> Result<RestorePlan, Error> {
         self.refuse_unsupported(Command::Restore)?;
         // The archive may be complete without it, so this alone is no reason to refuse a restore.
-        if let Err(error) = self.archive_wal_in_turn(now, cancel, &mut |_| {}) {
+        if let Err(error) = self.archive_wal_in_turn(None, now, cancel, &mut |_| {}) {
             tracing::warn!(target: "barman.server", "no WAL archived before the restore: {}", one_line(&error));
         }
         self.plan_restore_only(request)

@@ -1,14 +1,17 @@
 //! What is done with the WAL archive as a whole, and how WAL gets into `incoming/`.
 
-use crate::{Error, Server};
+use crate::postgres::Postgres;
+use crate::{Error, Server, one_line};
 use barman_catalog::{ArchiveFault, CatchUp, Due, Facts, Identity, PutWalError, PutWalNote, Rebuilt, Verification};
 use barman_config::Command;
 use barman_storage::Cancel;
 use std::io::Read;
+use std::time::Duration;
 use wal_format::{SystemId, Timestamp};
 
 impl Server {
-    /// Stores the files of a tar stream in `incoming/`, as `barman-wal-archive` sends it.
+    /// Stores the files of a tar stream in `incoming/`, as `barman-wal-archive` sends it. `connected` is what
+    /// [`ask_for_cluster`](Self::ask_for_cluster) returned.
     ///
     /// # Errors
     /// The stream does not add up, brings WAL that does not belong here or cannot be believed, or cannot be stored: then
@@ -16,11 +19,12 @@ impl Server {
     pub fn put_wal(
         &self,
         stream: &mut dyn Read,
+        connected: Option<SystemId>,
         now: Timestamp,
         note: &mut dyn FnMut(PutWalNote),
     ) -> Result<(), Error> {
         self.refuse_unsupported(Command::ArchiveWal)?;
-        self.catalog().put_wal(stream, now, note).map_err(|error| match error {
+        self.catalog().put_wal(stream, connected, now, note).map_err(|error| match error {
             PutWalError::Catalog(error) => error.into(),
             error => Error::PutWal(error),
         })
@@ -34,14 +38,41 @@ impl Server {
     pub async fn accept_new_system(&self) -> Result<(Option<SystemId>, SystemId), Error> {
         let before = self.catalog().identity()?.map(|identity| identity.system_id);
         let mut sql = self.connect().await?;
-        let system_id = match sql.system_id().await {
-            Some(system_id) => system_id,
-            None => self.identify_system().await?.system_id,
-        };
+        let system_id = self.cluster_of(&mut sql).await?;
         let version = (sql.version_num() / 10_000).to_string();
         self.catalog().create_directories()?;
         self.catalog().replace_identity(&Identity { system_id, version })?;
         Ok((before, system_id))
+    }
+
+    /// Asks the server which cluster it is, where neither `identity.json` nor a backup says so: a foreign segment that comes
+    /// first must not decide. `None` also if the server does not answer soon, since WAL has to be archived without it as
+    /// well; then what is archived already decides, or the first segment.
+    ///
+    /// # Errors
+    /// The catalog cannot be read.
+    pub async fn ask_for_cluster(&self) -> Result<Option<SystemId>, Error> {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        if self.config().conninfo.is_none() || self.catalog().recorded_system_id()?.is_some() {
+            return Ok(None);
+        }
+        let asked = async { self.cluster_of(&mut self.connect().await?).await };
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(Ok(system_id)) => Ok(Some(system_id)),
+            Ok(Err(error)) => {
+                tracing::debug!("the server does not say which cluster it is: {}", one_line(&error));
+                Ok(None)
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn cluster_of(&self, sql: &mut Postgres) -> Result<SystemId, Error> {
+        match sql.system_id().await {
+            Some(system_id) => Ok(system_id),
+            // The role may not call the function.
+            None => Ok(self.identify_system().await?.system_id),
+        }
     }
 
     /// Writes the index of the archive anew.

@@ -45,8 +45,9 @@ fn accept_new_system(context: &Context, name: &str) -> Result<(), CommandError> 
 
 fn archive(context: &Context, name: &str) -> Result<(), CommandError> {
     let server = context.server(name)?;
+    let connected = super::put_wal::cluster(context, &server)?;
     let mut report = IngestReport::new(context, name, Verbosity::Everything);
-    match server.archive_wal(context.now(), &Cancel::new(), &mut |event| report.event(&event)) {
+    match server.archive_wal(connected, context.now(), &Cancel::new(), &mut |event| report.event(&event)) {
         Err(Error::Busy { .. }) => {
             let skipped = "Another archive-wal process is already running on server";
             context.output.info(&format!("{skipped} {name}. Skipping to the next server"));
@@ -126,6 +127,10 @@ impl<'a> IngestReport<'a> {
                 if let Some(expected) = reason.expected_system() {
                     self.context.output.hint(&super::put_wal::new_system(self.server, &expected.to_string()));
                 }
+            }
+            IngestEvent::Unreadable { error, .. } => {
+                self.context.output.set_exit_code(exit_code::FAILURE);
+                self.line(&format!("\tError: {}. It stays where it is.", one_line(*error)));
             }
             IngestEvent::Unknown(names) => self.unknown(names),
             IngestEvent::Stopped(name) => {

@@ -3,7 +3,8 @@
 use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use barman_catalog::{PutWalError, PutWalNote};
-use barman_server::Error;
+use barman_server::{Error, Server};
+use wal_format::SystemId;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -35,10 +36,19 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
         }
         _ => {}
     };
-    match server.put_wal(&mut std::io::stdin().lock(), context.now(), &mut note) {
+    let connected = cluster(context, &server)?;
+    match server.put_wal(&mut std::io::stdin().lock(), connected, context.now(), &mut note) {
         Err(Error::PutWal(error)) => Err(explain(&error, name)),
         taken => Ok(taken?),
     }
+}
+
+/// The cluster that the server says it is, where nothing that was recorded says so. A runtime is not made for nothing.
+pub(super) fn cluster(context: &Context, server: &Server) -> Result<Option<SystemId>, CommandError> {
+    if server.catalog().recorded_system_id()?.is_some() {
+        return Ok(None);
+    }
+    Ok(context.block_on(server.ask_for_cluster())??)
 }
 
 /// What a sender finds in PostgreSQL's log.

@@ -59,7 +59,8 @@ impl Catalog {
     /// lost, but two runs may both report a file.
     ///
     /// # Errors
-    /// A file cannot be read, archived or recorded; it stays where it is, and so do those after it.
+    /// A file cannot be read: it stays where it is, and the others are archived. A file cannot be archived or recorded: it
+    /// stays, and so do those after it.
     pub fn ingest(
         &self,
         source: WalSource,
@@ -69,11 +70,11 @@ impl Catalog {
         let mut run = Run::new(self, source, options, events)?;
         let batch = Batch::collect(source, &run.dir, options.batch_size)?;
         (run.events)(IngestEvent::Started { source, files: batch.files.len(), candidates: batch.candidates });
-        run.archive_all(&batch.files)?;
+        run.archive_batch(&batch)?;
         run.clear_away(&batch.unknown)?;
-        let summary = run.summary;
+        let ended = run.end_of_run();
         self.read_what_barman_archived(options);
-        Ok(summary)
+        ended
     }
 
     /// Reads some of the files that the ledger does not know. It is not what the run is for, and can wait.
@@ -98,18 +99,26 @@ impl Catalog {
     ) -> Result<IngestSummary, Error> {
         let mut run = Run::new(self, source, options, events)?;
         run.archive_all(&[Candidate { name, path: layout::wal_file(&name) }])?;
-        Ok(run.summary)
+        run.end_of_run()
     }
 
-    /// The cluster whose WAL belongs here: that of `identity.json`, else of the newest backup that says so, else the one that
-    /// the caller is connected to, else that of the WAL which is archived already.
+    /// The cluster whose WAL belongs here: the recorded one, else the one that the caller is connected to, else that of the
+    /// WAL which is archived already.
     pub(crate) fn system_id(&self, connected: Option<SystemId>) -> Result<Option<SystemId>, Error> {
-        if let Some(identity) = self.identity()? {
-            return Ok(Some(identity.system_id));
-        }
-        match self.backups()?.iter().rev().find_map(|info| info.systemid).or(connected) {
+        match self.recorded_system_id()?.or(connected) {
             Some(system_id) => Ok(Some(system_id)),
             None => self.archived_system_id(),
+        }
+    }
+
+    /// Returns the cluster whose WAL and backups belong here, by `identity.json`, else by the newest backup that says so.
+    ///
+    /// # Errors
+    /// The identity or a record cannot be read.
+    pub fn recorded_system_id(&self) -> Result<Option<SystemId>, Error> {
+        match self.identity()? {
+            Some(identity) => Ok(Some(identity.system_id)),
+            None => Ok(self.backups()?.iter().rev().find_map(|info| info.systemid)),
         }
     }
 
@@ -151,6 +160,8 @@ struct Run<'a> {
     /// How many it has.
     files: usize,
     summary: IngestSummary,
+    /// Why the first file could not be read of those that could not.
+    unreadable: Option<Error>,
 }
 
 impl<'a> Run<'a> {
@@ -165,7 +176,37 @@ impl<'a> Run<'a> {
         let wals = catalog.wals_dir()?;
         let ledger = catalog.ledger()?;
         let (neighbours, summary) = (Neighbours::default(), IngestSummary::default());
-        Ok(Self { catalog, source, dir, wals, options, events, system_id, ledger, neighbours, files: 0, summary })
+        let (files, unreadable) = (0, None);
+        Ok(Self {
+            catalog,
+            source,
+            dir,
+            wals,
+            options,
+            events,
+            system_id,
+            ledger,
+            neighbours,
+            files,
+            summary,
+            unreadable,
+        })
+    }
+
+    /// Archives a batch, and for each file of it that cannot be read one behind it: else a few of them would keep all others
+    /// waiting for ever.
+    fn archive_batch(&mut self, batch: &Batch) -> Result<(), Error> {
+        let (mut files, mut later) = (batch.files.as_slice(), batch.later.as_slice());
+        while !files.is_empty() {
+            let before = self.summary.unreadable;
+            self.archive_all(files)?;
+            (files, later) = later.split_at(later.len().min(self.summary.unreadable - before));
+        }
+        Ok(())
+    }
+
+    fn end_of_run(self) -> Result<IngestSummary, Error> {
+        self.unreadable.map_or(Ok(self.summary), Err)
     }
 
     fn archive_all(&mut self, files: &[Candidate]) -> Result<(), Error> {
@@ -193,7 +234,8 @@ impl<'a> Run<'a> {
                 self.archive(due)?;
             }
             // Gone: another run, of ours or of Barman, was faster.
-            let Some(mut file) = Detected::open(self.source, &self.dir, candidate, self.catalog.wal_storage())? else {
+            let opened = Detected::open(self.source, &self.dir, candidate, self.catalog.wal_storage());
+            let Some(mut file) = self.if_readable(candidate, number, opened)?.flatten() else {
                 ahead.next();
                 continue;
             };
@@ -201,8 +243,9 @@ impl<'a> Run<'a> {
                 (self.events)(IngestEvent::Stopped(file.entry.name));
                 break;
             }
-            let looked_at = self.look(&mut file)?;
+            let looked_at = self.look(&mut file);
             let prepared = ahead.next();
+            let Some(looked_at) = self.if_readable(candidate, number, looked_at)? else { continue };
             match looked_at {
                 (finding, Some(observation)) => due.push(Due { number, file, finding, observation, prepared }),
                 (finding, None) => {
@@ -217,6 +260,26 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Passes over a file that cannot be read, on a bad sector or because of its mode: those behind it are no worse for that.
+    /// That they are archived first shows as a gap, until it can be read.
+    fn if_readable<T>(
+        &mut self,
+        candidate: &Candidate,
+        number: usize,
+        looked_at: Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        match looked_at {
+            Err(Error::Storage(error)) if error.path() == layout::shown(&self.dir, &candidate.path) => {
+                (self.events)(IngestEvent::File { name: candidate.name, number, files: self.files });
+                (self.events)(IngestEvent::Unreadable { name: candidate.name, error: &error });
+                self.summary.unreadable += 1;
+                self.unreadable.get_or_insert(error.into());
+                Ok(None)
+            }
+            looked_at => looked_at.map(Some),
+        }
     }
 
     fn look(&mut self, file: &mut Detected) -> Result<(Finding, Option<Observation>), Error> {

@@ -126,18 +126,20 @@ impl From<PublishError> for PutWalError {
 }
 
 impl Catalog {
-    /// Stores the files of a tar stream in `incoming/`, durably (invariant 1), or none of them.
+    /// Stores the files of a tar stream in `incoming/`, durably (invariant 1), or none of them. `connected` is the cluster that
+    /// WAL must be of where nothing that is recorded says so, as far as the caller knows.
     ///
     /// # Errors
     /// The stream cannot be read, a file is not what its checksum says, or it does not belong here.
     pub fn put_wal(
         &self,
         stream: &mut dyn Read,
+        connected: Option<SystemId>,
         now: Timestamp,
         note: &mut dyn FnMut(PutWalNote),
     ) -> Result<(), PutWalError> {
         let incoming = Dir::create(&self.layout().incoming_wals_directory, DIRECTORY_MODE).map_err(Error::from)?;
-        let system = self.system_id(None)?;
+        let system = self.system_id(connected)?;
         let mut received = Received::new(&incoming, system);
         let mut checksums = Checksums::default();
         let mut archive = tar::Archive::new(stream);

@@ -53,6 +53,8 @@ pub(crate) struct Candidate {
 pub(crate) struct Batch {
     /// To be archived, in this order.
     pub(crate) files: Vec<Candidate>,
+    /// Left for the next run, in this order.
+    pub(crate) later: Vec<Candidate>,
     /// Not WAL.
     pub(crate) unknown: Vec<OsString>,
     /// Everything there is, what is left for later included.
@@ -87,7 +89,8 @@ impl Batch {
         if source == WalSource::Streaming {
             batch.hold_back();
         }
-        batch.files.truncate(limit.map_or(usize::MAX, NonZeroUsize::get));
+        let length = batch.files.len();
+        batch.later = batch.files.split_off(limit.map_or(length, |limit| limit.get().min(length)));
         batch
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use barman_catalog::{
     ArchivedFile, Error, HookDecision, Hooks, Identity, IngestEvent, IngestOptions, IngestSummary, Refusal, Status,
-    WalSource,
+    Verdict, WalSource,
 };
 use barman_storage::Cancel;
 use wal_format::SystemId;
@@ -513,4 +513,56 @@ fn a_cancelled_run_leaves_what_it_has_not_begun() {
     assert!(matches!(result, Err(Error::Cancelled(_))));
     let begun: Vec<String> = (1..=16).map(name).collect();
     assert_eq!((repository.recorded(), repository.names("incoming")), (begun, vec![name(17)]));
+}
+
+/// Cuts a file when its turn has come and its length is known: what is read of it then ends too early, as on a bad sector.
+struct Cutting<'r>(&'r Repository, u64);
+
+impl Hooks for Cutting<'_> {
+    fn before_archive(&self, file: ArchivedFile<'_>) -> HookDecision {
+        if file.path.ends_with(name(self.1)) {
+            self.0.write(&format!("incoming/{}", name(self.1)), &segment(&name(self.1), 1)[..500_000]);
+        }
+        HookDecision::Continue
+    }
+}
+
+/// They would wait for ever behind it.
+#[test]
+fn what_is_behind_an_unreadable_file_is_archived() {
+    for batch_size in [None, NonZeroUsize::new(3), NonZeroUsize::new(2)] {
+        let repository = Repository::new();
+        for number in 1..=4 {
+            repository.write(&format!("incoming/{}", name(number)), segment(&name(number), 1));
+        }
+        let (cancel, mut unreadable) = (Cancel::new(), Vec::new());
+        let options = IngestOptions { hooks: &Cutting(&repository, 2), batch_size, ..options(&cancel) };
+        let mut tell = |event: IngestEvent<'_>| {
+            if let IngestEvent::Unreadable { name, error } = event {
+                unreadable.push((name.to_string(), error.path().to_owned()));
+            }
+        };
+        let failed = repository.catalog.ingest(WalSource::Incoming, &options, &mut tell);
+        let path = repository.path(&format!("incoming/{}", name(2)));
+        assert!(matches!(&failed, Err(Error::Storage(error)) if error.path() == path), "{failed:?}");
+        assert_eq!(unreadable, [(name(2), path.clone())]);
+        let archived = if batch_size.is_some_and(|size| size.get() == 2) { vec![1, 3] } else { vec![1, 3, 4] };
+        assert_eq!(repository.recorded(), archived.into_iter().map(name).collect::<Vec<_>>(), "{batch_size:?}");
+        assert!(path.exists());
+    }
+}
+
+/// What lies beside a segment that arrives is judged together with it only if it can be read.
+#[test]
+fn an_archived_segment_that_cannot_be_read_keeps_no_other_waiting() {
+    let repository = Repository::new();
+    let identity = Identity { system_id: SYSTEM, version: "15".to_owned() };
+    repository.catalog.write_identity(&identity).expect("written");
+    repository.write(&format!("wals/0000000100000000/{}", name(1)), segment(&name(1), 1));
+    // A link that leads nowhere can be opened by nobody.
+    let path = repository.path(&format!("wals/0000000100000000/{}", name(2)));
+    std::os::unix::fs::symlink(&path, &path).expect("a link");
+    repository.write(&format!("incoming/{}", name(3)), segment(&name(3), 1));
+    repository.ingest(WalSource::Incoming).expect("a run");
+    assert_eq!(repository.facts(&name(3)).verdict, Verdict::BorderOpen);
 }

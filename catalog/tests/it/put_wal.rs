@@ -34,7 +34,7 @@ pub(crate) fn stream(files: &[(&str, &[u8])]) -> Vec<u8> {
 pub(crate) fn put(repository: &Repository, stream: &[u8]) -> Result<Vec<PutWalNote>, PutWalError> {
     let mut notes = Vec::new();
     let now = options(&Cancel::new()).now;
-    repository.catalog.put_wal(&mut &*stream, now, &mut |note| notes.push(note)).map(|()| notes)
+    repository.catalog.put_wal(&mut &*stream, None, now, &mut |note| notes.push(note)).map(|()| notes)
 }
 
 fn refused(repository: &Repository, stream: &[u8]) -> String {
@@ -183,4 +183,20 @@ fn other_contents_go_to_errors_and_the_sender_is_told() {
     assert!(repository.names("errors")[0].starts_with(&name(1)));
     assert_eq!(repository.read(&format!("incoming/{}", name(1))), segment(&name(1), 1));
     assert_eq!(repository.names("incoming"), [name(1)]);
+}
+
+#[test]
+fn the_connection_says_which_cluster_it_is_where_nothing_recorded_does() {
+    let (theirs, sent) = (SystemId::new(7), stream(&[(&name(1), &segment(&name(1), 1))]));
+    let put = |repository: &Repository, connected| {
+        repository.catalog.put_wal(&mut &*sent, Some(connected), options(&Cancel::new()).now, &mut |_| {})
+    };
+    let repository = Repository::new();
+    assert!(
+        matches!(put(&repository, theirs), Err(PutWalError::Foreign { expected: Some(expected), .. }) if expected == theirs)
+    );
+    put(&repository, SYSTEM).expect("taken");
+    let identity = Identity { system_id: SYSTEM, version: "15".to_owned() };
+    repository.catalog.write_identity(&identity).expect("written");
+    put(&repository, theirs).expect("what is recorded comes first");
 }

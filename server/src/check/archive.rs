@@ -6,7 +6,7 @@ use crate::{Server, one_line};
 use barman_catalog::{ErrorFiles, Lock, Status};
 use barman_storage::Cancel;
 use std::time::{Duration, Instant};
-use wal_format::Timestamp;
+use wal_format::{SystemId, Timestamp};
 
 /// WAL arrives in the archive. Where there is none yet, what waits is archived first; then a segment is closed and
 /// waited for, because a server at rest would otherwise never show that its WAL arrives.
@@ -19,7 +19,10 @@ pub(super) async fn wal_archive(
 ) {
     let proven = match has_wal(server) {
         Ok(true) => true,
-        Ok(false) => archive_once(server, now) || wait_for_a_segment(server, sql, timeout, now).await,
+        Ok(false) => {
+            let connected = server.ask_for_cluster().await.ok().flatten();
+            archive_once(server, connected, now) || wait_for_a_segment(server, sql, connected, timeout, now).await
+        }
         Err(error) => return report.fail("WAL archive", one_line(&error)),
     };
     if !proven {
@@ -33,15 +36,16 @@ fn has_wal(server: &Server) -> Result<bool, crate::Error> {
     Ok(waiting || !catalog.xlog_db()?.is_empty()?)
 }
 
-fn archive_once(server: &Server, now: Timestamp) -> bool {
+fn archive_once(server: &Server, connected: Option<SystemId>, now: Timestamp) -> bool {
     // Why archiving fails is what `archive-wal` tells; here it counts whether anything is in the archive afterwards.
-    let _ = server.archive_wal(now, &Cancel::new(), &mut |_| {});
+    let _ = server.archive_wal(connected, now, &Cancel::new(), &mut |_| {});
     has_wal(server).unwrap_or(false)
 }
 
 async fn wait_for_a_segment(
     server: &Server,
     sql: Option<&mut Postgres>,
+    connected: Option<SystemId>,
     timeout: Option<Duration>,
     now: Timestamp,
 ) -> bool {
@@ -56,7 +60,7 @@ async fn wait_for_a_segment(
     let started = Instant::now();
     while started.elapsed() < patience {
         tokio::time::sleep(POLL).await;
-        if archive_once(server, now) {
+        if archive_once(server, connected, now) {
             return true;
         }
     }

@@ -104,6 +104,9 @@ fn log(event: &IngestEvent<'_>) {
             let moved_to = moved_to.as_path().display();
             tracing::error!(target: "barman.wal_archiver", "{name} moved to errors/{moved_to}: {}", one_line(*reason));
         }
+        IngestEvent::Unreadable { name, error } => {
+            tracing::error!(target: "barman.wal_archiver", "{name} cannot be archived: {}", one_line(*error));
+        }
         IngestEvent::Unknown(names) => {
             tracing::warn!(target: "barman.wal_archiver", "moved to errors/, not WAL: {names:?}");
         }

@@ -84,6 +84,13 @@ pub enum IngestEvent<'a> {
         /// Why.
         reason: &'a Refusal,
     },
+    /// The file cannot be read. It stays where it is, those behind it are archived, and the run fails in the end.
+    Unreadable {
+        /// Its name.
+        name: WalFileName,
+        /// Why.
+        error: &'a barman_storage::Error,
+    },
     /// The file is shorter than its segment and was written to just now: it is left for the next run.
     Unfinished(WalFileName),
     /// Files of these names, which are not of WAL, were moved to `errors/` at the end of the run.
@@ -107,4 +114,6 @@ pub struct IngestSummary {
     pub refused: usize,
     /// Files moved to `errors/` because their names are not of WAL.
     pub unknown: usize,
+    /// Files that could not be read. With any, the run fails in the end.
+    pub unreadable: usize,
 }
