@@ -29,7 +29,10 @@ pub(crate) fn with_segments(backups: u64, segments: u64) -> BarmanHome {
     let catalog = Catalog::open(ServerLayout::below(&home.path(), "main"), LocalZone::UTC);
     catalog.create_directories().expect("directories");
     for number in 0..backups {
-        catalog.save(&backup(number, segments / backups)).expect("saved");
+        let backup = backup(number, segments / backups);
+        catalog.save(&backup).expect("saved");
+        let data = home.path().join("main/base").join(backup.backup_id.to_string());
+        std::fs::create_dir(data).expect("a directory can be made");
     }
     add_segments(&home, 0..segments);
     home

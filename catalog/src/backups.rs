@@ -142,7 +142,7 @@ impl Catalog {
     }
 
     /// The ids of all backups that have a record.
-    fn backup_ids(&self) -> Result<BTreeSet<BackupId>, Error> {
+    pub(crate) fn backup_ids(&self) -> Result<BTreeSet<BackupId>, Error> {
         let mut ids = BTreeSet::new();
         if let Some(meta) = existing(&self.layout().meta_directory())? {
             let entries = meta.entries()?;
@@ -159,7 +159,7 @@ impl Catalog {
     }
 
     /// The ids that have a directory, with a record or without.
-    fn directory_ids(&self) -> Result<BTreeSet<BackupId>, Error> {
+    pub(crate) fn directory_ids(&self) -> Result<BTreeSet<BackupId>, Error> {
         let Some(backups) = existing(&self.layout().basebackups_directory)? else { return Ok(BTreeSet::new()) };
         let entries = backups.entries()?;
         Ok(entries.iter().filter_map(|entry| entry.name.to_str()?.parse().ok()).collect())

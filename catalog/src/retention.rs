@@ -9,18 +9,26 @@ use crate::{BackupId, BackupInfo, Catalog, Error, Status};
 
 impl Catalog {
     /// Returns what retention asks of each of `backups`, in their order; they are all the backups of the server, ascending
-    /// by id, as [`Catalog::backups`] returns them.
+    /// by id, as [`Catalog::backups`] returns them. One whose data is gone counts like one that never was complete; its WAL
+    /// stays all the same, since its directory may only not be mounted.
     ///
     /// # Errors
-    /// An annotation cannot be read.
+    /// An annotation cannot be read, or the directory of the backups not listed.
     pub fn retention_backups(&self, backups: &[BackupInfo]) -> Result<Vec<Backup<BackupId>>, Error> {
         let parents: BTreeMap<_, _> = backups.iter().map(|info| (info.backup_id, info.parent_backup_id)).collect();
-        backups.iter().map(|info| self.retention_backup(info, root(info, &parents))).collect()
+        let orphans = self.orphans(backups)?.records;
+        let state = |info: &BackupInfo| if orphans.contains(&info.backup_id) { State::Other } else { state(info) };
+        backups.iter().map(|info| self.retention_backup(info, state(info), root(info, &parents))).collect()
     }
 
-    fn retention_backup(&self, info: &BackupInfo, root: Option<BackupId>) -> Result<Backup<BackupId>, Error> {
+    fn retention_backup(
+        &self,
+        info: &BackupInfo,
+        state: State,
+        root: Option<BackupId>,
+    ) -> Result<Backup<BackupId>, Error> {
         let id = info.backup_id;
-        let candidate = Candidate { id, state: state(info), keep: self.keep(&id)?, root };
+        let candidate = Candidate { id, state, keep: self.keep(&id)?, root };
         let marked = self.is_marked_for_deletion(&id)?;
         Ok(Backup {
             candidate,

@@ -48,7 +48,10 @@ impl Server {
     }
 
     fn refuse_too_few(&self, info: &BackupInfo, backups: &[BackupInfo]) -> Result<(), Error> {
-        let counts = |info: &&BackupInfo| info.status == Status::Done && info.parent_backup_id.is_none();
+        let orphans = self.catalog().orphans(backups)?.records;
+        let counts = |info: &&BackupInfo| {
+            info.status == Status::Done && info.parent_backup_id.is_none() && !orphans.contains(&info.backup_id)
+        };
         let minimum = self.config().minimum_redundancy;
         let current = backups.iter().filter(counts).count();
         if counts(&info) && u64::from(minimum) >= current as u64 {

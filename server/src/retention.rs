@@ -54,6 +54,9 @@ impl Server {
     /// Looks at backups alone, which is all that most questions are about.
     fn inventory_without_wal(&self) -> Result<Inventory, Error> {
         let records = self.catalog().backups()?;
+        for id in self.catalog().orphans(&records)?.records {
+            tracing::warn!(server = self.name(), "backup {id} does not count: it has a record and no data");
+        }
         Ok(Inventory {
             backups: self.catalog().retention_backups(&records)?,
             wal: Vec::new(),

@@ -165,15 +165,34 @@ fn what_is_verified_when_and_what_comes_of_it() {
     assert!(refused.code == Some(1) && refused.stderr.contains("Unable to parse the time"), "{refused:?}");
 }
 
+const ARCHIVER: [(&str, &str); 2] = [("archiver", "on"), ("streaming_archiver", "off")];
+
+/// Nothing is archived yet, and no backup was made.
+#[test]
+fn a_foreign_first_segment_is_refused_by_what_the_server_says() {
+    let scene = Scene::of(Postgres::builder().initdb_option("--wal-segsize=1"));
+    scene.configure(&scene.server, &ARCHIVER);
+    scene.run(&["archive-wal", "main"]);
+    let incoming = scene.home.path().join("main/incoming");
+    let foreign = Postgres::builder().initdb_option("--wal-segsize=1").own_system_identifier().start();
+    segment(&foreign, &incoming);
+    assert_eq!(scene.run(&["archive-wal", "main"]).code, Some(1), "the server is there, and is another cluster");
+    let nowhere = ("conninfo", "host=127.0.0.1 port=1 user=nobody dbname=postgres");
+    scene.configure(&scene.server, &[&ARCHIVER[..], &[nowhere]].concat());
+    segment(&foreign, &incoming);
+    assert_eq!(scene.run(&["archive-wal", "main"]).code, Some(0), "without the server the first segment decides");
+}
+
 #[test]
 fn a_new_cluster_under_an_old_name_is_refused_with_the_way_out() {
     let scene = Scene::of(Postgres::builder().initdb_option("--wal-segsize=1"));
-    scene.configure(&scene.server, &[("archiver", "on"), ("streaming_archiver", "off")]);
-    scene.run(&["archive-wal", "main"]);
     let incoming = scene.home.path().join("main/incoming");
     let old = Postgres::builder().initdb_option("--wal-segsize=1").own_system_identifier().start();
+    scene.configure(&old, &ARCHIVER);
+    scene.succeed(&["archive-wal", "--accept-new-system", "main"]);
     segment(&old, &incoming);
-    assert_eq!(scene.run(&["archive-wal", "main"]).code, Some(0), "the first segment says which cluster it is");
+    scene.succeed(&["archive-wal", "main"]);
+    scene.configure(&scene.server, &ARCHIVER);
     scene.server.psql("select pg_switch_wal()");
     segment(&scene.server, &incoming);
     let refused = scene.run(&["archive-wal", "main"]);
@@ -213,6 +232,49 @@ fn the_window_ends_where_a_segment_is_missing() {
     assert!(json.contains(&format!(r#""first_segment": "{name}""#)), "{json}");
     let check = scene.run(&["check", "main"]);
     assert!(check.stdout.contains("WAL gaps: FAILED (1 segments are missing"), "{check:?}");
+}
+
+#[test]
+fn damage_and_what_was_never_verified_are_told() {
+    let scene = Scene::streaming();
+    scene.succeed(&["backup", "--wait", "main"]);
+    for _ in 0..2 {
+        scene.archive_everything();
+    }
+    let directory = scene.home.path().join("main/wals/0000000100000000");
+    let files = std::fs::read_dir(&directory).expect("there").map(|file| file.expect("file").path());
+    let mut segments: Vec<_> = files.filter(|path| path.extension().is_none()).collect();
+    segments.sort();
+    let [.., unread, damaged] = &segments[..] else { panic!("{segments:?}") };
+    std::fs::write(unread, b"\x85\x01\x0c\x03 encrypted").expect("ours");
+    let mut bytes = std::fs::read(damaged).expect("there");
+    // In the checksum of its first record, or what that is the rest of.
+    bytes[60] ^= 1;
+    std::fs::write(damaged, bytes).expect("ours");
+    std::fs::remove_dir_all(scene.home.path().join("main/ledger")).expect("there");
+    scene.succeed(&["rebuild-ledger", "main"]);
+
+    let name = damaged.file_name().and_then(|name| name.to_str()).expect("a name");
+    let check = scene.run(&["check", "main"]).stdout;
+    assert!(check.contains(&format!("WAL damage: FAILED ({name} cannot be replayed from 0/")), "{check}");
+    let window = scene.succeed(&["recovery-window", "main"]);
+    assert!(window.contains("; 1 segments were never verified"), "{window}");
+    let json = scene.succeed(&["-f", "json", "recovery-window", "main"]);
+    assert!(json.contains(r#""unverified_segments": 1"#), "{json}");
+    assert!(json.contains(&format!(r#""segment": "{name}""#)) && json.contains(r#""damaged_wal": [{"#), "{json}");
+}
+
+#[test]
+fn backups_of_which_one_half_is_missing_are_told_and_do_not_count() {
+    let home = made_home::home(&[("minimum_redundancy", "3")], &made_home::THREE_BACKUPS);
+    let check = || run(&home, &["check", "main"]).stdout;
+    assert!(!check().contains("orphan backups"), "{}", check());
+    let base = home.path().join("main/base");
+    std::fs::rename(base.join(made_home::TWO), base.join("20260107T000000")).expect("moved");
+    let found = check();
+    let hint = format!("records without data: {}; data without a record: 20260107T000000", made_home::TWO);
+    assert!(found.contains(&format!("orphan backups: FAILED ({hint})")), "{found}");
+    assert!(found.contains("have 2 non-incremental backups, expected at least 3"), "{found}");
 }
 
 /// A failover in segment 12, of which the old primary archived WAL up to segment 9.

@@ -26,7 +26,7 @@ impl Catalog {
     }
 
     /// Every backup with a mark, ascending by id, whether it has a record or not.
-    pub(super) fn marked_for_deletion(&self) -> Result<BTreeSet<BackupId>, Error> {
+    pub(crate) fn marked_for_deletion(&self) -> Result<BTreeSet<BackupId>, Error> {
         let Some(meta) = existing(&self.layout().meta_directory())? else { return Ok(BTreeSet::new()) };
         let entries = meta.entries()?;
         Ok(entries.iter().filter_map(|entry| layout::backup_of_delete_marker(entry.name.to_str()?)).collect())

@@ -3,9 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 
 use barman_catalog::{
-    BackupInfo, Catalog, Error, Identity, LocalZone, ResolveError, ServerLayout, Status, next_backup, previous_backup,
+    BackupInfo, BackupMode, BackupTime, Catalog, Error, Identity, LocalZone, ResolveError, ServerLayout, Status,
+    next_backup, previous_backup,
 };
-use barman_retention::Keep;
+use barman_retention::{Keep, State};
 use wal_format::{SystemId, Timestamp};
 
 use crate::repository::{Repository, SYSTEM, backup, id};
@@ -214,4 +215,38 @@ fn the_oldest_layout_is_found() {
     let data = repository.catalog.backup_data(&info).expect("directories");
     assert!(data.data.path().ends_with("20120101T000000/pgdata"));
     assert_eq!(data.tablespace_files(16386).expect("files").len(), 2);
+}
+
+#[test]
+fn a_backup_without_data_does_not_count_and_data_without_a_record_is_found() {
+    let [lost, whole, snapshot, begun, unrecorded, deleting] = [
+        "20260101T000000",
+        "20260102T000000",
+        "20260103T000000",
+        "20260104T000000",
+        "20260105T000000",
+        "20260106T000000",
+    ];
+    let repository = Repository::new();
+    for (backup, status, mode) in [
+        (lost, Status::Done, BackupMode::Postgres),
+        (whole, Status::Done, BackupMode::Postgres),
+        (snapshot, Status::Done, BackupMode::Other("snapshot-concurrent".to_owned())),
+        (begun, Status::Started, BackupMode::Postgres),
+    ] {
+        let mut info = repository.backup(backup, ONE, ONE, status);
+        info.mode = Some(mode);
+        info.end_time = Some(BackupTime::utc(Timestamp::from_unix_micros(1_795_193_059_000_000)));
+        repository.catalog.save(&info).expect("saved");
+    }
+    for backup in [whole, unrecorded, deleting] {
+        repository.write(&format!("base/{backup}/data/PG_VERSION"), "15\n");
+    }
+    repository.write(&format!("meta/{deleting}-delete_this"), "delete");
+    let backups = repository.catalog.backups().expect("records");
+    let orphans = repository.catalog.orphans(&backups).expect("readable");
+    assert_eq!((orphans.records, orphans.data), ([id(lost)].into(), [id(unrecorded)].into()));
+    let counting = repository.catalog.retention_backups(&backups).expect("readable").into_iter();
+    let counting = counting.filter(|backup| backup.candidate.state != State::Other).map(|backup| backup.candidate.id);
+    assert_eq!(counting.collect::<Vec<_>>(), [id(whole), id(snapshot)]);
 }

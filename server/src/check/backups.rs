@@ -1,10 +1,14 @@
 //! Checks of what the catalog holds: age, size and number of the backups, age and size of the WAL.
 
 use super::{CheckReport, Survey};
-use crate::{Server, human, wal_storage};
-use barman_catalog::{BackupInfo, BackupType, Status, WalStats};
+use crate::{Server, human, one_line, wal_storage};
+use barman_catalog::{BackupId, BackupInfo, BackupType, Orphans, Status, WalStats};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use wal_format::Timestamp;
+
+/// The check of backups of which one half is missing.
+pub(super) const ORPHANS: &str = "orphan backups";
 
 pub(super) fn check(server: &Server, survey: &Survey, now: Timestamp, report: &mut CheckReport) {
     let info = survey.newest.as_ref().map(|(info, _)| info);
@@ -20,7 +24,26 @@ pub(super) fn check(server: &Server, survey: &Survey, now: Timestamp, report: &m
         Err(reason) => report.push("compression settings", false, reason),
     }
     failed_backups(&survey.backups, report);
-    redundancy(server, &survey.backups, report);
+    match server.catalog().orphans(&survey.backups) {
+        Ok(orphans) => {
+            redundancy(server, &survey.backups, &orphans, report);
+            report_orphans(&orphans, report);
+        }
+        Err(error) => report.fail(ORPHANS, one_line(&error)),
+    }
+}
+
+/// Silent while there are none.
+fn report_orphans(Orphans { records, data }: &Orphans, report: &mut CheckReport) {
+    let named = |what: &str, ids: &BTreeSet<BackupId>| {
+        let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+        (!ids.is_empty()).then(|| format!("{what}: {}", ids.join(", ")))
+    };
+    let hints = [named("records without data", records), named("data without a record", data)];
+    let hints: Vec<_> = hints.into_iter().flatten().collect();
+    if !hints.is_empty() {
+        report.fail(ORPHANS, hints.join("; "));
+    }
 }
 
 fn maximum_age(server: &Server, newest: Option<&BackupInfo>, now: Timestamp, report: &mut CheckReport) {
@@ -61,9 +84,12 @@ fn failed_backups(backups: &[BackupInfo], report: &mut CheckReport) {
     report.push("failed backups", failed == 0, format!("there are {failed} failed backups"));
 }
 
-fn redundancy(server: &Server, backups: &[BackupInfo], report: &mut CheckReport) {
-    let counts =
-        |info: &&BackupInfo| info.status == Status::Done && info.backup_type() != Some(BackupType::Incremental);
+fn redundancy(server: &Server, backups: &[BackupInfo], orphans: &Orphans, report: &mut CheckReport) {
+    let counts = |info: &&BackupInfo| {
+        info.status == Status::Done
+            && info.backup_type() != Some(BackupType::Incremental)
+            && !orphans.records.contains(&info.backup_id)
+    };
     let have = backups.iter().filter(counts).count();
     let expected = server.config().minimum_redundancy;
     let enough = u32::try_from(have).map_or(true, |have| have >= expected);

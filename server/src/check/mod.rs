@@ -56,13 +56,14 @@ impl CheckReport {
     /// Returns the failed checks that stand in the way of a backup: the rest is what a backup itself mends, or what
     /// can wait until it is done.
     pub fn backup_obstacles(&self) -> impl Iterator<Item = &CheckResult> {
-        const TOLERATED: [&str; 14] = [
+        const TOLERATED: [&str; 15] = [
             // Those that concern a backup refuse it by name.
             configuration::UNBUILT,
             "minimum redundancy requirements",
             "backup maximum age",
             "backup minimum size",
             "failed backups",
+            backups::ORPHANS,
             "archiver errors",
             "empty incoming directory",
             "empty streaming directory",
