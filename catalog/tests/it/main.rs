@@ -10,6 +10,7 @@ mod crash;
 mod damage;
 mod delete;
 mod differential;
+mod events;
 mod histories;
 mod ingest;
 mod ledger;
