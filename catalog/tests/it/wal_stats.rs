@@ -65,7 +65,8 @@ fn by_definition(backups: &[BackupInfo], segments: &[u64]) -> Vec<(u64, u64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    // Slow: a part of as many as others have.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 6))]
     #[test]
     fn one_pass_counts_what_many_would(
         steps in prop::collection::vec((0u64..4, 0u64..3), 0..8),

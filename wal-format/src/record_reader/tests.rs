@@ -396,7 +396,8 @@ fn sound() -> (WalBuilder, Lsn) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    // Slow: a part of as many as others have.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
 
     #[test]
     fn chunks_never_change_what_is_read(

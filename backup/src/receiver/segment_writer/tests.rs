@@ -487,7 +487,8 @@ fn read(root: &Path, name: &str) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    // Slow: a part of as many as others have.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 16))]
 
     #[test]
     fn however_wal_is_cut_the_same_segments_come_out(
