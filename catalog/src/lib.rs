@@ -49,6 +49,7 @@
 )]
 
 mod archive;
+mod archive_entry;
 mod backup_data;
 mod backup_id;
 mod backup_info;
@@ -81,6 +82,7 @@ pub use archive::{
     TimeRange, Unread, Unverified, Verdict, Verification, WaitingWal, WalCompression, WalEvent, WalEventKind,
     WalSource, WalStorage, XidRange,
 };
+pub use archive_entry::{ArchiveEntry, ArchiveEntryKind, ArchiveName, EntryError, expect_zeros};
 pub use backup_data::{BackupData, BackupFile};
 pub use backup_id::{BackupId, BackupIdError};
 pub use backup_info::{BackupInfo, BackupInfoError, BackupMode, BackupType, CopyStats, FieldError, Status, Tablespace};

@@ -83,9 +83,10 @@ pub use host::Host;
 pub use mangle::{DangerousSetting, SettingChange};
 pub use marker::MarkerError;
 pub use plan::{
-    ExpectedTime, IncludedSetting, LowSetting, MinimumSettings, MissingServer, PlanWarning, PlannedConfiguration,
-    PlannedFile, PlannedSpace, PlannedTablespace, PlannedTree, PlannedWaitingWal, PlannedWal, PlannedWalFile,
-    PlannedWrappedWal, RecoveryPlan, RecoveryWal, RestorePlan, Review, Standing, TyingSetting, plan, plan_recovery,
+    ExpectedTime, IncludedSetting, LowSetting, MinimumSettings, MissingServer, PlanWarning, PlannedArchive,
+    PlannedConfiguration, PlannedFile, PlannedSpace, PlannedTablespace, PlannedTree, PlannedWaitingWal, PlannedWal,
+    PlannedWalFile, PlannedWrappedWal, RecoveryPlan, RecoveryWal, RestorePlan, Review, Standing, TreeSource,
+    TyingSetting, plan, plan_recovery,
 };
 pub use plan_error::{PlanError, UnsupportedBackup};
 pub use recovery_progress::{RecoveryProgress, RecoveryState, recovery_progress};

@@ -1,8 +1,9 @@
 //! What a restore will do, decided before anything is created.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use barman_catalog::{BackupId, Catalog};
+use barman_catalog::{ArchiveName, BackupId, Catalog};
 use barman_storage::{Dir, RelativePath};
 use wal_format::{Checksum, SegmentName, TimelineId, WalFileName};
 
@@ -27,8 +28,8 @@ mod standing;
 mod wal;
 
 pub use expected_time::ExpectedTime;
-pub(crate) use included::GUARD_REMARK;
 pub use included::IncludedSetting;
+pub(crate) use included::{GUARD_REMARK, guard};
 pub use recovery::{RecoveryPlan, RecoveryWal};
 pub use review::{LowSetting, MinimumSettings, MissingServer, Review, TyingSetting};
 pub use space::PlannedSpace;
@@ -98,8 +99,8 @@ impl RestorePlan {
 /// A directory of the backup, and what of it will be copied.
 #[derive(Debug)]
 pub struct PlannedTree {
-    /// The directory in the backup.
-    pub source: Dir,
+    /// Where they are.
+    pub source: TreeSource,
     /// The directories below it, each behind the one that it lies in.
     pub directories: Vec<RelativePath>,
     /// The files below it.
@@ -108,8 +109,51 @@ pub struct PlannedTree {
 
 impl PlannedTree {
     fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.size).sum()
+        let beside = match &self.source {
+            TreeSource::Archive(archive) => archive.beside.as_slice(),
+            TreeSource::Files(_) => &[],
+        };
+        self.files.iter().chain(beside).map(|file| file.size).sum()
     }
+
+    /// The names at its top.
+    fn top_names(&self) -> impl Iterator<Item = OsString> {
+        let paths = self.directories.iter().chain(self.files.iter().map(|file| &file.to));
+        paths.filter_map(|path| path.as_path().iter().next().map(OsStr::to_owned))
+    }
+}
+
+/// What a part of the backup consists of.
+#[derive(Debug)]
+pub enum TreeSource {
+    /// A directory.
+    Files(Dir),
+    /// A tar archive.
+    Archive(PlannedArchive),
+}
+
+impl TreeSource {
+    /// Returns the directory, if it is one: only there can files be read before the restore.
+    #[must_use]
+    pub const fn directory(&self) -> Option<&Dir> {
+        match self {
+            Self::Files(dir) => Some(dir),
+            Self::Archive(_) => None,
+        }
+    }
+}
+
+/// A tar archive, which may be compressed and encrypted.
+#[derive(Debug)]
+pub struct PlannedArchive {
+    /// The directory that it is in.
+    pub dir: Dir,
+    /// Its name there.
+    pub file: RelativePath,
+    /// What it is the archive of.
+    pub name: ArchiveName,
+    /// Files that lie beside it and belong to the same tree.
+    pub beside: Vec<PlannedFile>,
 }
 
 /// A file to copy.
@@ -235,7 +279,8 @@ pub fn plan(catalog: &Catalog, request: &RestoreRequest) -> Result<RestorePlan, 
     let files = files::plan(catalog, &way.recovery.backup, &places)?;
     let (wal, wal_warnings) = wal(catalog, request, &way, &places, &histories)?;
     let configuration = configuration(request, &way, &catalog.layout().server, &places, &files.data)?;
-    let review = Review::of(&files.data.source, &way.recovery.backup, &configuration, &places.facts.servers)?;
+    let review =
+        Review::of(files.data.source.directory(), &way.recovery.backup, &configuration, &places.facts.servers)?;
     let mut plan = RestorePlan {
         warnings: warnings(request, &way.recovery, &configuration, wal_warnings),
         recovery: way.recovery,
@@ -291,7 +336,10 @@ fn configuration(
     if !settings.is_empty() && !has_directory {
         return Err(PlanError::NoConfigurationDirectory { path: file.as_path().to_owned() });
     }
-    let guard = included::guard(&data.source, &way.recovery.backup)?;
+    let guard = match data.source.directory() {
+        Some(dir) => included::guard(&way.recovery.backup, |file| included::read_file(dir, file))?,
+        None => String::new(),
+    };
     Ok(PlannedConfiguration { file, settings, guard, signal: signal(request) })
 }
 

@@ -166,6 +166,12 @@ pub enum PlanError {
         /// What it is.
         kind: UnsupportedBackup,
     },
+    /// The backup is encrypted, and it is not known how to get the passphrase.
+    #[error("backup {id} is encrypted, and encryption_passphrase_command is not set")]
+    NoPassphrase {
+        /// The backup.
+        id: BackupId,
+    },
     /// The backup was taken from a version of PostgreSQL that is too old or too new.
     #[error("backup {id} cannot be restored")]
     UnsupportedVersion {
@@ -306,10 +312,4 @@ pub enum UnsupportedBackup {
     /// It consists of disk snapshots.
     #[error("a snapshot")]
     Snapshot,
-    /// It consists of tar files.
-    #[error("compressed with {0}")]
-    Compressed(String),
-    /// It is encrypted.
-    #[error("encrypted with {0}")]
-    Encrypted(String),
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use barman_catalog::{BackupId, Catalog, LockError};
+use barman_catalog::{BackupId, Catalog, EntryError, LockError};
 use barman_storage::{
     Cancel, Cancelled, CopyError, CopyItem, CopyOptions, CopyProgress, Dir, Existing, Operation, PublishError,
     RelativePath, RemoteError, Throttle, copy_files,
@@ -20,6 +20,7 @@ use crate::marker::Marker;
 use crate::plan::{PlannedFile, PlannedSpace, PlannedTree, PlannedWal, RestorePlan, Standing};
 use crate::plan_error::PlanError;
 
+mod archive;
 mod configuration;
 mod destination;
 mod manifest_check;
@@ -35,6 +36,9 @@ use remote::RemoteRestore;
 /// PostgreSQL refuses a data directory that others may read more of than this.
 const DIRECTORY_MODE: u32 = 0o700;
 pub(crate) const FILE_MODE: u32 = 0o600;
+
+/// The control file's name until it may have its own (invariant 4).
+const CONTROL_FILE_BESIDE: &str = "global/pg_control.restoring";
 
 /// How many syncs run at a time, at least. They wait for the disk, not for a processor, and a file system writes its journal
 /// once for all that wait.
@@ -160,6 +164,34 @@ pub enum RestoreError {
     /// The caller asked to stop.
     #[error(transparent)]
     Cancelled(Cancelled),
+    /// An archive of the backup cannot be read to its end.
+    #[error("the archive {} cannot be read", path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An archive of the backup has an entry that PostgreSQL never makes.
+    #[error("refused entry {entry:?} of archive {}", path.display())]
+    ArchiveEntry {
+        /// The archive.
+        path: PathBuf,
+        /// The entry's name.
+        entry: String,
+        /// What is wrong with it.
+        #[source]
+        kind: EntryError,
+    },
+    /// An archive of the backup lacks a file that the manifest names.
+    #[error("the archive {} lacks {}", archive.display(), file.display())]
+    LostFile {
+        /// The archive.
+        archive: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
     /// A file could not be copied, or is damaged.
     #[error(transparent)]
     Copy(CopyError),
@@ -317,6 +349,7 @@ impl Restore<'_> {
     /// Copies everything but the control file.
     fn copy_backup(&self, places: &Places) -> Result<(), RestoreError> {
         (self.events)(RestoreEvent::CopyingData { bytes: self.plan.data_bytes() });
+        self.unpack_here(places)?;
         self.copy_tree(&self.plan.data, &places.data, self.throttle.clone())?;
         let links = places.data.create_subdir(&RelativePath::literal("pg_tblspc"), DIRECTORY_MODE)?;
         for (tablespace, dir) in self.plan.tablespaces.iter().zip(&places.tablespaces) {
@@ -333,18 +366,34 @@ impl Restore<'_> {
     }
 
     fn copy_tree(&self, tree: &PlannedTree, to: &Dir, throttle: Option<Arc<Throttle>>) -> Result<(), RestoreError> {
+        let Some(source) = tree.source.directory() else { return Ok(()) };
         for directory in &tree.directories {
             self.options.cancel.check()?;
             to.make_subdir(directory, DIRECTORY_MODE)?.set_mode(DIRECTORY_MODE)?;
         }
-        let item = |file: &PlannedFile| CopyItem {
-            from: file.from.clone(),
-            to: file.to.clone(),
-            size: file.size,
-            mode: file.mode,
+        let items: Vec<_> = tree.files.iter().map(copy_item).collect();
+        self.copy_at_rate(source, to, &items, &checks(&tree.files), throttle)
+    }
+
+    /// Does the same on as many threads as there are jobs, at most `most`; the first failure counts.
+    fn in_parallel(
+        &self,
+        most: usize,
+        work: &(dyn Fn() -> Result<(), RestoreError> + Sync),
+    ) -> Result<(), RestoreError> {
+        let failure = OnceLock::new();
+        let run = || {
+            if let Err(error) = work() {
+                let _ = failure.set(error);
+            }
         };
-        let items: Vec<_> = tree.files.iter().map(item).collect();
-        self.copy_at_rate(&tree.source, to, &items, &checks(&tree.files), throttle)
+        std::thread::scope(|scope| {
+            for _ in 1..self.options.jobs.get().min(most) {
+                scope.spawn(run);
+            }
+            run();
+        });
+        failure.into_inner().map_or(Ok(()), Err)
     }
 
     fn copy(
@@ -377,12 +426,19 @@ impl Restore<'_> {
     /// Copies the control file beside its place, and gives it its name when it is whole and durable.
     fn place_control_file(&self, data: &Dir) -> Result<(), RestoreError> {
         let file = &self.plan.control_file;
-        let beside = RelativePath::literal("global/pg_control.restoring");
-        let item = CopyItem { from: file.from.clone(), to: beside.clone(), size: file.size, mode: file.mode };
-        self.copy(&self.plan.data.source, data, &[item], &checks(std::slice::from_ref(file)))?;
+        let beside = RelativePath::literal(CONTROL_FILE_BESIDE);
+        // From an archive it has come already.
+        if let Some(source) = self.plan.data.source.directory() {
+            let item = CopyItem { to: beside.clone(), ..copy_item(file) };
+            self.copy(source, data, &[item], &checks(std::slice::from_ref(file)))?;
+        }
         data.rename_new(&beside, data, &file.to)?;
         Ok(())
     }
+}
+
+fn copy_item(file: &PlannedFile) -> CopyItem {
+    CopyItem { from: file.from.clone(), to: file.to.clone(), size: file.size, mode: file.mode }
 }
 
 /// Returns a number or WAL file name as the name of a file.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use barman_storage::{Dir, Error, RelativePath};
 use wal_format::{Lsn, crc32c};
 
-use crate::plan::RestorePlan;
+use crate::plan::{PlannedConfiguration, RestorePlan};
 use crate::restore::FILE_MODE;
 
 /// The record of a restore.
@@ -70,7 +70,7 @@ impl RestoreRecord {
         Ok(text.map(|text| Self::parse(&String::from_utf8_lossy(&text))))
     }
 
-    pub(crate) fn of(plan: &RestorePlan) -> Self {
+    pub(crate) fn of(plan: &RestorePlan, configuration: &PlannedConfiguration) -> Self {
         let lines = |text: &str| text.lines().map(str::to_owned).collect();
         let backup = &plan.recovery.backup;
         let staged = plan.wal.as_ref().filter(|wal| !wal.is_archived);
@@ -79,9 +79,9 @@ impl RestoreRecord {
             start: backup.begin_xlog,
             end: plan.recovery.stop.as_ref().map(|stop| stop.replayed_to),
             staging: staged.map(|wal| wal.destination.clone()),
-            settings_file: plan.configuration.file.to_string(),
-            settings: lines(&plan.configuration.settings),
-            guard: lines(&plan.configuration.guard),
+            settings_file: configuration.file.to_string(),
+            settings: lines(&configuration.settings),
+            guard: lines(&configuration.guard),
         }
     }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
+use barman_catalog::{ArchiveEntry, ArchiveEntryKind, ArchiveName, EntryError, expect_zeros};
 use barman_storage::{Cancel, Cancelled, Dir};
 use tar::{Archive, Header};
 use wal_format::Crc32c;
 
-use super::entry::{Entry, EntryError, EntryKind};
-use super::error::{ArchiveName, BaseBackupError};
+use super::error::BaseBackupError;
 use super::received_files::ReceivedFiles;
 
 /// Large enough for the kernel, small enough for the processor's cache.
@@ -67,13 +67,13 @@ impl<'a> Unpacker<'a> {
     }
 
     fn place(&mut self, archive: ArchiveName, root: &Dir, tar: &mut tar::Entry<'_, impl Read>) -> Result<(), Failure> {
-        let entry = Entry::from_header(tar.header(), archive)?;
+        let entry = ArchiveEntry::from_header(tar.header(), archive)?;
         match entry.kind {
-            EntryKind::TablespaceLink { oid } if self.unpacked.links.insert(oid) => Ok(()),
-            EntryKind::TablespaceLink { .. } => Err(EntryError::Duplicate.into()),
-            EntryKind::Directory if root.stat(&entry.path)?.is_some() => Err(EntryError::Duplicate.into()),
-            EntryKind::Directory => Ok(root.create_subdir(&entry.path, entry.mode)?.set_mode(entry.mode)?),
-            EntryKind::File { size } => {
+            ArchiveEntryKind::TablespaceLink { oid } if self.unpacked.links.insert(oid) => Ok(()),
+            ArchiveEntryKind::TablespaceLink { .. } => Err(EntryError::Duplicate.into()),
+            ArchiveEntryKind::Directory if root.stat(&entry.path)?.is_some() => Err(EntryError::Duplicate.into()),
+            ArchiveEntryKind::Directory => Ok(root.create_subdir(&entry.path, entry.mode)?.set_mode(entry.mode)?),
+            ArchiveEntryKind::File { size } => {
                 let crc = self.write_file(root, &entry, size, tar)?;
                 self.unpacked.bytes += size;
                 self.unpacked.files.add(&archive.manifest_path(&entry.path), size, crc);
@@ -83,7 +83,13 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Writes one file and returns the CRC-32C of what was written.
-    fn write_file(&mut self, root: &Dir, entry: &Entry, size: u64, content: &mut impl Read) -> Result<u32, Failure> {
+    fn write_file(
+        &mut self,
+        root: &Dir,
+        entry: &ArchiveEntry,
+        size: u64,
+        content: &mut impl Read,
+    ) -> Result<u32, Failure> {
         let mut file = match root.create_file(&entry.path, entry.mode) {
             Err(error) if error.is_already_exists() => return Err(EntryError::Duplicate.into()),
             created => created?,
@@ -142,17 +148,6 @@ impl From<barman_storage::Error> for Failure {
 impl From<Cancelled> for Failure {
     fn from(cancelled: Cancelled) -> Self {
         Self::Other(cancelled.into())
-    }
-}
-
-/// After its last entry an archive holds zeros alone: anything else is an entry that we failed to see.
-fn expect_zeros(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<()> {
-    loop {
-        match read_piece(stream, buffer)? {
-            [] => return Ok(()),
-            bytes if bytes.iter().all(|byte| *byte == 0) => {}
-            _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "data after the end of the archive")),
-        }
     }
 }
 

@@ -1,12 +1,11 @@
 //! Why a base backup failed.
 
-use std::fmt;
 use std::io;
 
-use barman_storage::{Cancelled, PublishError, RelativePath};
+use barman_catalog::{ArchiveName, EntryError};
+use barman_storage::{Cancelled, PublishError};
 use wal_format::{Lsn, SyntaxError};
 
-use super::entry::EntryError;
 use super::manifest::ManifestError;
 
 /// Why a base backup failed. What was written stays in place, for the catalog to mark it.
@@ -97,35 +96,4 @@ impl BaseBackupError {
 
 fn is_broken_off(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof
-}
-
-/// One archive of a base backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ArchiveName {
-    /// The data directory's.
-    Main,
-    /// That of the tablespace with this oid.
-    Tablespace(u32),
-}
-
-impl ArchiveName {
-    /// Returns what the manifest calls a file of this archive.
-    pub(super) fn manifest_path(self, path: &RelativePath) -> Vec<u8> {
-        use std::os::unix::ffi::OsStrExt;
-        let path = path.as_path().as_os_str().as_bytes();
-        match self {
-            Self::Main => path.to_vec(),
-            Self::Tablespace(oid) => [format!("pg_tblspc/{oid}/").as_bytes(), path].concat(),
-        }
-    }
-}
-
-/// The name that pg_basebackup gives the archive: `base.tar` or `16386.tar`.
-impl fmt::Display for ArchiveName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Main => f.write_str("base.tar"),
-            Self::Tablespace(oid) => write!(f, "{oid}.tar"),
-        }
-    }
 }

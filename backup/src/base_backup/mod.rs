@@ -1,7 +1,6 @@
 //! Takes base backups over the replication protocol.
 
 mod archive;
-mod entry;
 mod error;
 mod event;
 mod manifest;
@@ -22,8 +21,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wal_format::{BackupLabel, Lsn, TimelineId};
 
-pub use entry::EntryError;
-pub use error::{ArchiveName, BaseBackupError};
+pub use barman_catalog::{ArchiveName, EntryError};
+pub use error::BaseBackupError;
 pub use event::BaseBackupEvent;
 pub use manifest::ManifestError;
 pub use options::BaseBackupOptions;

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use bytes::{Buf, Bytes};
 use tokio::sync::mpsc::Receiver;
 
-use super::error::ArchiveName;
+use barman_catalog::ArchiveName;
 
 /// What the connection hands to the thread that unpacks, in the order the server sent it.
 #[derive(Debug)]

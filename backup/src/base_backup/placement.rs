@@ -10,10 +10,11 @@ use tokio::sync::oneshot;
 use wal_format::{BackupLabel, Lsn};
 
 use super::archive::{Unpacked, Unpacker};
-use super::error::{ArchiveName, BaseBackupError};
+use super::error::BaseBackupError;
 use super::manifest::{self, ManifestError};
 use super::piece_reader::{Border, PieceReader};
 use super::received_files::FileIndex;
+use barman_catalog::ArchiveName;
 
 /// PostgreSQL's mode for the manifest (`pg_file_create_mode`).
 const MANIFEST_MODE: u32 = 0o600;

@@ -40,6 +40,7 @@ pub(super) fn explain(error: &PlanError) -> CommandError {
         PlanError::WrongOwner { .. } => plain.hinted(
             "PostgreSQL starts from a directory of its own user only: restore as that user, or change the owner",
         ),
+        PlanError::NoPassphrase { .. } => plain.hinted("a shell command that prints the passphrase of the key"),
         PlanError::UnknownTablespace { name, known } => {
             let hint = match known.as_slice() {
                 [] => "the backup has no tablespaces".to_owned(),

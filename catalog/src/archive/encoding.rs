@@ -17,7 +17,7 @@ pub enum Encoding {
 
 impl Encoding {
     /// More than [`Encoding::detect`] looks at.
-    pub(crate) const HEAD_LEN: usize = 32;
+    pub const HEAD_LEN: usize = 32;
 
     /// Tells by the first bytes of a file how it is wrapped.
     ///

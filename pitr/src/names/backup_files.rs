@@ -27,7 +27,7 @@ impl Catalogs {
     /// Reads the catalogs of a backup. `None` if they cannot be looked into: the backup lies in archives, or has only what
     /// changed since another one.
     pub(crate) fn of_backup(catalog: &Catalog, info: &BackupInfo) -> Result<Option<Self>, PlanError> {
-        if check_restorable(info, &catalog.layout().server).is_err() {
+        if info.compression.is_some() || check_restorable(info, &catalog.layout().server).is_err() {
             return Ok(None);
         }
         let Some(major) = info.version.and_then(|version| PgMajor::from_version_num(version).ok()) else {

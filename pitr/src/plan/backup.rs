@@ -39,12 +39,7 @@ fn unsupported(info: &BackupInfo) -> Option<UnsupportedBackup> {
     match info.backup_type() {
         Some(BackupType::Incremental) => Some(UnsupportedBackup::Incremental),
         Some(BackupType::Snapshot) => Some(UnsupportedBackup::Snapshot),
-        _ => match (&info.encryption, &info.compression) {
-            (Some(encryption), _) => Some(UnsupportedBackup::Encrypted(encryption.clone())),
-            // Barman writes `none` for tar files without compression, and nothing for plain files.
-            (None, Some(compression)) => Some(UnsupportedBackup::Compressed(compression.clone())),
-            (None, None) => None,
-        },
+        _ => None,
     }
 }
 

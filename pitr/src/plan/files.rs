@@ -1,19 +1,22 @@
 //! Which files of the backup are copied, and what they have to be.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use barman_catalog::{BackupData, BackupFile, BackupId, BackupInfo, Catalog};
-use barman_storage::{Kind, RelativePath};
+use barman_catalog::{ArchiveName, BackupData, BackupFile, BackupId, BackupInfo, Catalog, Encoding};
+use barman_storage::{Dir, Entry, Kind, RelativePath};
 use wal_format::{Checksum, Manifest};
 
 use super::places::{Places, TablespacePlace};
-use super::{PlannedFile, PlannedTablespace, PlannedTree};
+use super::{PlannedArchive, PlannedFile, PlannedTablespace, PlannedTree, TreeSource};
 use crate::marker;
 use crate::plan_error::PlanError;
 
 const CONTROL_FILE: &str = "global/pg_control";
 const MANIFEST: &str = "backup_manifest";
+
+/// The permissions of a file in an archive as far as a plan needs them.
+const ARCHIVED_MODE: u32 = 0o600;
 
 /// A manifest of ten million files has some 1.5 GB.
 const LONGEST_MANIFEST_BYTES: u64 = 4 << 30;
@@ -36,9 +39,13 @@ pub(super) struct Files {
 pub(super) fn plan(catalog: &Catalog, info: &BackupInfo, places: &Places) -> Result<Files, PlanError> {
     let id = info.backup_id;
     let backup = catalog.backup_data(info)?;
-    places.check_staging(&backup.data)?;
     let mut expected = Expected::read(id, &backup)?;
     let selection = Selection { id, staging: places.staging_in_data.as_ref() };
+    // Barman writes `none` for archives without compression, and nothing for plain files.
+    if info.compression.is_some() {
+        return archived(catalog, info, places, &backup.data, expected, &selection);
+    }
+    places.check_staging(backup.data.entries()?.into_iter().map(|entry| entry.name))?;
     let mut data = selection.data(&backup, &mut expected)?;
     let mut tablespaces = Vec::new();
     for TablespacePlace { tablespace, location, is_taken } in &places.tablespaces {
@@ -47,12 +54,105 @@ pub(super) fn plan(catalog: &Catalog, info: &BackupInfo, places: &Places) -> Res
         tablespaces.push(PlannedTablespace { oid, name, location, is_taken: *is_taken, tree });
     }
     expected.check_complete(&selection)?;
-    let is_control_file = |file: &PlannedFile| file.to.as_path() == Path::new(CONTROL_FILE);
-    let Some(index) = data.files.iter().position(is_control_file) else {
-        return Err(PlanError::LostFile { id, path: PathBuf::from(CONTROL_FILE) });
-    };
-    let control_file = data.files.remove(index);
+    let control_file = take_control_file(id, &mut data)?;
     Ok(Files { data, control_file, tablespaces })
+}
+
+fn take_control_file(id: BackupId, data: &mut PlannedTree) -> Result<PlannedFile, PlanError> {
+    let is_control_file = |file: &PlannedFile| file.to.as_path() == Path::new(CONTROL_FILE);
+    match data.files.iter().position(is_control_file) {
+        Some(index) => Ok(data.files.remove(index)),
+        None => Err(PlanError::LostFile { id, path: PathBuf::from(CONTROL_FILE) }),
+    }
+}
+
+/// What is in archives is what the manifest says: they are read when they are restored, and only once.
+fn archived(
+    catalog: &Catalog,
+    info: &BackupInfo,
+    places: &Places,
+    dir: &Dir,
+    expected: Expected,
+    selection: &Selection<'_>,
+) -> Result<Files, PlanError> {
+    let id = info.backup_id;
+    if info.encryption.is_some() && !catalog.wal_storage().can_read(Encoding::Encrypted) {
+        return Err(PlanError::NoPassphrase { id });
+    }
+    if expected.files.is_empty() {
+        return Err(PlanError::LostFile { id, path: PathBuf::from(MANIFEST) });
+    }
+    let mut data = archive_tree(id, dir, ArchiveName::Main, beside(selection, dir)?)?;
+    let mut tablespaces = Vec::new();
+    for TablespacePlace { tablespace, location, is_taken } in &places.tablespaces {
+        let tree = archive_tree(id, dir, ArchiveName::Tablespace(tablespace.oid), Vec::new())?;
+        let (oid, name, location) = (tablespace.oid, tablespace.name.clone(), location.clone());
+        tablespaces.push(PlannedTablespace { oid, name, location, is_taken: *is_taken, tree });
+    }
+    for (path, (size, checksum)) in expected.files {
+        if selection.leaves_out(&path) {
+            continue;
+        }
+        let of_tablespace = |one: &&mut PlannedTablespace| path.starts_with(tablespace_link(one.oid));
+        let (tree, path) = match tablespaces.iter_mut().find(of_tablespace) {
+            Some(one) => (&mut one.tree, path.strip_prefix(tablespace_link(one.oid)).unwrap_or(&path)),
+            None => (&mut data, path.as_path()),
+        };
+        let path = RelativePath::new(path).map_err(|_| PlanError::LostFile { id, path: path.to_owned() })?;
+        // Its permissions are in the archive.
+        let mode = ARCHIVED_MODE;
+        tree.files.push(PlannedFile { from: path.clone(), to: path, size, mode, checksum });
+    }
+    std::iter::once(&mut data).chain(tablespaces.iter_mut().map(|one| &mut one.tree)).for_each(add_directories);
+    places.check_staging(data.top_names())?;
+    let control_file = take_control_file(id, &mut data)?;
+    Ok(Files { data, control_file, tablespaces })
+}
+
+/// The manifest, which is not in an archive.
+fn beside(selection: &Selection<'_>, dir: &Dir) -> Result<Vec<PlannedFile>, PlanError> {
+    let from = RelativePath::literal(MANIFEST);
+    let planned = dir.stat(&from)?.map(|stat| PlannedFile {
+        to: selection.new_name(&from),
+        size: stat.size,
+        mode: stat.mode,
+        checksum: None,
+        from,
+    });
+    Ok(planned.into_iter().collect())
+}
+
+/// An archive, whatever it is compressed and encrypted with; without its files.
+fn archive_tree(
+    id: BackupId,
+    dir: &Dir,
+    name: ArchiveName,
+    beside: Vec<PlannedFile>,
+) -> Result<PlannedTree, PlanError> {
+    let plain = name.to_string();
+    let is_it = |entry: &&Entry| {
+        let rest = entry.name.to_str().and_then(|found| found.strip_prefix(&plain));
+        entry.kind == Kind::File && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let entries = dir.entries()?;
+    let Some(entry) = entries.iter().find(is_it) else {
+        return Err(PlanError::LostFile { id, path: PathBuf::from(plain) });
+    };
+    let archive = PlannedArchive { dir: dir.clone(), file: entry.path(), name, beside };
+    Ok(PlannedTree { source: TreeSource::Archive(archive), directories: Vec::new(), files: Vec::new() })
+}
+
+/// The directories that files lie in; empty ones are only known to the archive.
+fn add_directories(tree: &mut PlannedTree) {
+    let mut directories = BTreeSet::new();
+    for file in &tree.files {
+        let mut above = file.to.parent();
+        while let Some(directory) = above.filter(|directory| directories.insert(directory.clone())) {
+            above = directory.parent();
+        }
+    }
+    // In this order each comes behind the one that it lies in.
+    tree.directories = directories.into_iter().collect();
 }
 
 /// What is taken of the data directory.
@@ -64,7 +164,8 @@ struct Selection<'a> {
 
 impl Selection<'_> {
     fn data(&self, backup: &BackupData, expected: &mut Expected) -> Result<PlannedTree, PlanError> {
-        let mut tree = PlannedTree { source: backup.data.clone(), directories: Vec::new(), files: Vec::new() };
+        let mut tree =
+            PlannedTree { source: TreeSource::Files(backup.data.clone()), directories: Vec::new(), files: Vec::new() };
         for file in backup.data_files()? {
             if !self.leaves_out(file.path.as_path()) && !is_tablespace_link(&file) {
                 let in_manifest = file.path.as_path().to_owned();
@@ -77,7 +178,7 @@ impl Selection<'_> {
     fn tablespace(&self, backup: &BackupData, oid: u32, expected: &mut Expected) -> Result<PlannedTree, PlanError> {
         let lost = || PlanError::LostFile { id: self.id, path: tablespace_link(oid) };
         let source = backup.tablespaces.get(&oid).ok_or_else(lost)?.clone();
-        let mut tree = PlannedTree { source, directories: Vec::new(), files: Vec::new() };
+        let mut tree = PlannedTree { source: TreeSource::Files(source), directories: Vec::new(), files: Vec::new() };
         for file in backup.tablespace_files(oid)? {
             let in_manifest = tablespace_link(oid).join(file.path.as_path());
             self.add(&mut tree, file, &in_manifest, expected)?;

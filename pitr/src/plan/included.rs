@@ -60,7 +60,7 @@ fn collect(data: &Dir, file: &RelativePath, depth: usize, found: &mut Vec<Includ
 }
 
 /// Only regular files: whatever else has that name is the server's problem.
-fn read_file(data: &Dir, file: &RelativePath) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn read_file(data: &Dir, file: &RelativePath) -> Result<Option<Vec<u8>>, Error> {
     match data.stat(file)? {
         Some(stat) if stat.kind == Kind::File => data.read(file, LONGEST_FILE_BYTES),
         _ => Ok(None),
@@ -97,12 +97,18 @@ fn files_of(data: &Dir, directory: &RelativePath) -> Result<Vec<RelativePath>, E
 /// Returns the lines that override what included files say of archiving; empty if the configuration includes none.
 ///
 /// Included files may lie outside the data directory, where nobody knows what they say.
-pub(super) fn guard(data: &Dir, info: &BackupInfo) -> Result<String, Error> {
+///
+/// # Errors
+/// That of `read`, which reads a file of the configuration.
+pub(crate) fn guard<E>(
+    info: &BackupInfo,
+    mut read: impl FnMut(&RelativePath) -> Result<Option<Vec<u8>>, E>,
+) -> Result<String, E> {
     /// The first version that has `archive_library`; an older one would not start with it.
     const ARCHIVE_LIBRARY_SINCE: u32 = 150_000;
     let mut includes = false;
     for name in FILES {
-        let text = read_file(data, &RelativePath::literal(name))?.unwrap_or_default();
+        let text = read(&RelativePath::literal(name))?.unwrap_or_default();
         includes |= text.split(|byte| *byte == b'\n').any(|line| SettingLine::parse(line).key.starts_with("include"));
     }
     if !includes {
@@ -172,7 +178,8 @@ mod tests {
         let guard = |text: &str, version| {
             let mut info = BackupInfo::new("20261120T164417".parse().unwrap(), "main");
             info.version = Some(version);
-            guard(&data(&[("postgresql.conf", text)]).1, &info).unwrap()
+            let read = |file: &RelativePath| Ok::<_, ()>((file.as_path() == Path::new(FILES[0])).then(|| text.into()));
+            guard(&info, read).unwrap()
         };
         assert_eq!(guard("archive_command = 'x'\n#include 'a'\n", 150_000), "");
         let older = "#BARMAN# whatever included files say, nothing is archived\narchive_command = false\n";

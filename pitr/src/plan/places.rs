@@ -1,9 +1,10 @@
 //! Where a restore puts things: nowhere but in free places, and where it may go over what is there.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use barman_catalog::{BackupInfo, Tablespace};
-use barman_storage::{Dir, RelativePath};
+use barman_storage::RelativePath;
 
 use super::standing::{Restoring, Standing};
 use crate::host::{Contents, HostFacts, PlaceFacts};
@@ -90,13 +91,13 @@ impl Places {
 
     /// The directory for WAL in the data directory, which the end of recovery removes, may have no name that the backup uses.
     /// The usual one is an exception: what a backup has there was left by an earlier restore.
-    pub(super) fn check_staging(&self, data: &Dir) -> Result<(), PlanError> {
+    pub(super) fn check_staging(&self, mut names: impl Iterator<Item = OsString>) -> Result<(), PlanError> {
         let Some(staging) = self.staging_in_data.as_ref().filter(|path| path.as_path() != Path::new(STAGING)) else {
             return Ok(());
         };
-        match data.entries()?.iter().find(|entry| staging.as_path().starts_with(&entry.name)) {
-            Some(entry) => {
-                let second = self.destination.join(&entry.name);
+        match names.find(|name| staging.as_path().starts_with(name)) {
+            Some(name) => {
+                let second = self.destination.join(name);
                 Err(PlanError::Overlap { first: self.wal.clone(), second })
             }
             None => Ok(()),

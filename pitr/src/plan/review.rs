@@ -101,13 +101,15 @@ impl MissingServer {
 impl Review {
     /// Looks at the configuration of a backup, for a host that has the servers of these major versions.
     pub(super) fn of(
-        data: &Dir,
+        data: Option<&Dir>,
         info: &BackupInfo,
         configuration: &PlannedConfiguration,
         servers: &[u32],
     ) -> Result<Self, PlanError> {
-        let included = included_settings(data)?;
         let missing_server = major(info).and_then(|major| MissingServer::among(servers, major.number()));
+        // What is in an archive is only seen when it is unpacked.
+        let Some(data) = data else { return Ok(Self { missing_server, ..Self::default() }) };
+        let included = included_settings(data)?;
         let mut review = Self { minimum: minimum(data, info)?, included, missing_server, ..Self::default() };
         let mut lines = Vec::new();
         for name in FILES {

@@ -6,6 +6,7 @@ use barman_storage::{Dir, RelativePath};
 
 use super::{FILE_MODE, Restore, RestoreError, RestoreEvent, RestoreReport};
 use crate::mangle::mangle;
+use crate::plan::{PlannedConfiguration, guard};
 use crate::restore_record::RestoreRecord;
 
 /// The files that can have settings which must not survive. PostgreSQL reads the second after the first.
@@ -54,7 +55,10 @@ impl Restore<'_> {
 
     /// Returns what is to be written, given what the backup has.
     pub(super) fn configuration(&self, original: ReadOriginal<'_>) -> Result<Configuration, RestoreError> {
-        let planned = &self.plan.configuration;
+        // Of a backup in archives this is known only now.
+        let guard =
+            guard(&self.plan.recovery.backup, |file| Ok::<_, RestoreError>(original(file)?.map(|(text, _)| text)))?;
+        let planned = &PlannedConfiguration { guard, ..self.plan.configuration.clone() };
         let mut configuration = Configuration::default();
         configuration.report.missing_files = self.missing_files();
         if !planned.settings.is_empty() || planned.signal.is_some() {
@@ -64,18 +68,23 @@ impl Restore<'_> {
             configuration.add(RelativePath::literal(signal.file_name()), FILE_MODE, Vec::new());
         }
         (self.events)(RestoreEvent::ReviewingConfiguration);
-        let mut files = CONFIGURATION_FILES.map(RelativePath::literal).to_vec();
-        if !files.contains(&planned.file) {
-            files.push(planned.file.clone());
-        }
-        for file in &files {
-            configuration.rewrite(file, original(file)?, &planned.lines_for(file));
+        for file in self.rewritten_files() {
+            configuration.rewrite(&file, original(&file)?, &planned.lines_for(&file));
         }
         let record = self.plan.recovery.backup.to_text().into_bytes();
         configuration.add(RelativePath::literal(RECORD), FILE_MODE, record);
-        let ours = RestoreRecord::of(self.plan).to_text().into_bytes();
+        let ours = RestoreRecord::of(self.plan, planned).to_text().into_bytes();
         configuration.add(RestoreRecord::path(), FILE_MODE, ours);
         Ok(configuration)
+    }
+
+    /// The files of the backup that are not restored as they are.
+    pub(super) fn rewritten_files(&self) -> Vec<RelativePath> {
+        let mut files = CONFIGURATION_FILES.map(RelativePath::literal).to_vec();
+        if !files.contains(&self.plan.configuration.file) {
+            files.push(self.plan.configuration.file.clone());
+        }
+        files
     }
 
     fn missing_files(&self) -> Vec<String> {

@@ -7,7 +7,7 @@ use barman_storage::{Dir, RelativePath};
 use super::{DIRECTORY_MODE, Restore, RestoreError, plain_name};
 use crate::host::{Contents, Host, PlaceFacts};
 use crate::marker::{self, Marker};
-use crate::plan::{PlannedTree, PlannedWal, Restoring, Standing};
+use crate::plan::{PlannedTree, PlannedWal, Restoring, Standing, TreeSource};
 use crate::survey::{Wanted, found_below};
 
 /// Mode of the directories above the new ones, less the umask: the server's user has to get through.
@@ -157,6 +157,11 @@ pub(super) fn wanted_tree(tree: &PlannedTree, distrusted: bool) -> Wanted {
     tree.directories.iter().for_each(|directory| wanted.directory(directory.as_path()));
     for file in tree.files.iter().filter(|_| !distrusted) {
         wanted.file(file.to.as_path(), Some(file.size));
+    }
+    if let TreeSource::Archive(archive) = &tree.source {
+        for file in archive.beside.iter().filter(|_| !distrusted) {
+            wanted.file(file.to.as_path(), Some(file.size));
+        }
     }
     wanted.file(Path::new(marker::NAME), None);
     wanted

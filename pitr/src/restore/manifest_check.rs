@@ -1,8 +1,11 @@
 //! Comparing files with the backup's manifest while they are copied.
 
+use std::io::{self, Read};
+
 use barman_storage::FileCheck;
 use wal_format::{Checksum, Hasher};
 
+use super::parcel::BUFFER_BYTES;
 use crate::plan::PlannedFile;
 
 /// For the index of a file, what looks at its bytes.
@@ -17,6 +20,18 @@ pub(super) fn checks(files: &[PlannedFile]) -> impl Fn(usize) -> Option<Box<dyn 
 pub(super) fn check(expected: &Checksum) -> Option<Box<dyn FileCheck>> {
     let hasher = Hasher::new(expected.algorithm());
     Some(Box::new(ManifestCheck { hasher, expected: expected.clone() }))
+}
+
+/// Whether what is read adds up to a checksum.
+pub(super) fn is_sum_of(expected: &Checksum, mut contents: impl Read) -> io::Result<bool> {
+    let mut hasher = Hasher::new(expected.algorithm());
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        match contents.read(&mut buffer)? {
+            0 => return Ok(hasher.finish().is_none_or(|found| found == *expected)),
+            length => hasher.update(buffer.get(..length).unwrap_or_default()),
+        }
+    }
 }
 
 struct ManifestCheck {

@@ -56,7 +56,7 @@ impl Parcel<'_> {
                 open_wal(moved.as_ref().unwrap_or(&wal.stored), wal.file.name, wal.file.size)?
             }
         };
-        Ok(ParcelReader { opened, read: 0, check: self.checksum.and_then(check), account, failure: None })
+        Ok(ParcelReader::new(opened, self.checksum, account))
     }
 
     /// Returns the SHA-256 of the contents, which are checked as they would be on their way.
@@ -77,14 +77,16 @@ impl Parcel<'_> {
 }
 
 /// How much of a file is read at a time.
-const BUFFER_BYTES: usize = 256 * 1024;
+pub(super) const BUFFER_BYTES: usize = 256 * 1024;
 
 /// The contents of a file, and what is known of it.
-struct Opened<'a> {
-    source: Box<dyn Read + 'a>,
-    size: u64,
-    modified: SystemTime,
-    path: PathBuf,
+pub(super) struct Opened<'a> {
+    pub(super) source: Box<dyn Read + 'a>,
+    /// In bytes.
+    pub(super) size: u64,
+    pub(super) modified: SystemTime,
+    /// For messages.
+    pub(super) path: PathBuf,
 }
 
 /// Of a segment the length is known; anything else is short, and has to be read before that can be said.
@@ -123,7 +125,16 @@ pub(super) struct ParcelReader<'a> {
     failure: Option<RestoreError>,
 }
 
-impl ParcelReader<'_> {
+impl<'a> ParcelReader<'a> {
+    pub(super) fn new(opened: Opened<'a>, checksum: Option<&Checksum>, account: Account<'a>) -> Self {
+        Self { opened, read: 0, check: checksum.and_then(check), account, failure: None }
+    }
+
+    /// When the file was last changed.
+    pub(super) fn modified(&self) -> SystemTime {
+        self.opened.modified
+    }
+
     /// Returns what went wrong on this side, if anything did.
     pub(super) fn failure(self) -> Option<RestoreError> {
         self.failure
@@ -140,7 +151,7 @@ impl ParcelReader<'_> {
     }
 
     /// Returns how many of the next bytes were read; 0 at the end.
-    fn next(&mut self, buffer: &mut [u8]) -> Result<usize, RestoreError> {
+    pub(super) fn next(&mut self, buffer: &mut [u8]) -> Result<usize, RestoreError> {
         self.account.cancel.check()?;
         let Opened { source, size, path, .. } = &mut self.opened;
         let length = source.read(buffer).map_err(|error| barman_storage::Error::new(Operation::Read, &*path, error))?;

@@ -4,24 +4,27 @@
 //! are those that were checked. Nothing of ours is needed on that host; its programs are those of every Debian or Red Hat
 //! (GNU tar, coreutils, findutils).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use barman_storage::{Dir, Kind, Operation, RelativePath, RemoteError, RemoteHost, RemoteInput, Throttle};
 use tar::{Builder, EntryType, Header};
 use wal_format::WalFileName;
 
+use super::archive::{Sink, Unpacking};
 use super::configuration::WrittenFile;
 use super::destination::{wanted_staging, wanted_tree};
-use super::parcel::{Account, Contents, Parcel};
-use super::{DIRECTORY_MODE, FILE_MODE, Restore, RestoreError, RestoreEvent, RestoreReport, plain_name};
+use super::parcel::{Account, BUFFER_BYTES, Contents, Parcel, ParcelReader};
+use super::{
+    CONTROL_FILE_BESIDE, DIRECTORY_MODE, FILE_MODE, Restore, RestoreError, RestoreEvent, RestoreReport, plain_name,
+};
 use crate::host::{Contents as Found, PlaceFacts};
 use crate::marker::Marker;
-use crate::plan::{PlannedFile, PlannedTree, PlannedWal, Standing};
+use crate::plan::{PlannedFile, PlannedTree, PlannedWal, Standing, TreeSource};
 use crate::plan_error::PlanError;
 use crate::survey::Wanted;
 
@@ -80,6 +83,9 @@ pub(super) struct RemoteRestore<'a> {
 /// What there is below a directory that is filled: files by their paths, with their lengths and permissions.
 type FilesThere = HashMap<RelativePath, (u64, u32)>;
 
+/// What files of the backup were that the restore writes anew, and their permissions.
+type Originals = BTreeMap<RelativePath, (Vec<u8>, u32)>;
+
 impl RemoteRestore<'_> {
     /// Puts everything into its place; where the connection is lost, as often as the options say.
     pub(super) fn fill(&self) -> Result<RestoreReport, RestoreError> {
@@ -131,9 +137,9 @@ impl RemoteRestore<'_> {
         if distrusted {
             self.mark(false)?;
         }
-        self.send_backup(&data, &tablespaces)?;
+        let originals = self.send_backup(&data, &tablespaces)?;
         self.send_wal(&data, staging.as_ref())?;
-        let report = self.configure()?;
+        let report = self.configure(&originals)?;
         (self.restore.events)(RestoreEvent::Syncing);
         if let Err(error) = self.on_places(SYNC, &[]) {
             if !error.is_transient() {
@@ -212,27 +218,73 @@ impl RemoteRestore<'_> {
         Ok(files.map(|file| (file.path.clone(), (file.size, file.mode))).collect())
     }
 
-    fn send_backup(&self, data: &FilesThere, tablespaces: &[FilesThere]) -> Result<(), RestoreError> {
+    /// Sends everything but the control file of a backup in files. Returns what the configuration was.
+    fn send_backup(&self, data: &FilesThere, tablespaces: &[FilesThere]) -> Result<Originals, RestoreError> {
         let (restore, plan) = (self.restore, self.restore.plan);
         (restore.events)(RestoreEvent::CopyingData { bytes: plan.data_bytes() });
-        self.send_tree(&plan.data, &plan.destination, data, restore.throttle.as_deref())?;
+        let limit = restore.throttle.as_deref();
+        let originals = match &plan.data.source {
+            TreeSource::Files(dir) => {
+                self.send_tree(&plan.data, dir, &plan.destination, data, limit)?;
+                self.originals(dir)?
+            }
+            TreeSource::Archive(archive) => {
+                let beside: Vec<_> = archive.beside.iter().map(|file| parcel(&archive.dir, file, &file.to)).collect();
+                self.send_all(&beside, &plan.destination, data, limit)?;
+                self.unpack(&plan.data, Some(&plan.control_file), &plan.destination, limit)?
+            }
+        };
         for (tablespace, there) in plan.tablespaces.iter().zip(tablespaces) {
             let own = restore.throttle_of(&tablespace.name);
-            self.send_tree(&tablespace.tree, &tablespace.location, there, own.as_deref())?;
+            let (tree, to) = (&tablespace.tree, &tablespace.location);
+            match &tree.source {
+                TreeSource::Files(dir) => self.send_tree(tree, dir, to, there, own.as_deref())?,
+                TreeSource::Archive(_) => drop(self.unpack(tree, None, to, own.as_deref())?),
+            }
         }
-        Ok(())
+        Ok(originals)
     }
 
     fn send_tree(
         &self,
         tree: &PlannedTree,
+        source: &Dir,
         to: &Path,
         there: &FilesThere,
         throttle: Option<&Throttle>,
     ) -> Result<(), RestoreError> {
         self.make_directories(to, tree.directories.iter())?;
-        let parcels: Vec<_> = tree.files.iter().map(|file| parcel(&tree.source, file, &file.to)).collect();
+        let parcels: Vec<_> = tree.files.iter().map(|file| parcel(source, file, &file.to)).collect();
         self.send_all(&parcels, to, there, throttle)
+    }
+
+    /// Sends what an archive holds. All of it, also on a second attempt: what it would have to be compared with passes by once.
+    fn unpack(
+        &self,
+        tree: &PlannedTree,
+        control_file: Option<&PlannedFile>,
+        to: &Path,
+        throttle: Option<&Throttle>,
+    ) -> Result<Originals, RestoreError> {
+        let Some(unpacking) = Unpacking::of(tree, control_file, throttle) else { return Ok(Originals::new()) };
+        let kept = if control_file.is_some() { self.restore.rewritten_files() } else { Vec::new() };
+        let pipe = Pipe::open(self.host, to)?;
+        let mut there = There { pipe, kept, originals: Originals::new(), directories: Vec::new() };
+        self.restore.unpack(&unpacking, &mut there)?;
+        there.pipe.finish()?;
+        self.make_directories(to, there.directories.iter())?;
+        Ok(there.originals)
+    }
+
+    fn originals(&self, dir: &Dir) -> Result<Originals, RestoreError> {
+        let mut originals = Originals::new();
+        for path in self.restore.rewritten_files() {
+            let planned = self.restore.plan.data.files.iter().find(|file| file.to == path);
+            let Some(file) = planned else { continue };
+            let text = dir.read(&file.from, super::LONGEST_FILE_BYTES)?;
+            originals.extend(text.map(|text| (path, (text, file.mode))));
+        }
+        Ok(originals)
     }
 
     fn make_directories<'d>(
@@ -279,14 +331,9 @@ impl RemoteRestore<'_> {
     }
 
     /// Sends the configuration as it shall be, and the links to tablespaces.
-    fn configure(&self) -> Result<RestoreReport, RestoreError> {
-        let (restore, plan) = (self.restore, self.restore.plan);
-        let source = &plan.data;
-        let configuration = restore.configuration(&|path| {
-            let planned = source.files.iter().find(|file| file.to == *path);
-            let Some(file) = planned else { return Ok(None) };
-            Ok(source.source.read(&file.from, super::LONGEST_FILE_BYTES)?.map(|bytes| (bytes, file.mode)))
-        })?;
+    fn configure(&self, originals: &Originals) -> Result<RestoreReport, RestoreError> {
+        let plan = self.restore.plan;
+        let configuration = self.restore.configuration(&|path| Ok(originals.get(path).cloned()))?;
         let mut pipe = Pipe::open_new(self.host, &plan.destination)?;
         for WrittenFile { path, mode, bytes } in &configuration.files {
             pipe.small_file(path, *mode, bytes)?;
@@ -303,10 +350,13 @@ impl RemoteRestore<'_> {
     /// Sends the control file beside its place, and gives it its name when it is whole and durable.
     fn send_control_file(&self, is_first: bool) -> Result<(), RestoreError> {
         let (plan, account) = (self.restore.plan, self.account(self.restore.throttle.as_deref()));
-        let beside = RelativePath::literal("global/pg_control.restoring");
-        let mut pipe = Pipe::open(self.host, &plan.destination)?;
-        pipe.send(self.restore, &parcel(&plan.data.source, &plan.control_file, &beside), account)?;
-        pipe.finish()?;
+        // From an archive it has come already.
+        if let Some(source) = plan.data.source.directory() {
+            let beside = RelativePath::literal(CONTROL_FILE_BESIDE);
+            let mut pipe = Pipe::open(self.host, &plan.destination)?;
+            pipe.send(self.restore, &parcel(source, &plan.control_file, &beside), account)?;
+            pipe.finish()?;
+        }
         let times = OsStr::new(if is_first { "first" } else { "again" });
         self.host.run(START, &[plan.destination.as_os_str(), times])?;
         Ok(())
@@ -328,7 +378,7 @@ impl RemoteRestore<'_> {
         let mut order: Vec<&Parcel<'_>> = parcels.iter().collect();
         order.sort_by_key(|parcel| std::cmp::Reverse(parcel.size));
         let next = AtomicUsize::new(0);
-        self.in_parallel(order.len(), &|| {
+        self.restore.in_parallel(order.len(), &|| {
             let mut pipe = None;
             while let Some(parcel) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
                 self.restore.options.cancel.check()?;
@@ -365,7 +415,7 @@ impl RemoteRestore<'_> {
         let (next, sums) = (AtomicUsize::new(0), Mutex::new(HashMap::new()));
         let batches: Vec<_> =
             candidates.chunks(candidates.len().div_ceil(self.restore.options.jobs.get()).max(1)).collect();
-        self.in_parallel(batches.len(), &|| {
+        self.restore.in_parallel(batches.len(), &|| {
             while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let printed = self.host.run_with(HASH, &[to.as_os_str()], &names(batch.iter().copied()))?;
                 let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
@@ -374,27 +424,6 @@ impl RemoteRestore<'_> {
             Ok(())
         })?;
         Ok(sums.into_inner().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Does the same on as many threads as there are jobs; the first failure counts.
-    fn in_parallel(
-        &self,
-        most: usize,
-        work: &(dyn Fn() -> Result<(), RestoreError> + Sync),
-    ) -> Result<(), RestoreError> {
-        let failure = OnceLock::new();
-        let run = || {
-            if let Err(error) = work() {
-                let _ = failure.set(error);
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..self.restore.options.jobs.get().min(most) {
-                scope.spawn(run);
-            }
-            run();
-        });
-        failure.into_inner().map_or(Ok(()), Err)
     }
 }
 
@@ -455,6 +484,42 @@ fn sum_line(line: &[u8]) -> Option<(RelativePath, String)> {
     Some((RelativePath::new(OsStr::from_bytes(path)).ok()?, String::from_utf8(sum.to_vec()).ok()?))
 }
 
+/// Where an archive of the backup is unpacked.
+struct There {
+    pipe: Pipe,
+    /// The files that the restore writes anew, and so are not sent.
+    kept: Vec<RelativePath>,
+    originals: Originals,
+    /// Those are made at the end: files that come later would change them.
+    directories: Vec<RelativePath>,
+}
+
+impl Sink for There {
+    fn directory(&mut self, path: &RelativePath) -> Result<(), RestoreError> {
+        self.directories.push(path.clone());
+        Ok(())
+    }
+
+    fn has(&mut self, _: &PlannedFile, _: u32) -> Result<bool, RestoreError> {
+        Ok(false)
+    }
+
+    fn file(&mut self, path: &RelativePath, mode: u32, mut contents: ParcelReader<'_>) -> Result<(), RestoreError> {
+        if !self.kept.contains(path) {
+            return self.pipe.send_contents(path, mode, contents);
+        }
+        let (mut text, mut buffer) = (Vec::new(), vec![0; BUFFER_BYTES]);
+        loop {
+            match contents.next(&mut buffer)? {
+                0 => break,
+                length => text.extend_from_slice(buffer.get(..length).unwrap_or_default()),
+            }
+        }
+        self.originals.insert(path.clone(), (text, mode));
+        Ok(())
+    }
+}
+
 /// A tar archive that is unpacked on the other host while it is written.
 struct Pipe {
     tar: Builder<BufWriter<RemoteInput>>,
@@ -480,9 +545,17 @@ impl Pipe {
     }
 
     fn send(&mut self, restore: &Restore<'_>, parcel: &Parcel<'_>, account: Account<'_>) -> Result<(), RestoreError> {
-        let mut reader = parcel.open(restore, account)?;
-        let mut header = reader.header(parcel.mode);
-        match self.tar.append_data(&mut header, parcel.to.as_path(), &mut reader) {
+        self.send_contents(&parcel.to, parcel.mode, parcel.open(restore, account)?)
+    }
+
+    fn send_contents(
+        &mut self,
+        path: &RelativePath,
+        mode: u32,
+        mut reader: ParcelReader<'_>,
+    ) -> Result<(), RestoreError> {
+        let mut header = reader.header(mode);
+        match self.tar.append_data(&mut header, path.as_path(), &mut reader) {
             Ok(()) => Ok(()),
             Err(error) => Err(reader.failure().unwrap_or_else(|| self.explain(error))),
         }

@@ -1,7 +1,6 @@
 //! Putting WAL where the new server looks for it.
 
 use std::io::Read as _;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use barman_catalog::{ArchivedSegment, Encoding, Partial};
@@ -51,22 +50,13 @@ impl Restore<'_> {
 
     /// Decompresses and decrypts files, several at a time.
     fn unwrap_all(&self, files: &[PlannedWrappedWal], to: &Dir) -> Result<(), RestoreError> {
-        let (next, failure) = (AtomicUsize::new(0), OnceLock::new());
-        let work = || {
-            while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| failure.get().is_none()) {
-                if let Err(error) = self.unwrap(file, to) {
-                    // Of several failures the first one counts.
-                    let _ = failure.set(error);
-                }
+        let next = AtomicUsize::new(0);
+        self.in_parallel(files.len(), &|| {
+            while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.unwrap(file, to)?;
             }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..self.options.jobs.get().min(files.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        failure.into_inner().map_or(Ok(()), Err)
+            Ok(())
+        })
     }
 
     fn unwrap(&self, file: &PlannedWrappedWal, to: &Dir) -> Result<(), RestoreError> {

@@ -3,6 +3,7 @@
 // The tests make and break files as users and disks do.
 #![allow(clippy::disallowed_methods)]
 
+mod archives;
 mod crash;
 mod delta;
 mod finish;

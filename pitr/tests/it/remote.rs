@@ -16,10 +16,10 @@ use tempfile::TempDir;
 use crate::fixture::{BACKUP, Fixture, options, tablespace, write_file};
 
 /// A command in place of ssh, which counts its connections and may cut one of them.
-struct Ssh(TempDir);
+pub(crate) struct Ssh(TempDir);
 
 impl Ssh {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let ssh = Self(tempfile::tempdir().expect("temporary directory"));
         let text = r#"#!/bin/sh
             cd "$(dirname "$0")" && n=$(($(cat count) + 1)) && echo $n >count
@@ -48,7 +48,7 @@ impl Ssh {
         Host::Remote(RemoteHost::by_command(&command).expect("a command"))
     }
 
-    fn request(&self, request: &RestoreRequest) -> RestoreRequest {
+    pub(crate) fn request(&self, request: &RestoreRequest) -> RestoreRequest {
         RestoreRequest { host: self.host(), ..request.clone() }
     }
 }
@@ -58,7 +58,7 @@ fn one_by_one(retries: u32) -> RestoreOptions {
     RestoreOptions { jobs: std::num::NonZeroUsize::MIN, retries, retry_pause: Duration::from_millis(1), ..options() }
 }
 
-fn carried_out(
+pub(crate) fn carried_out(
     fixture: &Fixture,
     plan: &RestorePlan,
     retries: u32,
@@ -70,7 +70,9 @@ fn carried_out(
 }
 
 /// Everything below a directory: permissions, and contents or where a link leads.
-fn tree(top: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+pub(crate) type Tree = BTreeMap<PathBuf, (u32, Vec<u8>)>;
+
+pub(crate) fn tree(top: &Path) -> Tree {
     let mut found = BTreeMap::new();
     let mut pending = vec![top.to_owned()];
     while let Some(path) = pending.pop() {
@@ -89,7 +91,7 @@ fn tree(top: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
 }
 
 /// A backup with a tablespace; whether a restore of it, here or there, is what it should be can be told by the places.
-fn fixture_with_tablespace() -> Fixture {
+pub(crate) fn fixture_with_tablespace() -> Fixture {
     let fixture = Fixture::new();
     let location = fixture.target().join("tbs1");
     fixture.add_backup(BACKUP, |info| info.tablespaces = Some(vec![tablespace(&location)]));
@@ -98,7 +100,7 @@ fn fixture_with_tablespace() -> Fixture {
 }
 
 /// What a restore on this host makes, which is then taken away.
-fn made_here(fixture: &Fixture, request: &RestoreRequest) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+pub(crate) fn made_here(fixture: &Fixture, request: &RestoreRequest) -> Tree {
     fixture.restored(request);
     let made = tree(&fixture.target());
     std::fs::remove_dir_all(fixture.target()).expect("directory");
