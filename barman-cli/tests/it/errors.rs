@@ -1,6 +1,6 @@
 //! Bad input: one line that says where, what was expected and what was found, a hint, and Barman's exit code.
 
-use crate::scene::{Scene, ours};
+use crate::scene::{Scene, ours, wait_until};
 use test_support::{BarmanHome, CommandExt, Finished, Postgres};
 
 /// Asserts that a command failed with exactly this error line, and that a hint follows it.
@@ -63,6 +63,47 @@ fn a_wrong_password() {
 }
 
 #[test]
+fn a_password_of_the_configuration_is_neither_an_argument_nor_in_the_log() {
+    // Which no other test has.
+    const PASSWORD: &str = "sehr-geheim";
+    let scene = Scene::of(Postgres::builder().initdb_option("--wal-segsize=1").password_roles());
+    scene.server.psql(&format!("alter role scram superuser password '{PASSWORD}'"));
+    let conninfo = format!("{} password='{PASSWORD}'", scene.server.conninfo_as("scram"));
+    scene.configure(&scene.server, &[("conninfo", &conninfo), ("streaming_conninfo", &conninfo)]);
+    let config = std::fs::read_to_string(scene.home.config_file()).expect("it was written");
+    let verbose = config.replacen("[barman]\n", "[barman]\nlog_level = DEBUG\n", 1);
+    std::fs::write(scene.home.config_file(), verbose).expect("it is ours");
+    // The receiver runs in the background, with processes of its own.
+    scene.start_streaming();
+    let seen = arguments_of_processes();
+    assert!(seen.contains("receive-wal"), "{seen}");
+    assert!(!seen.contains(PASSWORD), "{seen}");
+    let mut said = scene.succeed(&["backup", "--wait", "main"]);
+    for command in [&["check", "main"][..], &["show-servers", "main"], &["-f", "json", "show-servers", "main"]] {
+        let finished = scene.run(command);
+        said += &format!("{}{}", finished.stdout, finished.stderr);
+    }
+    // One connection breaks, and one is refused.
+    scene.server.psql("alter role scram password 'another'; select pg_terminate_backend(pid) from pg_stat_replication");
+    let refused = scene.run(&["switch-wal", "main"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    said += &refused.stderr;
+    let log = || std::fs::read_to_string(scene.home.log_file()).expect("there is a log");
+    wait_until("the receiver has tried again", || log().contains("authentication failed"));
+    assert!(!said.contains(PASSWORD), "{said}");
+    assert!(!log().contains(PASSWORD), "{}", log());
+    let grep = std::process::Command::new("grep").args(["-rF", PASSWORD]).arg(scene.home.path().join("main")).finish();
+    assert_eq!(grep.code, Some(1), "{grep:?}");
+}
+
+/// What `ps` would show of all processes.
+fn arguments_of_processes() -> String {
+    let processes = std::fs::read_dir("/proc").expect("there is one").filter_map(|entry| Some(entry.ok()?.path()));
+    let arguments = processes.filter_map(|process| std::fs::read(process.join("cmdline")).ok());
+    arguments.map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " ") + "\n").collect()
+}
+
+#[test]
 fn a_slot_that_is_missing_or_in_use() {
     let scene = Scene::of(Postgres::builder());
     let finished = scene.run(&["receive-wal", "main"]);
@@ -72,6 +113,9 @@ fn a_slot_that_is_missing_or_in_use() {
     assert_fails(&finished, 1, "Another receive-wal process is already running for server main.");
     let finished = scene.run(&["receive-wal", "--create-slot", "main"]);
     assert_fails(&finished, 1, "Replication slot 'barman' already exists");
+    let skipped = scene.succeed(&["receive-wal", "--create-slot", "--if-not-exists", "main"]);
+    let exists = "Replication slot 'barman' already exists and --if-not-exists was specified. Skipping creation";
+    assert!(skipped.contains(exists), "{skipped}");
     let finished = scene.run(&["receive-wal", "--drop-slot", "main"]);
     assert_eq!(finished.code, Some(1), "{finished:?}");
     assert!(finished.stderr.contains("is active"), "{finished:?}");

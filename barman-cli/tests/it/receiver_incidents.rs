@@ -3,8 +3,8 @@
 use crate::crash::{archiving_scene, assert_archive_equals, start};
 use crate::scene::{Scene, wait_until};
 use std::path::Path;
-use std::process::Child;
-use test_support::{CommandExt, FaultProxy, OsUser, Postgres, StopMode, TempDir};
+use std::process::{Child, Command, Stdio};
+use test_support::{FaultProxy, OsUser, Postgres, StopMode, TempDir};
 
 /// A receiver in the foreground, killed when dropped.
 struct Receiver(Child);
@@ -80,7 +80,16 @@ fn a_failover_to_a_standby_that_was_behind_is_followed() {
     let surplus = scene.server.switch_wal();
     let streaming = scene.home.path().join("main/streaming");
     let archived = scene.home.path().join("main/wals").join(&surplus[..16]).join(&surplus);
-    wait_until("the surplus is received", || archived.exists() || streaming.join(&surplus).exists());
+    wait_until("the surplus is received", || archived.exists());
+    // And a part of the segment under way.
+    scene.server.psql("select pg_logical_emit_message(true, 'test', 'only here')");
+    let under_way = scene.server.psql("select pg_walfile_name(pg_current_wal_flush_lsn())");
+    let partial = format!("{under_way}.partial");
+    let has_surplus = |directory: &Path| {
+        let bytes = std::fs::read(directory.join(&partial)).unwrap_or_default();
+        bytes.windows(9).any(|bytes| bytes == b"only here")
+    };
+    wait_until("the rest is received, too", || has_surplus(&streaming));
     scene.server.stop(StopMode::Immediate);
     standby.promote();
     address.retarget(standby.port());
@@ -88,6 +97,11 @@ fn a_failover_to_a_standby_that_was_behind_is_followed() {
     wait_until("the new timeline is received", || log(&scene).contains("the server left timeline 1 at"));
     standby.wait_until("select count(*) = 1 from pg_replication_slots where active");
     fill(&standby);
+    let told = format!("what was received beyond is in streaming/{partial}, the archive up to {surplus}");
+    wait_until("the surplus is named", || log(&scene).contains(&told));
+    // The archiver files it under that name when it has the next segment.
+    let hash_directory = scene.home.path().join("main/wals").join(&under_way[..16]);
+    assert!(has_surplus(&streaming) || has_surplus(&hash_directory));
     let segment = standby.switch_wal();
     assert!(segment.starts_with("00000002"), "{segment}");
     let wals = scene.home.path().join("main/wals");
@@ -178,21 +192,16 @@ fn what_the_server_did_not_keep_is_named_and_a_reset_goes_on_behind_it() {
 #[test]
 fn a_full_disk_that_has_room_again_ends_in_an_archive_without_a_gap() {
     let (scene, kept) = archiving_scene();
-    let small = TempDir::new();
-    let mut mount = std::process::Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", "size=6m", "tmpfs"]).arg(small.path());
-    if mount.finish().code != Some(0) {
-        eprintln!("skipped: mounting a small file system needs the rights to do so");
-        return;
-    }
-    let _unmount = Unmount(small.path());
-    let streaming = small.path().join("streaming");
+    let place = TempDir::new();
+    let streaming = place.path().join("streaming");
     scene.configure(&scene.server, &[("streaming_wals_directory", streaming.to_str().expect("text"))]);
     scene.succeed(&["receive-wal", "--create-slot", "main"]);
-    let mut receiver = Receiver::start(&scene);
+    let mut receiver = Receiver(start_with_small_disk(&scene, place.path()));
     scene.wait_until_streaming();
     fill(&scene.server);
-    let filler = small.path().join("filler");
+    // The disk, as the receiver sees it.
+    let small = format!("/proc/{}/root{}", receiver.0.id(), place.path().display());
+    let filler = Path::new(&small).join("filler");
     wait_until("the disk is full", || {
         // Each time, because archiving makes room.
         fill_up(&filler);
@@ -215,11 +224,23 @@ fn fill_up(path: &Path) {
     std::io::Write::write_all(&mut file, &more_than_there_is).expect_err("the disk is full");
 }
 
-struct Unmount<'a>(&'a Path);
-
-impl Drop for Unmount<'_> {
-    fn drop(&mut self) {
-        // Even while somebody still has a file open there.
-        let _ = std::process::Command::new("umount").arg("-l").arg(self.0).status();
+/// Starts a receiver for which a file system of 6 MiB is mounted at `place`. Nobody else sees it, and it goes with the
+/// receiver.
+///
+/// Mounting takes root's rights. Anybody has these in a user namespace, but the receiver must find itself to be its user.
+fn start_with_small_disk(scene: &Scene, place: &Path) -> Child {
+    const MOUNT: &str = "mount -t tmpfs -o size=6m,mode=0777 tmpfs \"$0\" && exec \"$@\"";
+    let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let receive = scene.command();
+    let mut command = Command::new("unshare");
+    command.args(if user == 0 { &["--mount"][..] } else { &["--map-root-user", "--mount"] });
+    command.args(["sh", "-c", MOUNT]).arg(place);
+    if user != 0 {
+        command.args(["unshare", "--user", &format!("--map-user={user}"), &format!("--map-group={group}")]);
     }
+    command.arg(receive.get_program()).args(receive.get_args()).args(["receive-wal", "main"]);
+    let variables = receive.get_envs().filter(|(name, _)| *name != "PATH");
+    command.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.spawn().expect("unshare is there")
 }
