@@ -22,6 +22,7 @@ mod leases;
 mod made_home;
 mod memory;
 mod output;
+mod packed_backups;
 mod random_targets;
 mod receiver_incidents;
 mod receivers;
