@@ -50,3 +50,17 @@ install_packages() {
 }
 
 install_postgres() { [ -n "${PG_BINDIR_15:-}" ] || install_packages "postgresql-$PG_MAJOR"; }
+
+# One choice of packages for all tests: another one would have other features of what they depend on, and build that again.
+build_and_test() { cargo test --workspace --lib --bins --tests --locked "$@"; }
+
+# tests_of DIRECTORY KIND ARGUMENT...: runs the tests of the package in that directory there, as cargo does: those of the
+# library (KIND lib), or those in tests/ (KIND test).
+tests_of() {
+  local directory=$1 kind=$2 program
+  shift 2
+  program=$(build_and_test --no-run --message-format=json |
+    sed -n "s|.*/$directory#.*\"kind\":\[\"$kind\"\].*\"executable\":\"\([^\"]*\)\".*|\1|p")
+  [ -x "$program" ] || die "$directory has no tests of the kind $kind"
+  (cd "$ROOT/$directory" && exec "$program" "$@")
+}
