@@ -34,6 +34,10 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
             let what = "is damaged, and came the second time with the same bytes: it will be archived as it is";
             context.output.warning(&format!("{file} of server '{name}' {what}"));
         }
+        PutWalNote::KeptInErrors(file) => {
+            let what = "is archived with other contents, and came again: it stays in the errors directory";
+            context.output.warning(&format!("{file} of server '{name}' {what}"));
+        }
         _ => {}
     };
     let connected = cluster(context, &server)?;
@@ -60,6 +64,10 @@ fn explain(error: &PutWalError, server: &str) -> CommandError {
              with checksum {stored}, but the checksum of the incoming file is{found}. The file has been moved to the \
              errors directory."
         )),
+        PutWalError::ArchivedOtherwise { .. } => plain.hinted(
+            "PostgreSQL sends it again by itself, and is told then to go on, since the errors directory has it: find out \
+             which contents are right before you restore beyond it; another server may be archiving here, too",
+        ),
         PutWalError::Foreign { expected: Some(expected), .. } => plain.hinted(new_system(server, &expected.to_string())),
         PutWalError::Foreign { .. } => plain.hinted("archive_command must send each file under its own name"),
         PutWalError::Damaged { .. } => plain.hinted(

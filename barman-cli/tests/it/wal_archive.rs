@@ -82,6 +82,28 @@ fn barmans_own_client_is_served() {
     assert!(verified.stdout.contains("1 files are what was archived, 1 are not, 0 were not due"), "{verified:?}");
 }
 
+/// The server can go on with what comes behind, and its log tells what happened.
+#[test]
+fn a_file_that_is_archived_with_other_contents_is_refused_once() {
+    let home = home();
+    let directory = test_support::TempDir::new();
+    let file = directory.path().join("00000002.history");
+    let send_again = |contents: &str| {
+        std::fs::write(&file, contents).expect("write");
+        send(&home, &file, &[])
+    };
+    assert_eq!(send_again("1\t0/3000000\tno recovery target specified\n").code, Some(0));
+    assert_eq!(run(&home, &["archive-wal", "main"]).code, Some(0));
+    let other = "1\t0/4000000\tno recovery target specified\n";
+    let first = send_again(other);
+    assert_eq!(first.code, Some(1), "{first:?}");
+    assert!(first.stderr.contains("00000002.history is archived already, with other contents"), "{first:?}");
+    assert!(first.stderr.contains("HINT: PostgreSQL sends it again by itself"), "{first:?}");
+    let second = send_again(other);
+    assert_eq!(second.code, Some(0), "{second:?}");
+    assert!(second.stderr.contains("WARNING: 00000002.history of server 'main' is archived with other"), "{second:?}");
+}
+
 #[test]
 fn put_wal_answers_as_barman_does() {
     let home = home();

@@ -34,6 +34,9 @@ impl Kind {
 /// What a file with the reason ends with, after the name of the file it is about.
 const REASON: &str = ".reason";
 
+/// How long the moment is that a file got there, in its name.
+const STAMP: usize = "YYYYMMDDTHHMMSSZ".len();
+
 /// How many files lie in `errors/`, by the ends of their names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ErrorFiles {
@@ -95,9 +98,19 @@ pub(crate) fn move_to_errors(
     Ok(target)
 }
 
+/// Files that were to be called `name`, and are here because other contents had that name.
+pub(crate) fn duplicates_of(errors: &Dir, name: &OsStr) -> Result<Vec<RelativePath>, Error> {
+    let suffix = format!(".{}", Kind::Duplicate.suffix());
+    let is_one = |found: &[u8]| {
+        let rest = found.strip_prefix(cut(name).as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
+        rest.is_some_and(|rest| rest.len() == STAMP + suffix.len() && rest.ends_with(suffix.as_bytes()))
+    };
+    let entries = errors.entries()?.into_iter();
+    Ok(entries.filter(|entry| is_one(entry.name.as_bytes())).map(|entry| entry.path()).collect())
+}
+
 /// The name that a killed run has given a reason, or begun to, but no file. It is used up, or each such run would leave one.
 fn interrupted(errors: &Dir, name: &OsStr, kind: Kind) -> Result<Option<RelativePath>, Error> {
-    const STAMP: usize = "YYYYMMDDTHHMMSSZ".len();
     let (start, end) = (cut(name).as_bytes(), format!(".{}{REASON}", kind.suffix()));
     let target = |found: &[u8]| {
         let begun = found.strip_prefix(b".").and_then(|found| found.strip_suffix(b".tmp"));

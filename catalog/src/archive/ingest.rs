@@ -52,6 +52,7 @@ pub(crate) use followers::judge_followers;
 pub use gap::Gap;
 use observe::Observation;
 pub(crate) use observe::{Neighbours, judge, judge_arrival, observe_stored};
+pub(crate) use publish::is_archived_otherwise;
 use publish::{Due, Outcome, Places};
 
 impl Catalog {

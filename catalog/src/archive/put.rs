@@ -3,6 +3,10 @@
 //! Whoever sends it gets to know whether it arrived, and can send it again. So this is the one way in where damage is
 //! refused once (invariant 5): what was damaged on its way comes whole the second time. What comes again with the same bytes
 //! is what PostgreSQL has, and goes to the archive, marked; its archiving is never blocked for good.
+//!
+//! For the same reason a file that is archived with other contents is refused once. PostgreSQL's log and `check` tell of it
+//! then, and `errors/` has it; refused each time, it would keep all later WAL on the server, until that has no room left. When
+//! it comes again, it is not archived either, but PostgreSQL is told that it can go on: its bytes lie in `errors/`, durably.
 
 mod checksums;
 mod incoming;
@@ -98,6 +102,12 @@ pub enum PutWalError {
         /// The checksum of what came.
         found: String,
     },
+    /// Other contents are archived under the same name.
+    #[error("{file} is archived already, with other contents: the file has been moved to the errors directory")]
+    ArchivedOtherwise {
+        /// Its name.
+        file: String,
+    },
     /// The repository cannot be read or written.
     #[error(transparent)]
     Catalog(#[from] Error),
@@ -111,6 +121,8 @@ pub enum PutWalNote {
     BadChecksumLine(String),
     /// WAL that cannot be believed came the second time, and is taken.
     Damaged(WalFileName),
+    /// A file that is archived with other contents came again; the first time it was kept in `errors/`, and lies there.
+    KeptInErrors(String),
 }
 
 impl From<barman_storage::Error> for PutWalError {
@@ -157,7 +169,7 @@ impl Catalog {
         checksums.finish()?;
         let doubtful = received.files().iter().filter(|file| !file.is_sound);
         self.judge_received(&incoming, doubtful, system, note)?;
-        received.publish(self, now)
+        received.publish(self, now, note)
     }
 
     /// Refuses what does not belong here, and damage that comes for the first time.

@@ -58,6 +58,11 @@ impl Trial {
         syncs.find(|&sync| self.synced(sync) == path).unwrap_or_else(|| panic!("{path} is not synced"))
     }
 
+    fn last_sync_of(&self, path: &str) -> usize {
+        let mut syncs = self.recording.syncs().into_iter();
+        syncs.rfind(|&sync| self.synced(sync) == path).unwrap_or_else(|| panic!("{path} is not synced"))
+    }
+
     fn synced(&self, sync: usize) -> String {
         let path = self.recording.synced(sync).unwrap_or_else(|| PathBuf::from("(no name)"));
         path.strip_prefix("main").unwrap_or(&path).display().to_string()
@@ -308,6 +313,36 @@ fn taking_what_is_sent() {
     let temporary = |number| format!("incoming/.{}.tmp", name(number));
     // Each file is published by itself; of both names the last sync would do.
     trial.check(promise, &[&temporary(2), &temporary(3), "incoming"], &["incoming"]);
+}
+
+/// What is archived with other contents is kept in `errors/` when the sender is told to go on, also if the first run broke off
+/// in front of the sync of its name there.
+#[test]
+fn keeping_what_is_sent_again_and_archived_with_other_contents() {
+    const EIO: i32 = 5;
+    let other = segment(&name(2), 8);
+    let sent = stream(&[(&name(2), &other)]);
+    let prepare = |repository: &Repository| {
+        waiting(repository);
+        ingest(repository);
+        repository.write("errors/before.unknown", "so that the directory is there");
+    };
+    let send = |repository: &Repository| put(repository, &sent).is_ok();
+    let first = Trial::of(prepare, |repository| assert!(!send(repository), "refused"));
+    let name_sync = first.last_sync_of("errors");
+    let interrupted = |repository: &Repository, recorder: &Recorder| {
+        recorder.fail_at(name_sync, EIO);
+        assert!(!send(repository), "the sync fails");
+    };
+    let trial = Trial::after(prepare, interrupted, |repository| assert!(send(repository), "it is kept"));
+    let promise = |left: &Survivors, done: bool| {
+        let mut paths = left.paths().filter(|path| path.starts_with("main/errors"));
+        let is_kept = paths.any(|path| left.file(path) == Some(&other));
+        let is_archived = file(left, &format!("{SEGMENTS}/{}", name(2))) == Some(&segment(&name(2), 7));
+        is_archived && (!done || is_kept)
+    };
+    // The name of `incoming`, which is empty, and what is dropped again.
+    trial.check(promise, &["errors", "incoming"], &["", &format!("incoming/.{}.tmp", name(2))]);
 }
 
 fn three_segments(repository: &Repository) {

@@ -2,8 +2,10 @@
 
 use barman_catalog::{Identity, PutWalError, PutWalNote, Verdict, WalSource};
 use barman_storage::Cancel;
+use barman_storage::codec::Algorithm;
 use wal_format::{ChecksumAlgorithm, Hasher, SystemId};
 
+use crate::compression::{storing, with};
 use crate::repository::{Repository, SYSTEM, name, options, segment, segment_of};
 
 fn sha256(bytes: &[u8]) -> String {
@@ -183,6 +185,75 @@ fn other_contents_go_to_errors_and_the_sender_is_told() {
     assert!(repository.names("errors")[0].starts_with(&name(1)));
     assert_eq!(repository.read(&format!("incoming/{}", name(1))), segment(&name(1), 1));
     assert_eq!(repository.names("incoming"), [name(1)]);
+}
+
+/// Refused for ever, it would keep all later WAL on the server.
+#[test]
+fn what_is_archived_with_other_contents_is_refused_once_and_stays_in_errors() {
+    let repository = Repository::new();
+    let (archived, other) = (segment(&name(1), 1), stream(&[(&name(1), &segment(&name(1), 2))]));
+    put(&repository, &stream(&[(&name(1), &archived)])).expect("taken");
+    repository.ingest(WalSource::Incoming).expect("a run");
+    let refusal = refused(&repository, &other);
+    assert!(refusal.starts_with(&format!("{} is archived already, with other contents", name(1))), "{refusal}");
+    for _ in 0..2 {
+        assert_eq!(put(&repository, &other).expect("it is kept"), [PutWalNote::KeptInErrors(name(1))]);
+        let [kept, reason] = repository.names("errors").try_into().expect("it is kept once, with the reason");
+        assert_eq!(repository.read(&format!("errors/{kept}")), segment(&name(1), 2));
+        assert_eq!(
+            (format!("{kept}.reason"), repository.text(&format!("errors/{reason}"))),
+            (reason, refusal.clone() + "\n")
+        );
+    }
+    // Other bytes are another first time; what is taken out of `errors/` is not kept any more.
+    refused(&repository, &stream(&[(&name(1), &segment(&name(1), 3))]));
+    std::fs::remove_dir_all(repository.path("errors")).expect("it is ours");
+    refused(&repository, &other);
+    put(&repository, &stream(&[(&name(1), &archived)])).expect("the same as in the archive");
+    assert_eq!(repository.names("incoming"), [name(1)]);
+    assert_eq!(repository.ingest(WalSource::Incoming).expect("a run").already_archived, 1);
+}
+
+#[test]
+fn what_is_archived_compressed_is_compared_by_what_it_holds() {
+    let repository = Repository::new();
+    let catalog = storing(&repository, with(Algorithm::Zstd));
+    let now = options(&Cancel::new()).now;
+    let put = |salt| {
+        let sent = stream(&[(&name(1), &segment(&name(1), salt))]);
+        catalog.put_wal(&mut &*sent, None, now, &mut |_| {})
+    };
+    put(1).expect("taken");
+    catalog.ingest(WalSource::Incoming, &options(&Cancel::new()), &mut |_| {}).expect("a run");
+    put(1).expect("the same");
+    std::fs::remove_file(repository.path(&format!("incoming/{}", name(1)))).expect("it is ours");
+    assert!(matches!(put(2), Err(PutWalError::ArchivedOtherwise { .. })));
+}
+
+/// An unfinished segment grows: which one is kept is decided when it is archived.
+#[test]
+fn a_longer_unfinished_segment_is_no_conflict() {
+    let repository = Repository::new();
+    let whole = segment(&name(1), 1);
+    let sent = |length: usize| {
+        let mut bytes = whole[..length].to_vec();
+        bytes.resize(whole.len(), 0);
+        stream(&[(&format!("{}.partial", name(1)), &bytes)])
+    };
+    for length in [100_000, 500_000] {
+        put(&repository, &sent(length)).expect("taken");
+        assert_eq!(repository.ingest(WalSource::Incoming).expect("a run").archived, 1);
+    }
+}
+
+#[test]
+fn what_waits_with_other_contents_keeps_one_copy_in_errors() {
+    let repository = Repository::new();
+    put(&repository, &stream(&[(&name(1), &segment(&name(1), 1))])).expect("taken");
+    for _ in 0..3 {
+        refused(&repository, &stream(&[(&name(1), &segment(&name(1), 2))]));
+    }
+    assert_eq!(repository.catalog.error_files().expect("readable").duplicates, 1);
 }
 
 #[test]

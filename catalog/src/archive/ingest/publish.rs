@@ -2,13 +2,14 @@
 
 use std::io::Read as _;
 
-use barman_storage::{Cancel, Dir, NewNames, PublishError, Published};
+use barman_storage::{Cancel, Dir, NewNames, PublishError, Published, RelativePath};
 use wal_format::WalFileName;
 
 use crate::archive::ledger::Ledger;
+use crate::archive::source::Candidate;
 use crate::catalog::DIRECTORY_MODE;
 use crate::xlog_db::entry_of;
-use crate::{ArchivedSegment, Catalog, Content, Encoding, Error, Facts, XlogDb, layout};
+use crate::{ArchivedSegment, Catalog, Content, Encoding, Error, Facts, WalSource, XlogDb, layout};
 
 use super::ahead::Prepared;
 use super::check::Finding;
@@ -87,6 +88,23 @@ pub(super) fn publish(
     placed.iter().for_each(|due| note(&db, ledger, &due.observation.facts));
     remove(places.source, placed)?;
     Ok((placed.iter().map(|_| Outcome::Archived).collect(), failed))
+}
+
+/// Tells whether the archive has other contents under the name that a file is going to have, as far as they can be compared.
+/// Unfinished segments always can be archived: the longer one is kept.
+pub(crate) fn is_archived_otherwise(
+    catalog: &Catalog,
+    (dir, path): (&Dir, &RelativePath),
+    name: &str,
+) -> Result<bool, Error> {
+    let Ok(name) = name.parse() else { return Ok(false) };
+    if matches!(name, WalFileName::Partial(_)) {
+        return Ok(false);
+    }
+    let Some(stored) = catalog.find_archived(&name)? else { return Ok(false) };
+    let candidate = Candidate { name, path: path.clone() };
+    let file = Detected::open(WalSource::Incoming, dir, &candidate, catalog.wal_storage())?;
+    Ok(file.map(|mut file| compare(&mut file, &stored)).transpose()?.flatten() == Some(false))
 }
 
 /// Deals with a file that has changed, or whose name the archive has already; `None` if it is to be archived.
@@ -229,7 +247,8 @@ fn settle(catalog: &Catalog, wals: &Dir, source: &Dir, file: &mut Detected) -> R
 
 /// Does the same where bytes say nothing: what counts is what both hold.
 fn settle_wrapped(wals: &Dir, source: &Dir, file: &mut Detected, stored: &ArchivedSegment) -> Result<Outcome, Error> {
-    if !holds_the_same(file, stored)? {
+    // What cannot be read, such as what is encrypted, is different from everything.
+    if compare(file, stored)? != Some(true) {
         return Ok(Outcome::Differs(stored.encoding));
     }
     make_durable(wals, &file.entry.name)?;
@@ -240,13 +259,13 @@ fn settle_wrapped(wals: &Dir, source: &Dir, file: &mut Detected, stored: &Archiv
     Ok(Outcome::AlreadyArchived)
 }
 
-/// Compares what two files hold. What cannot be read, such as what is encrypted, is different from everything.
-fn holds_the_same(file: &mut Detected, stored: &ArchivedSegment) -> Result<bool, Error> {
+/// Tells whether two files hold the same; `None` if one of them cannot be read, such as what is encrypted.
+fn compare(file: &mut Detected, stored: &ArchivedSegment) -> Result<Option<bool>, Error> {
     if !file.is_readable() {
-        return Ok(false);
+        return Ok(None);
     }
     let mut theirs = match stored.contents() {
-        Err(Error::Encoded { .. } | Error::Unwrap { .. }) => return Ok(false),
+        Err(Error::Encoded { .. } | Error::Unwrap { .. }) => return Ok(None),
         contents => contents?,
     };
     let (mut piece, mut is_same) = (Vec::new(), true);
@@ -256,5 +275,5 @@ fn holds_the_same(file: &mut Detected, stored: &ArchivedSegment) -> Result<bool,
         Ok(())
     })?;
     // Without the end of what is stored nothing of it counts.
-    Ok(is_same && matches!(theirs.read(&mut [0]), Ok(0)))
+    Ok(Some(is_same && matches!(theirs.read(&mut [0]), Ok(0))))
 }

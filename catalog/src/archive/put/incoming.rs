@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 use barman_storage::{Dir, Operation, OutFile, RelativePath, Unpublished};
 use wal_format::{SystemId, Timestamp};
 
-use super::PutWalError;
 use super::checksums::{Algorithm, Sum};
 use super::passing::Passing;
+use super::{PutWalError, PutWalNote};
 use crate::archive::beside::beside;
-use crate::archive::errors::{Kind, move_to_errors};
+use crate::archive::errors::{Kind, duplicates_of, move_to_errors};
+use crate::archive::ingest::is_archived_otherwise;
 use crate::{Catalog, Error, layout};
 
 /// Only the owner reads WAL, as with Barman.
@@ -65,12 +66,29 @@ impl Received {
     }
 
     /// Gives every file its name. When this returns, they are durable (invariants 1 and 2).
-    pub(super) fn publish(self, catalog: &Catalog, now: Timestamp) -> Result<(), PutWalError> {
+    pub(super) fn publish(
+        self,
+        catalog: &Catalog,
+        now: Timestamp,
+        note: &mut dyn FnMut(PutWalNote),
+    ) -> Result<(), PutWalError> {
         for stored in self.files {
             let path = plain(&stored.name)?;
-            let waiting = sum_of_waiting(&self.incoming, &path)?;
+            // In this order: what is archived meanwhile vanishes here when it is there.
+            let waiting = sum_of(&self.incoming, &path)?;
             if let Some(waiting) = waiting.filter(|waiting| *waiting != stored.sha256) {
-                return Err(conflict(catalog, &self.incoming, &stored, waiting, now)?);
+                let Stored { name: file, sha256: found, .. } = &stored;
+                let conflict = PutWalError::Conflict { file: file.clone(), stored: waiting, found: found.clone() };
+                keep_in_errors(catalog, &self.incoming, &stored, &conflict, now)?;
+                return Err(conflict);
+            }
+            if is_archived_otherwise(catalog, (&self.incoming, &stored.temporary()), &stored.name)? {
+                let conflict = PutWalError::ArchivedOtherwise { file: stored.name.clone() };
+                if keep_in_errors(catalog, &self.incoming, &stored, &conflict, now)? == Kept::Now {
+                    return Err(conflict);
+                }
+                note(PutWalNote::KeptInErrors(stored.name));
+                continue;
             }
             stored.file.publish()?;
         }
@@ -139,27 +157,43 @@ fn fill(source: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// The checksum of the file that waits under this name; `None` if there is none.
-fn sum_of_waiting(incoming: &Dir, path: &RelativePath) -> Result<Option<String>, Error> {
-    let unreadable = |error| barman_storage::Error::new(Operation::Read, layout::shown(incoming, path), error);
-    match incoming.open_file(path) {
-        Ok(waiting) => Ok(Some(Algorithm::Sha256.sum(waiting).map_err(unreadable)?)),
+/// The checksum of a file; `None` if there is none.
+fn sum_of(dir: &Dir, path: &RelativePath) -> Result<Option<String>, Error> {
+    let unreadable = |error| barman_storage::Error::new(Operation::Read, layout::shown(dir, path), error);
+    match dir.open_file(path) {
+        Ok(file) => Ok(Some(Algorithm::Sha256.sum(file).map_err(unreadable)?)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Moves a file to `errors/` because other contents have its name.
-fn conflict(
+/// Since when `errors/` has a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Now,
+    Before,
+}
+
+/// Keeps a file in `errors/` because other contents have its name, durably and once: a server sends it each minute, and would
+/// fill the disk.
+fn keep_in_errors(
     catalog: &Catalog,
     incoming: &Dir,
     file: &Stored,
-    waiting: String,
+    conflict: &PutWalError,
     now: Timestamp,
-) -> Result<PutWalError, Error> {
-    let conflict = PutWalError::Conflict { file: file.name.clone(), stored: waiting, found: file.sha256.clone() };
+) -> Result<Kept, Error> {
+    let errors = catalog.errors_dir()?;
+    for kept in duplicates_of(&errors, file.name.as_ref())? {
+        if sum_of(&errors, &kept)?.is_some_and(|kept| kept == file.sha256) {
+            // Invariant 1: whoever moved it there may have been interrupted before the syncs.
+            errors.sync()?;
+            incoming.sync()?;
+            return Ok(Kept::Before);
+        }
+    }
     // `errors/` names a file as it was to be called.
     let place = (incoming, &file.temporary());
-    move_to_errors(catalog, place, file.name.as_ref(), Kind::Duplicate, Some(&conflict), now)?;
-    Ok(conflict)
+    move_to_errors(catalog, place, file.name.as_ref(), Kind::Duplicate, Some(conflict), now)?;
+    Ok(Kept::Now)
 }
