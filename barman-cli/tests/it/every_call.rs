@@ -7,6 +7,7 @@
 mod backups;
 mod end_of_backup;
 mod kept_home;
+mod restore;
 mod wal;
 
 use kept_home::{Files, KeptHome};

@@ -5,7 +5,7 @@ use super::{Case, KeptHome};
 use barman_catalog::{BackupId, BackupInfo, BackupMode, BackupTime, Status};
 use wal_format::{SegmentSize, Timestamp};
 
-const ONE: &str = "20260101T000000";
+pub(super) const ONE: &str = "20260101T000000";
 const TWO: &str = "20260102T000000";
 const THREE: &str = "20260103T000000";
 const FOUR: &str = "20260104T000000";
@@ -15,7 +15,7 @@ fn id(text: &str) -> BackupId {
 }
 
 /// Saves the record of a backup that needs two segments from `begin` on, and some data of it.
-fn backup(home: &KeptHome, text: &str, begin: u64, change: impl FnOnce(&mut BackupInfo)) {
+pub(super) fn backup(home: &KeptHome, text: &str, begin: u64, change: impl FnOnce(&mut BackupInfo)) {
     let mut info = BackupInfo::new(id(text), "main");
     let end = Timestamp::from_unix_micros(1_795_193_057_000_000 + i64::try_from(begin).expect("small") * 1_000_000);
     info.status = Status::Done;

@@ -217,7 +217,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// All files, by their paths below the directory.
-fn files_below(directory: &Path) -> Files {
+pub(super) fn files_below(directory: &Path) -> Files {
     let (mut files, mut pending) = (BTreeMap::new(), vec![directory.to_owned()]);
     while let Some(path) = pending.pop() {
         if path.is_dir() {
