@@ -5,13 +5,13 @@
 //! `MATRIX=3`, and every combination with `MATRIX=4` (`scripts/targets`).
 
 use crate::recovery::give_home_to_servers;
-use crate::scene::{Scene, wait_until};
+use crate::scene::{Scene, ours, wait_until};
 use crate::targets::{plan, redo_done, replayed};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use test_support::{OsUser, Postgres, StopMode, TempDir, majors};
+use test_support::{OsUser, Postgres, Sshd, StopMode, TempDir, majors};
 
 /// Where recovery ends, and what is there then, on whichever timeline.
 const TARGETS: [(Kind, bool, &str); 9] = [
@@ -27,7 +27,7 @@ const TARGETS: [(Kind, bool, &str); 9] = [
 ];
 const ACTIONS: [&str; 3] = ["pause", "promote", "shutdown"];
 const TIMELINES: [Option<&str>; 4] = [None, Some("current"), Some("latest"), Some("1")];
-const WAYS: [Way; 6] = [Way::Plain, Way::Standby, Way::GetWal, Way::Feed, Way::Partial, Way::Delta];
+const WAYS: [Way; 7] = [Way::Plain, Way::Standby, Way::GetWal, Way::Feed, Way::Partial, Way::Delta, Way::Remote];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -50,6 +50,8 @@ enum Way {
     Partial,
     /// Over an older directory.
     Delta,
+    /// Through ssh.
+    Remote,
 }
 
 /// One combination.
@@ -92,8 +94,9 @@ struct History {
     major: u32,
     /// How a server fetches WAL.
     fetch: String,
-    /// Where restored tablespaces go.
+    /// Where restored tablespaces go, and what is restored through ssh.
     places: TempDir,
+    sshd: Sshd,
     xid: String,
     time: String,
     lsn: String,
@@ -116,7 +119,8 @@ impl History {
         scene.server.psql("select pg_create_restore_point('between'); select pg_sleep(0.01); insert into t values (3)");
         let _old = branch_off(&mut scene, places.path());
         let fetch = give_home_to_servers(&scene);
-        let mut history = Self { scene, major, fetch, places, xid, time, lsn: String::new() };
+        let sshd = Sshd::start();
+        let mut history = Self { scene, major, fetch, places, sshd, xid, time, lsn: String::new() };
         let of_xid = Case { kind: Kind::Xid, exclusive: false, action: "pause", timeline: None, way: Way::Plain };
         history.lsn = history.plan(&of_xid)["stop"]["record_lsn"].as_str().expect("a position").to_owned();
         history
@@ -137,7 +141,7 @@ impl History {
             Way::Standby => Some("--standby-mode".to_owned()),
             Way::GetWal | Way::Feed => Some("--get-wal".to_owned()),
             Way::Partial => Some("--partial-wal".to_owned()),
-            Way::Plain | Way::Delta => None,
+            Way::Plain | Way::Delta | Way::Remote => None,
         });
         options
     }
@@ -155,15 +159,26 @@ impl History {
         let location = self.places.path().join(number.to_string());
         let relocation = ["--tablespace".to_owned(), format!("tbs1:{}", location.display())];
         options.extend(relocation.clone());
-        let destination = self.scene.destination();
+        let destination = match case.way {
+            Way::Remote => self.places.path().join(format!("{number}.data")),
+            _ => self.scene.destination(),
+        };
         let place = destination.to_str().expect("the path is text");
         if case.way == Way::Delta {
             self.scene.succeed(&["restore", &relocation[0], &relocation[1], "main", "latest", place]);
             grow_old(&destination);
             options.push("--delta-restore".to_owned());
         }
+        if case.way == Way::Remote {
+            options.extend(["--remote-ssh-command".to_owned(), self.sshd.command()]);
+        }
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        self.scene.succeed(&[&["restore"], &options[..], &["main", "latest", place]].concat());
+        let arguments = [&["restore"], &options[..], &["main", "latest", place]].concat();
+        match case.way {
+            // It finds `ssh`.
+            Way::Remote => ours().succeed(&self.scene.home, &arguments),
+            _ => self.scene.succeed(&arguments),
+        };
         destination
     }
 
