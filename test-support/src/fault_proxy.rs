@@ -30,6 +30,10 @@ pub enum FaultKind {
     Delay(Duration),
     /// The next bytes come one at a time.
     Trickle,
+    /// The message comes twice, or what is left of it behind the place. Only of the server's, and without encryption.
+    RepeatMessage,
+    /// The next bytes come twice, wherever messages end.
+    RepeatBytes,
 }
 
 /// One fault of one connection.
@@ -41,9 +45,10 @@ pub struct Fault {
     pub kind: FaultKind,
 }
 
-/// How many pieces a delay concerns, and how many bytes trickle: enough to be noticed, and an end.
+/// How many pieces a delay concerns, how many bytes trickle, and how many come twice: enough to be noticed, and an end.
 const DELAYED_PIECES: u32 = 4;
 const TRICKLING_BYTES: usize = 600;
+const REPEATED_BYTES: usize = 600;
 
 /// A proxy on a port of its own in front of a server on 127.0.0.1. Connections take the planned faults one after the other;
 /// when none is left they come through whole. A fault whose place a connection did not get to is planned again.
@@ -132,12 +137,13 @@ struct Pump {
 
 impl Pump {
     fn run(mut self, shared: &Shared) {
-        // Whatever ends one side ends the other: neither has anything to say to nobody.
         let _ = self.to.set_nodelay(true);
         let _ = self.carry(shared);
+        // First, because the client may be back as soon as it hears of the end.
+        shared.planned().extend(self.fault);
+        // Whatever ends one side ends the other: neither has anything to say to nobody.
         let _ = self.from.shutdown(Shutdown::Both);
         let _ = self.to.shutdown(Shutdown::Both);
-        shared.planned().extend(self.fault);
     }
 
     fn carry(&mut self, shared: &Shared) -> io::Result<()> {
@@ -151,13 +157,35 @@ impl Pump {
             match self.fault.and_then(|fault| Some((fault.kind, self.place.advance(piece, fault.place)?))) {
                 None => self.to.write_all(piece)?,
                 Some((kind, at)) => {
-                    self.fault = None;
-                    shared.fired.fetch_add(1, Ordering::SeqCst);
                     let (before, behind) = piece.split_at(at);
                     self.to.write_all(before)?;
-                    self.spoil(kind, behind)?;
+                    let (repeated, behind) = self.wait_for_repeated(kind, behind.to_vec())?;
+                    self.fault = None;
+                    shared.fired.fetch_add(1, Ordering::SeqCst);
+                    self.to.write_all(&behind[..repeated])?;
+                    self.spoil(kind, &behind)?;
                 }
             }
+        }
+    }
+
+    /// Waits until all is there that is to come twice. Returns its length, and what has come behind the fault.
+    fn wait_for_repeated(&mut self, kind: FaultKind, mut behind: Vec<u8>) -> io::Result<(usize, Vec<u8>)> {
+        loop {
+            let length = match kind {
+                FaultKind::RepeatMessage => self.place.message_end(&behind),
+                FaultKind::RepeatBytes => Some(behind.len().min(REPEATED_BYTES)).filter(|length| *length > 0),
+                _ => Some(0),
+            };
+            if let Some(length) = length {
+                return Ok((length, behind));
+            }
+            let mut more = [0; 64 << 10];
+            let length = self.from.read(&mut more)?;
+            if length == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            behind.extend_from_slice(&more[..length]);
         }
     }
 
@@ -174,6 +202,7 @@ impl Pump {
                 }
                 return self.to.write_all(rest);
             }
+            FaultKind::RepeatMessage | FaultKind::RepeatBytes => {}
         }
         self.to.write_all(behind)
     }
@@ -203,20 +232,22 @@ struct Place {
 }
 
 impl Place {
-    /// Goes on by a piece; if the place lies in it, or right behind its end, returns where.
+    /// Goes on by a piece; if the place lies in it, or right behind its end, goes on to there and returns where.
     fn advance(&mut self, piece: &[u8], place: FaultPlace) -> Option<usize> {
-        let from = self.bytes;
-        self.bytes += piece.len() as u64;
-        match place {
+        let at = match place {
             FaultPlace::Byte(byte) | FaultPlace::ClientByte(byte) => {
-                let at = usize::try_from(byte.saturating_sub(from)).ok()?;
-                (at <= piece.len()).then_some(at)
+                usize::try_from(byte.saturating_sub(self.bytes)).ok().filter(|at| *at <= piece.len())
             }
-            FaultPlace::Message(wanted) => self.find_message(piece, wanted),
-        }
+            FaultPlace::Message(_) => None,
+        };
+        let wanted = if let FaultPlace::Message(wanted) = place { Some(wanted) } else { None };
+        self.bytes += piece.len() as u64;
+        let message = self.pass_messages(&piece[..at.unwrap_or(piece.len())], wanted);
+        at.or(message)
     }
 
-    fn find_message(&mut self, piece: &[u8], wanted: usize) -> Option<usize> {
+    /// Goes on by a piece, but not into the message that is wanted: if that begins in the piece, returns where.
+    fn pass_messages(&mut self, piece: &[u8], wanted: Option<usize>) -> Option<usize> {
         let mut at = 0;
         while let Some(byte) = piece.get(at) {
             if self.missing > 0 {
@@ -225,29 +256,53 @@ impl Place {
                 at += skipped;
                 continue;
             }
-            if self.header.is_empty() && self.messages == wanted {
+            if self.header.is_empty() && wanted == Some(self.messages) {
                 return Some(at);
             }
             self.header.push(*byte);
             at += 1;
-            if let [_, a, b, c, d] = self.header[..] {
-                // The length counts itself and not the type.
-                self.missing = (u32::from_be_bytes([a, b, c, d]) as usize).saturating_sub(4);
+            if let Some(missing) = body_length(&self.header) {
+                self.missing = missing;
                 self.messages += 1;
                 self.header.clear();
             }
         }
         None
     }
+
+    /// Returns where the message ends that is under way or begins here, if what comes next, `behind`, reaches so far.
+    fn message_end(&self, behind: &[u8]) -> Option<usize> {
+        let end = if self.missing > 0 {
+            self.missing
+        } else {
+            let header: Vec<u8> = self.header.iter().chain(behind).copied().take(HEADER).collect();
+            HEADER - self.header.len() + body_length(&header)?
+        };
+        (end <= behind.len()).then_some(end)
+    }
+}
+
+/// A message begins with its type and its length.
+const HEADER: usize = 5;
+
+/// Returns how many bytes follow a header, if it is whole.
+fn body_length(header: &[u8]) -> Option<usize> {
+    let [_, a, b, c, d] = *header else { return None };
+    // The length counts itself and not the type.
+    Some((u32::from_be_bytes([a, b, c, d]) as usize).saturating_sub(4))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn stream() -> Vec<u8> {
+        [&b"R\0\0\0\x08\0\0\0\0"[..], b"1\0\0\0\x04", b"Z\0\0\0\x05I"].concat()
+    }
+
     #[test]
     fn message_borders_are_found_however_the_stream_is_cut() {
-        let stream = [&b"R\0\0\0\x08\0\0\0\0"[..], b"1\0\0\0\x04", b"Z\0\0\0\x05I"].concat();
+        let stream = stream();
         for (wanted, expected) in [(0, Some(0)), (1, Some(9)), (2, Some(14)), (3, None)] {
             for length in 1..=stream.len() {
                 let (mut place, mut found, mut before) = (Place::default(), None, 0);
@@ -258,5 +313,39 @@ mod tests {
                 assert_eq!(found, expected, "message {wanted} in pieces of {length}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_message_is_known_from_any_byte_on() {
+        let stream = stream();
+        for at in 0..stream.len() {
+            let end = [9, 14, 20].into_iter().find(|end| at < *end).unwrap();
+            let mut place = Place::default();
+            assert_eq!(place.advance(&stream, FaultPlace::Byte(at as u64)), Some(at));
+            assert_eq!(place.message_end(&stream[at..]), Some(end - at), "from {at}");
+            assert_eq!(place.message_end(&stream[at..end - 1]), None, "from {at}");
+        }
+    }
+
+    /// What comes through of a server that says [`stream`] and closes.
+    fn spoilt(place: FaultPlace, kind: FaultKind) -> Vec<u8> {
+        let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let proxy = FaultProxy::start(server.local_addr().unwrap().port());
+        proxy.plan(Fault { place, kind });
+        let mut client = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
+        server.accept().unwrap().0.write_all(&stream()).unwrap();
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).unwrap();
+        assert_eq!(proxy.fired(), 1);
+        received
+    }
+
+    #[test]
+    fn what_is_repeated_comes_twice() {
+        let stream = stream();
+        let twice = |from: usize, to: usize| [&stream[..to], &stream[from..]].concat();
+        assert_eq!(spoilt(FaultPlace::Message(1), FaultKind::RepeatMessage), twice(9, 14));
+        assert_eq!(spoilt(FaultPlace::Byte(11), FaultKind::RepeatMessage), twice(11, 14));
+        assert_eq!(spoilt(FaultPlace::Byte(11), FaultKind::RepeatBytes), twice(11, 20));
     }
 }

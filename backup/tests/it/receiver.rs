@@ -31,8 +31,13 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) fn new() -> Self {
+        Self::of(archiving)
+    }
+
+    /// With a server of which the directory is given that its segments are copied to.
+    pub(crate) fn of(builder: impl FnOnce(&Path) -> PostgresBuilder) -> Self {
         let (dir, archive) = archive();
-        let server = archiving(&archive).start();
+        let server = builder(&archive).start();
         server.psql("select pg_create_physical_replication_slot('barman', true)");
         Self { server, archive, streaming: dir.path().join("streaming"), dir }
     }
@@ -67,7 +72,7 @@ fn archive() -> (TempDir, PathBuf) {
     (dir, archive)
 }
 
-fn archiving(archive: &Path) -> PostgresBuilder {
+pub(crate) fn archiving(archive: &Path) -> PostgresBuilder {
     Postgres::builder()
         .initdb_option("--wal-segsize=1")
         .setting("archive_mode", "on")

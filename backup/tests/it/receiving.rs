@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use barman_backup::{ReceiveError, Received, ReceiverEvent, ReceiverOptions, receive};
 use barman_storage::{Cancel, Dir};
 use replication_client::Config;
-use test_support::{FaultProxy, Postgres};
+use test_support::Postgres;
 
 /// How long anything may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,12 +23,6 @@ impl Receiving {
     /// Starts to receive in the background.
     pub(crate) fn start(server: &Postgres, streaming: &Path, options: ReceiverOptions) -> Self {
         Self::with(crate::config(&server.conninfo()), streaming, options)
-    }
-
-    /// Does the same through a proxy.
-    pub(crate) fn through(proxy: &FaultProxy, streaming: &Path, options: ReceiverOptions) -> Self {
-        let conninfo = format!("host=127.0.0.1 port={} user=postgres sslmode=disable", proxy.port());
-        Self::with(crate::config(&conninfo), streaming, options)
     }
 
     /// Does the same from wherever `conninfo` leads to.
@@ -76,6 +70,11 @@ impl Receiving {
         self.events.lock().unwrap().clone()
     }
 
+    /// Returns whether it has ended, in whatever way.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Waits until an event was told whose text contains `text`, and returns it.
     pub(crate) fn wait_for(&self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -83,7 +82,7 @@ impl Receiving {
             if let Some(event) = self.events().into_iter().find(|event| event.contains(text)) {
                 return event;
             }
-            assert!(!self.thread.as_ref().is_none_or(JoinHandle::is_finished), "it ended: {:?}", self.events());
+            assert!(!self.has_ended(), "it ended: {:?}", self.events());
             assert!(Instant::now() < deadline, "no {text} in {:?}", self.events());
             std::thread::sleep(Duration::from_millis(20));
         }
