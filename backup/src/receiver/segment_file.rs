@@ -177,6 +177,13 @@ impl SegmentFile {
 
     /// Leaves a mark where a sync failed, for the kernel reports that once: the name of a replacement, be it of a file
     /// without content. A power failure may take the mark away, because the file then has only what the disk has.
+    ///
+    /// Nor is anything lost if the process is killed before it is there. The next run begins with the first byte of the
+    /// segment, and reports none that it has not written and synced itself: what it writes is to be written anew for the
+    /// kernel, too, whatever became of the same bytes before, and a disk that still fails fails that sync. What an earlier
+    /// run reported had been synced before. The name alone is believed, and with it the journal of the file system: one that
+    /// could not be written has no sync succeed any more. What the mark adds is a new file, in other blocks than those that
+    /// failed.
     fn doubted(&self, error: PublishError) -> ReceiveError {
         let failure = failure(self.segment, error);
         if matches!(failure, ReceiveError::Sync { .. })

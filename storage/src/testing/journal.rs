@@ -41,7 +41,7 @@ impl Recorder {
     }
 
     /// Lets the change that would be recorded at `position` fail, once, with an error number of the system. It is not
-    /// made.
+    /// made. Of a file whose sync fails, what was written since the last good one may be lost ever after.
     pub fn fail_at(&self, position: usize, raw_os_error: i32) {
         lock(&self.0.state).faults.insert(position, raw_os_error);
     }
@@ -105,6 +105,9 @@ impl Journal {
         let step = state.step(&self.root, change);
         let position = state.recording.len();
         if let Some(error) = state.faults.remove(&position) {
+            if let Some(Step::Sync { node, .. }) = step {
+                state.recording.add_failed_sync(node);
+            }
             return Err(io::Error::from_raw_os_error(error));
         }
         let done = act()?;

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use super::Survivors;
 use super::dice::Dice;
-use super::node::Node;
+use super::node::{Content, Node};
 use crate::Error;
 use crate::change::NodeId;
 
@@ -19,6 +19,8 @@ pub struct Recording {
     /// Every node as it was when it was first seen.
     nodes: Vec<Node>,
     steps: Vec<Step>,
+    /// Syncs of files that failed, each with how many changes there were before it.
+    failed: Vec<(usize, NodeId)>,
     /// The positions of syncs that are taken not to have happened.
     without: Vec<usize>,
 }
@@ -72,7 +74,7 @@ impl Recording {
     pub(super) const ROOT: NodeId = NodeId(0);
 
     pub(super) fn new(root: Node) -> Self {
-        Self { nodes: vec![root], steps: Vec::new(), without: Vec::new() }
+        Self { nodes: vec![root], steps: Vec::new(), failed: Vec::new(), without: Vec::new() }
     }
 
     pub(super) fn add_node(&mut self, node: Node) -> NodeId {
@@ -82,6 +84,15 @@ impl Recording {
 
     pub(super) fn add_step(&mut self, step: Step) {
         self.steps.push(step);
+    }
+
+    /// Notes that a sync failed. The system reports that once, and forgets what it could not write: no later sync of the file
+    /// is about it. A directory is another matter, as its names are in the journal of the file system: when that cannot be
+    /// written, no later sync succeeds.
+    pub(super) fn add_failed_sync(&mut self, node: NodeId) {
+        if matches!(self.nodes[node.0].content, Content::File(_)) {
+            self.failed.push((self.steps.len(), node));
+        }
     }
 
     /// Makes what was recorded so far the tree to begin with.
@@ -157,7 +168,7 @@ impl Recording {
 
     fn nodes_after(&self, position: usize, loss: Loss) -> Vec<Node> {
         let steps = self.steps.get(..position).expect("a position within the recording");
-        let syncs = self.last_syncs(steps);
+        let syncs = self.syncs_of(steps);
         let mut dice = Dice::new(loss);
         let mut nodes = self.nodes.clone();
         for (position, step) in steps.iter().enumerate() {
@@ -170,20 +181,23 @@ impl Recording {
         nodes
     }
 
-    /// Returns the last sync of each node among these steps.
-    fn last_syncs(&self, steps: &[Step]) -> HashMap<NodeId, LastSyncs> {
-        let mut syncs: HashMap<NodeId, LastSyncs> = HashMap::new();
+    /// Returns the syncs of each node among these steps.
+    fn syncs_of(&self, steps: &[Step]) -> HashMap<NodeId, Syncs> {
+        let mut syncs: HashMap<NodeId, Syncs> = HashMap::new();
         for (position, step) in steps.iter().enumerate() {
             match *step {
                 Step::Sync { node, contents_only } if !self.without.contains(&position) => {
-                    let last = syncs.entry(node).or_default();
-                    last.contents = Some(position);
+                    let syncs = syncs.entry(node).or_default();
+                    syncs.contents.push(position);
                     if !contents_only {
-                        last.everything = Some(position);
+                        syncs.everything.push(position);
                     }
                 }
                 _ => {}
             }
+        }
+        for (position, node) in &self.failed {
+            syncs.entry(*node).or_default().failed.push(*position);
         }
         syncs
     }
@@ -198,19 +212,29 @@ fn path_of(nodes: &[Node], directory: NodeId, wanted: NodeId, path: &Path) -> Op
     entries.find_map(|(name, node)| path_of(nodes, *node, wanted, &path.join(name)))
 }
 
-/// The positions of the last syncs of a node.
-#[derive(Debug, Clone, Copy, Default)]
-struct LastSyncs {
-    contents: Option<usize>,
-    everything: Option<usize>,
+/// The positions of a node's syncs, each kind in ascending order.
+#[derive(Debug, Default)]
+struct Syncs {
+    contents: Vec<usize>,
+    everything: Vec<usize>,
+    failed: Vec<usize>,
+}
+
+impl Syncs {
+    /// Returns whether what was changed at `position` is on disk with one of `syncs`: the first one behind it, if none failed
+    /// before that.
+    fn reach(&self, syncs: &[usize], position: usize) -> bool {
+        let next = |syncs: &[usize]| syncs.get(syncs.partition_point(|sync| *sync <= position)).copied();
+        next(syncs).is_some_and(|sync| next(&self.failed).is_none_or(|failed| sync < failed))
+    }
 }
 
 impl Step {
     /// Returns whether this step at `position` was followed by the sync that it needs.
-    fn is_durable(&self, position: usize, syncs: &HashMap<NodeId, LastSyncs>) -> bool {
-        let last = |node: NodeId| syncs.get(&node).copied().unwrap_or_default();
-        let has_contents = |node| last(node).contents > Some(position);
-        let has_everything = |node| last(node).everything > Some(position);
+    fn is_durable(&self, position: usize, syncs: &HashMap<NodeId, Syncs>) -> bool {
+        let has_contents = |node: NodeId| syncs.get(&node).is_some_and(|syncs| syncs.reach(&syncs.contents, position));
+        let has_everything =
+            |node: NodeId| syncs.get(&node).is_some_and(|syncs| syncs.reach(&syncs.everything, position));
         match *self {
             Self::Insert { ref place, is_durable, .. } => is_durable || has_contents(place.directory),
             Self::Rename { ref from, ref to, .. } => has_contents(from.directory) && has_contents(to.directory),

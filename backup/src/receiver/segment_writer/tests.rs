@@ -140,22 +140,23 @@ fn whatever_a_power_failure_takes_flushed_wal_is_readable_and_every_sync_is_need
 }
 
 /// Writes pieces of this size up to `to` and syncs each of them, as if a commit waited for it.
-fn write_commits(ground: &mut Ground, writer: &mut SegmentWriter, to: u64, piece: u64) {
+fn write_commits(ground: &mut Ground, writer: &mut SegmentWriter, to: u64, piece: u64) -> Result<(), ReceiveError> {
     while writer.position() < Lsn::new(to) {
-        ground.write(writer, to.min(writer.position().as_u64() + piece), piece).unwrap();
-        ground.sync(writer).unwrap();
+        ground.write(writer, to.min(writer.position().as_u64() + piece), piece)?;
+        ground.sync(writer)?;
     }
+    Ok(())
 }
 
 #[test]
 fn small_pieces_that_are_synced_one_by_one_survive_with_the_zeros_written_ahead_of_them() {
     let mut ground = Ground::new();
     let mut writer = ground.writer(2 * MIB);
-    write_commits(&mut ground, &mut writer, 2 * MIB + 300_000, 20_000);
+    write_commits(&mut ground, &mut writer, 2 * MIB + 300_000, 20_000).unwrap();
     // More than the zeros are ahead, across the end of the segment, and small ones again.
     ground.write(&mut writer, 3 * MIB + 50_000, 131_072).unwrap();
     ground.sync(&mut writer).unwrap();
-    write_commits(&mut ground, &mut writer, 3 * MIB + 90_000, 20_000);
+    write_commits(&mut ground, &mut writer, 3 * MIB + 90_000, 20_000).unwrap();
     ground.assert_safe(2 * MIB);
 }
 
@@ -164,9 +165,9 @@ fn zeros_are_written_ahead_of_small_pieces_now_and_then_and_never_behind_the_end
     const PIECE: u64 = 8192;
     let mut ground = Ground::new();
     let mut writer = ground.writer(2 * MIB);
-    write_commits(&mut ground, &mut writer, 2 * MIB + PIECE, PIECE);
+    write_commits(&mut ground, &mut writer, 2 * MIB + PIECE, PIECE).unwrap();
     let first = ground.recorder.position();
-    write_commits(&mut ground, &mut writer, 3 * MIB - PIECE, PIECE);
+    write_commits(&mut ground, &mut writer, 3 * MIB - PIECE, PIECE).unwrap();
     // A write and a sync for each piece, and three writes of zeros: the first 256 KiB have theirs already.
     let pieces = usize::try_from(MIB / PIECE).unwrap() - 2;
     assert_eq!(ground.recorder.position() - first, 2 * pieces + 3);
@@ -185,7 +186,7 @@ fn large_pieces_are_written_once() {
     ground.write(&mut writer, 2 * MIB + 131_072, 131_072).unwrap();
     ground.sync(&mut writer).unwrap();
     let first = ground.recorder.position();
-    write_commits(&mut ground, &mut writer, 3 * MIB - 131_072, 131_072);
+    write_commits(&mut ground, &mut writer, 3 * MIB - 131_072, 131_072).unwrap();
     assert_eq!(ground.recorder.position() - first, 2 * 6);
 }
 
@@ -198,7 +199,7 @@ fn a_partial_file_is_written_over_in_place_because_it_may_have_been_reported() {
     drop(writer);
     let mut again = ground.writer(2 * MIB);
     // No zeros may go ahead of these.
-    write_commits(&mut ground, &mut again, 2 * MIB + 40_000, 10_000);
+    write_commits(&mut ground, &mut again, 2 * MIB + 40_000, 10_000).unwrap();
     ground.write(&mut again, 2 * MIB + 200_000, 100_000).unwrap();
     ground.sync(&mut again).unwrap();
     ground.write(&mut again, 3 * MIB, 100_000).unwrap();
@@ -291,6 +292,41 @@ fn a_failed_sync_at_the_end_of_a_segment_is_repaired_whichever_it_is() {
         let mut again = ground.writer(2 * MIB);
         ground.write(&mut again, 3 * MIB, MIB).unwrap();
         assert_eq!(ground.finished.len(), 1);
+        ground.assert_safe(2 * MIB);
+    }
+}
+
+/// A run that is killed between a sync that fails and the mark that it would leave: the next one believes the file's name, but
+/// none of its bytes before it has written and synced them itself.
+#[test]
+fn a_file_in_doubt_that_nobody_has_marked_is_written_again_from_its_beginning() {
+    let begin = |ground: &mut Ground| {
+        let mut writer = ground.writer(2 * MIB);
+        write_commits(ground, &mut writer, 2 * MIB + 40_000, 20_000)?;
+        ground.write(&mut writer, 2 * MIB + 600_000, 100_000)?;
+        ground.sync(&mut writer)?;
+        ground.write(&mut writer, 3 * MIB, 100_000)
+    };
+    let syncs = {
+        let mut ground = Ground::new();
+        begin(&mut ground).unwrap();
+        ground.recorder.recording().syncs()
+    };
+    for sync in syncs {
+        let mut ground = Ground::new();
+        ground.recorder.fail_at(sync, EIO);
+        let error = begin(&mut ground).unwrap_err();
+        assert!(matches!(error, ReceiveError::Sync { .. }), "{sync}: {error:?}");
+        let mark = RelativePath::new(format!("{}.partial.tmp", name(2 * MIB))).unwrap();
+        ground.dir.remove_file(&mark).unwrap();
+
+        let size = start_at(0).size;
+        streaming_directory::settle(&ground.dir, size).unwrap();
+        let start = streaming_directory::ends(&ground.dir, size).unwrap()[0].position.as_u64();
+        let mut again = ground.writer(start);
+        write_commits(&mut ground, &mut again, start + 50_000, 10_000).unwrap();
+        ground.write(&mut again, 3 * MIB + 200_000, 100_000).unwrap();
+        ground.sync(&mut again).unwrap();
         ground.assert_safe(2 * MIB);
     }
 }
