@@ -154,7 +154,7 @@ impl Context<'_> {
         self.refuse_foreign(server)?;
         let size = client.wal_segment_size().await?;
         let waiting = synchronous::waiting(&mut client, &self.options.synchronous).await?;
-        let Start { point, gap_from, kept } =
+        let Start { point, gap_from, kept, left } =
             start::find(&mut client, self.streaming, self.options, server, size).await?;
         let StartPoint { timeline, position, reason } = point;
         let start = StreamStart { system: server.system_id, size, timeline, position };
@@ -164,8 +164,8 @@ impl Context<'_> {
         if let Some(from) = gap_from {
             self.event(&ReceiverEvent::Gap { timeline, from, to: position });
         }
-        if let StartReason::Branch { left, at } = reason {
-            self.keep_surplus(left, at, size).await?;
+        for (timeline, at) in left {
+            self.keep_surplus(timeline, at, size).await?;
         }
         Ok(Connected { client, start, waiting, kept })
     }

@@ -25,6 +25,8 @@ pub(super) struct Start {
     pub(super) gap_from: Option<Lsn>,
     /// Where the WAL begins that the slot keeps, if there is a slot which keeps any.
     pub(super) kept: Option<Lsn>,
+    /// The timelines of which there may be WAL beyond the point at which the server left them, and that point.
+    pub(super) left: Vec<(TimelineId, Lsn)>,
 }
 
 /// Finds the place to go on from: the WAL that we have, else the WAL that the slot keeps, else the WAL of now.
@@ -55,14 +57,15 @@ pub(super) async fn find(
         let complete = held.iter().filter(|held| held.complete).map(|held| held.point);
         let reached = complete.filter_map(|point| lead_on(point, server.timeline, history.as_ref(), size));
         let reached = reached.map(|point| point.position).max();
-        return Ok(Start { point, gap_from: reached.filter(|reached| *reached < point.position), kept });
+        let left = left_behind(&held, point, history.as_ref());
+        return Ok(Start { point, gap_from: reached.filter(|reached| *reached < point.position), kept, left });
     }
     let (timeline, position, reason) = match slot.and_then(|slot| Some((slot.timeline, slot.restart_lsn?))) {
         Some((timeline, restart)) => (timeline.unwrap_or(server.timeline), restart, StartReason::Slot),
         None => (server.timeline, server.position, StartReason::ServerPosition),
     };
     let position = SegmentNumber::containing(position, size).start(size);
-    Ok(Start { point: StartPoint { timeline, position, reason }, gap_from: None, kept })
+    Ok(Start { point: StartPoint { timeline, position, reason }, gap_from: None, kept, left: Vec::new() })
 }
 
 /// Where WAL that we have ends.
@@ -176,6 +179,24 @@ fn left_for(history: &TimelineHistory, timeline: TimelineId) -> Option<(Lsn, Tim
     Some((left.switch_lsn, entries.next().map_or(history.timeline, |entry| entry.parent)))
 }
 
+/// Returns the timelines that the server left and of which we may have more, oldest first.
+///
+/// Receiving was interrupted at the last of them as a rule, but the server may have been promoted more than once since, and
+/// somebody else may have received WAL meanwhile who sets nothing aside. So where the start is a branch, all of them count
+/// that we have WAL of; where it is none, their surplus was told of before, but for segments that still look like ordinary
+/// ones.
+fn left_behind(held: &[Held], start: StartPoint, history: Option<&TimelineHistory>) -> Vec<(TimelineId, Lsn)> {
+    let is_branch = matches!(start.reason, StartReason::Branch { .. });
+    let is_new = |held: &Held, at: Lsn| {
+        let is_streamed = held.point.reason == StartReason::StreamingDirectory;
+        is_branch || (is_streamed && held.complete && held.point.position > at)
+    };
+    let entries = history.into_iter().flat_map(|history| &history.entries);
+    let left = entries.map(|entry| (entry.parent, entry.switch_lsn));
+    left.filter(|(timeline, at)| held.iter().any(|held| held.point.timeline == *timeline && is_new(held, *at)))
+        .collect()
+}
+
 /// Returns where the slot stands, if there is one. WAL from `from` on is wanted, if that is known.
 ///
 /// From 15 on the replication connection tells; of older servers an ordinary one does, where the caller gave it.
@@ -257,6 +278,32 @@ mod tests {
         // A branch is further than WAL before it.
         let behind = [point(1, 12, StreamingDirectory), point(1, 4, Archive)];
         assert_eq!(choose(&behind), Some(point(2, 10, first)));
+    }
+
+    #[test]
+    fn every_timeline_that_was_left_before_what_we_have_of_it_is_known() {
+        let left = |held: &[(StartPoint, bool)]| {
+            let held: Vec<_> =
+                held.iter().map(|(point, complete)| Held { point: *point, complete: *complete }).collect();
+            let received: Vec<_> = held.iter().map(|held| held.point).collect();
+            let history = b"1\t0/A80000\t\n2\t0/1480000\t\n";
+            let start = choose(&received, 3, history).unwrap();
+            let history = TimelineHistory::parse(TimelineId::new(3).unwrap(), history).unwrap();
+            let left = left_behind(&held, start, Some(&history));
+            left.into_iter().map(|(timeline, at)| (timeline.get(), at.as_u64())).collect::<Vec<_>>()
+        };
+        let (first, second) = ((1, 0xA8_0000), (2, 0x148_0000));
+
+        // Of both, up to a segment under way, in the archive, and nothing of the second one.
+        let surplus = (point(2, 25, StreamingDirectory), true);
+        assert_eq!(left(&[(point(1, 10, StreamingDirectory), false), surplus]), [first, second]);
+        assert_eq!(left(&[(point(1, 30, Archive), true), surplus]), [first, second]);
+        assert_eq!(left(&[(point(1, 30, StreamingDirectory), true)]), [first]);
+        // The start is no branch: what was set aside or archived before is an old story.
+        let current = (point(3, 22, StreamingDirectory), true);
+        assert_eq!(left(&[(point(1, 11, StreamingDirectory), false), (point(2, 25, Archive), true), current]), []);
+        assert_eq!(left(&[(point(1, 10, StreamingDirectory), true), current]), []);
+        assert_eq!(left(&[(point(1, 11, StreamingDirectory), true), current]), [first]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod base_backup;
 mod example;
 mod faults;
 mod lying_server;
+mod promotions;
 mod receiver;
 mod receiving;
 mod waiting_commits;
