@@ -69,7 +69,9 @@ struct Noted {
 enum Fault {
     /// It is killed in front of this one of the calls by which it changes something; 0 is none.
     Kill(usize),
-    Fail(FailingCalls),
+    /// Calls fail, and behind the first one that did it may be killed, too: in front of this one of the calls by which it
+    /// changes something; 0 is none.
+    Fail(FailingCalls, usize),
 }
 
 impl FaultyProgram {
@@ -90,7 +92,17 @@ impl FaultyProgram {
     /// The program cannot be started or traced.
     #[must_use]
     pub fn failing(command: &Command, below: &Path, calls: FailingCalls) -> Self {
-        Self::start(command, below, Fault::Fail(calls))
+        Self::start(command, below, Fault::Fail(calls, 0))
+    }
+
+    /// Starts a program of which some system calls fail, and that is killed soon after: in front of the `nth` call of
+    /// [`killed_at`](Self::killed_at)'s behind the first one that failed.
+    ///
+    /// # Panics
+    /// The program cannot be started or traced.
+    #[must_use]
+    pub fn failing_then_killed(command: &Command, below: &Path, calls: FailingCalls, nth: usize) -> Self {
+        Self::start(command, below, Fault::Fail(calls, nth))
     }
 
     fn start(command: &Command, below: &Path, fault: Fault) -> Self {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, SystemTime};
-use test_support::{OsUser, PgbenchLoad, Postgres, TempDir};
+use test_support::{OsUser, PgbenchLoad, Postgres, PostgresBuilder, TempDir};
 
 fn rounds() -> u32 {
     std::env::var("BARMAN_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
@@ -111,9 +111,13 @@ fn killed_backups_end_as_failed_and_the_next_one_completes() {
 pub(crate) fn archiving_scene() -> (Scene, TempDir) {
     let kept = TempDir::new();
     OsUser::of_servers().own_tree(kept.path());
-    let copy = format!("cp %p {}/%f", kept.path().display());
-    let builder = Postgres::builder().initdb_option("--wal-segsize=1").setting("archive_mode", "on");
-    (Scene::of(builder.setting("archive_command", &copy)), kept)
+    (Scene::of(archiving_to(kept.path()).initdb_option("--wal-segsize=1")), kept)
+}
+
+/// A server that keeps a copy of each segment in this directory.
+pub(crate) fn archiving_to(kept: &Path) -> PostgresBuilder {
+    let copy = format!("cp %p {}/%f", kept.display());
+    Postgres::builder().setting("archive_mode", "on").setting("archive_command", &copy)
 }
 
 fn under_load(scene: &Scene) -> PgbenchLoad {

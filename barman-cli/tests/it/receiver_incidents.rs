@@ -1,6 +1,6 @@
 //! What happens to servers and disks: each incident ends in recovery without a hand, or in an error that says what is lost.
 
-use crate::crash::{archiving_scene, assert_archive_equals, start};
+use crate::crash::{archiving_scene, archiving_to, assert_archive_equals, start};
 use crate::scene::{Scene, wait_until};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -58,9 +58,7 @@ fn a_failover_to_a_standby_that_was_behind_is_followed() {
     let primary = Postgres::builder().initdb_option("--wal-segsize=1").start();
     let kept = TempDir::new();
     OsUser::of_servers().own_tree(kept.path());
-    let copy = format!("cp %p {}/%f", kept.path().display());
-    let archiving = Postgres::builder().setting("archive_mode", "on").setting("archive_command", &copy);
-    let mut standby = archiving.start_standby_of(&primary);
+    let mut standby = archiving_to(kept.path()).start_standby_of(&primary);
     let address = FaultProxy::start(primary.port());
     let mut scene = Scene { server: primary, home: test_support::BarmanHome::new() };
     let conninfo = format!("host=127.0.0.1 port={} user=postgres dbname=postgres sslmode=disable", address.port());
@@ -71,11 +69,8 @@ fn a_failover_to_a_standby_that_was_behind_is_followed() {
     fill(&scene.server);
     let flushed = scene.server.psql("select pg_current_wal_flush_lsn()");
     standby.wait_until(&format!("select pg_last_wal_receive_lsn() >= '{flushed}'"));
-
-    // The standby falls behind: what comes now is received by us alone.
-    standby.psql("alter system set primary_conninfo = 'host=/nowhere'");
-    standby.psql("select pg_reload_conf()");
-    standby.wait_until("select count(*) = 0 from pg_stat_wal_receiver");
+    // What comes now is received by us alone.
+    fall_behind(&standby);
     fill(&scene.server);
     let surplus = scene.server.switch_wal();
     let streaming = scene.home.path().join("main/streaming");
@@ -111,6 +106,13 @@ fn a_failover_to_a_standby_that_was_behind_is_followed() {
     drop(receiver);
     // So that the scene can be taken down.
     scene.server.start_again();
+}
+
+/// Cuts a standby off from its primary.
+pub(crate) fn fall_behind(standby: &Postgres) {
+    standby.psql("alter system set primary_conninfo = 'host=/nowhere'");
+    standby.psql("select pg_reload_conf()");
+    standby.wait_until("select count(*) = 0 from pg_stat_wal_receiver");
 }
 
 /// Every segment of the timeline that the server archived up to `last` is in our archive with the same bytes.

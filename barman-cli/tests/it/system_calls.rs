@@ -4,10 +4,13 @@
 //! `BARMAN_KILLS` says at how many calls: 8 by default, 400 in `scripts/receiver-faults`, which are all of the first ones.
 //! `BARMAN_FAILURES` says how many syncs and writes fail, one in each run: 3 by default, 40 there.
 
+mod starts;
+
 use crate::crash::{archiving_scene, assert_archive_equals};
 use crate::scene::{PATIENCE, Scene, wait_until};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 use test_support::{CallKind, FailingCalls, FaultyProgram, NotedCall, TempDir};
 
@@ -46,10 +49,11 @@ fn wherever_the_receiver_is_killed_what_it_acknowledged_is_readable() {
         }
         let call = receiver.wait();
         assert!(call.is_some(), "it ended by itself before call {nth}");
-        wait_until("the server has noticed", || scene.server.psql("select active from pg_replication_slots") == "f");
+        wait_until_left(&scene);
         let acknowledged = acknowledged(&scene);
         if acknowledged > begun {
-            assert_readable(&scene, kept.path(), verified, acknowledged, &format!("call {nth} ({call:?})"));
+            let when = format!("killed at call {nth} ({call:?})");
+            assert_readable(&scene, &originals(&scene, kept.path()), 1, verified..acknowledged, &when);
             verified = acknowledged / MIB * MIB;
         }
     }
@@ -79,6 +83,39 @@ fn what_a_sync_failed_to_keep_is_written_again_into_a_new_file_and_not_reported_
         assert_archive_equals(&scene, kept.path());
     }
     eprintln!("{failures} of {failures} syncs failed");
+}
+
+/// Killed before it has left the mark that has the next run distrust the file, or at one of the calls behind.
+#[test]
+fn what_was_acknowledged_before_a_sync_failed_outlives_a_kill_behind_that() {
+    let (scene, kept) = receiving_scene();
+    let mut verified = acknowledged(&scene) / MIB * MIB;
+    let kills = rounds("BARMAN_FAILURES", 3);
+    for nth in 1..=kills {
+        let behind = if nth % 2 == 1 { 1 } else { nth / 2 % 8 + 1 };
+        let lock = std::fs::File::create(scene.home.path().join(".main-archive-wal.lock")).expect("the home is ours");
+        lock.lock().expect("nobody archives yet");
+        let calls = FailingCalls { kind: CallKind::Sync, which: nth..nth + 1, errno: EIO };
+        let (command, streaming) = receiver(&scene);
+        let receiver = FaultyProgram::failing_then_killed(&command, &streaming, calls, behind);
+        load_until(&scene, || receiver.has_ended());
+        let call = receiver.wait();
+        assert!(call.is_some(), "it ended by itself behind sync {nth}, which failed");
+        let marked = std::fs::read_dir(&streaming).expect("it is there").any(|entry| {
+            entry.expect("it can be listed").path().extension().is_some_and(|extension| extension == "tmp")
+        });
+        assert_eq!(marked, behind > 1, "killed at call {behind} behind sync {nth}");
+        wait_until_left(&scene);
+        let acknowledged = acknowledged(&scene);
+        let when = format!("killed at call {behind} ({call:?}) behind sync {nth}, which failed");
+        assert_readable(&scene, &originals(&scene, kept.path()), 1, verified..acknowledged, &when);
+        verified = acknowledged / MIB * MIB;
+    }
+    eprintln!("{kills} of {kills} kills fired");
+    scene.succeed(&["cron"]);
+    scene.wait_until_streaming();
+    scene.archive_everything();
+    assert_archive_equals(&scene, kept.path());
 }
 
 #[test]
@@ -127,10 +164,15 @@ fn receiving_scene() -> (Scene, TempDir) {
 
 /// Starts a receiver of which calls for files in the streaming directory fail.
 fn failing(scene: &Scene, kind: CallKind, which: Range<usize>, errno: i32) -> FaultyProgram {
+    let (command, streaming) = receiver(scene);
+    FaultyProgram::failing(&command, &streaming, FailingCalls { kind, which, errno })
+}
+
+/// The receiver, and the directory that it works in.
+fn receiver(scene: &Scene) -> (Command, PathBuf) {
     let mut command = scene.command();
     command.args(["receive-wal", "main"]);
-    let streaming = scene.home.path().join("main/streaming");
-    FaultyProgram::failing(&command, &streaming, FailingCalls { kind, which, errno })
+    (command, scene.home.path().join("main/streaming"))
 }
 
 fn load_until(scene: &Scene, mut condition: impl FnMut() -> bool) {
@@ -181,30 +223,48 @@ fn acknowledged(scene: &Scene) -> u64 {
     restart.parse().expect("a number of bytes")
 }
 
-fn assert_readable(scene: &Scene, kept: &Path, from: u64, to: u64, when: &str) {
-    for segment in (from / MIB)..to.div_ceil(MIB) {
-        let name = format!("00000001{:08X}{:08X}", segment / 4096, segment % 4096);
-        let length = (to - segment * MIB).min(MIB) as usize;
-        let written = scene.server.data_dir().join("pg_wal").join(&name);
-        // What the server no longer has its own archiver keeps.
-        let expected = || std::fs::read(&written).or_else(|_| std::fs::read(kept.join(&name))).unwrap_or_default();
-        wait_until("the server's own copy is whole", || expected().len() as u64 == MIB);
-        let expected = expected();
-        let readable = copies(scene, &name)
-            .iter()
-            .any(|copy| std::fs::read(copy).is_ok_and(|bytes| bytes.get(..length) == expected.get(..length)));
-        assert!(readable, "killed at {when}: of {name}, {length} bytes were acknowledged and cannot be read");
+fn wait_until_left(scene: &Scene) {
+    wait_until("the server has noticed", || scene.server.psql("select active from pg_replication_slots") == "f");
+}
+
+/// Where the server's own copies are of what it sent: what it no longer has its archiver keeps.
+fn originals(scene: &Scene, kept: &Path) -> [PathBuf; 2] {
+    [scene.server.data_dir().join("pg_wal"), kept.to_owned()]
+}
+
+/// Compares what was acknowledged of a timeline with the server's own copies.
+#[track_caller]
+fn assert_readable(scene: &Scene, originals: &[PathBuf], timeline: u32, acknowledged: Range<u64>, when: &str) {
+    for segment in (acknowledged.start / MIB)..acknowledged.end.div_ceil(MIB) {
+        let length = (acknowledged.end - segment * MIB).min(MIB);
+        let readable = is_readable(scene, originals, timeline, segment, length);
+        assert!(readable, "{when}: of segment {segment}, {length} bytes were acknowledged and cannot be read");
     }
 }
 
-/// Where a segment may be.
+/// Whether so many bytes of a segment are here as the server has them.
+fn is_readable(scene: &Scene, originals: &[PathBuf], timeline: u32, segment: u64, length: u64) -> bool {
+    let name = segment_name(timeline, segment);
+    let length = length as usize;
+    let expected = || originals.iter().find_map(|dir| std::fs::read(dir.join(&name)).ok()).unwrap_or_default();
+    wait_until("the server's own copy is whole", || expected().len() as u64 == MIB);
+    let expected = expected();
+    let copies = copies(scene, &name);
+    copies.iter().any(|copy| std::fs::read(copy).is_ok_and(|bytes| bytes.get(..length) == expected.get(..length)))
+}
+
+/// The name of a segment by its number.
+fn segment_name(timeline: u32, number: u64) -> String {
+    format!("{timeline:08X}{:08X}{:08X}", number / 4096, number % 4096)
+}
+
+/// Where a segment may be, also as surplus of a timeline that was left.
 fn copies(scene: &Scene, name: &str) -> Vec<PathBuf> {
     let server = scene.home.path().join("main");
-    let streaming = |suffix: &str| server.join("streaming").join(format!("{name}{suffix}"));
-    vec![
-        server.join("wals").join(&name[..16]).join(name),
-        streaming(""),
-        streaming(".partial"),
-        streaming(".partial.tmp"),
-    ]
+    let archived = server.join("wals").join(&name[..16]);
+    let streaming = server.join("streaming");
+    let suffixes = ["", ".partial", ".partial.tmp"];
+    let files =
+        suffixes.iter().flat_map(|suffix| [&streaming, &archived].map(|dir| dir.join(format!("{name}{suffix}"))));
+    files.collect()
 }

@@ -28,16 +28,28 @@ pub(super) struct Notes {
     noted: Noted,
     /// What threads do that matters when it has ended.
     pending: HashMap<Pid, Change>,
+    /// How many calls there were that change something behind the first one that failed.
+    behind: usize,
     /// The number of the call that it was killed at.
     pub(super) killed_at: Option<u64>,
 }
 
 impl Watch for Notes {
     fn enter(&mut self, thread: Pid, registers: &user_regs_struct) -> Intervention {
-        let change = Change::of(thread, registers);
+        let below = &self.below;
+        let change = Change::of(thread, registers).filter(|change| change.path().starts_with(below));
+        let counts = change.is_some() || self.is_to_others(registers);
+        let kills = match self.fault {
+            Fault::Kill(nth) => counts && self.count() == nth,
+            Fault::Fail(_, nth) => counts && self.count_behind() == nth && nth > 0,
+        };
+        if kills {
+            self.killed_at = Some(registers.orig_rax);
+            return Intervention::Kill;
+        }
         match self.fault.clone() {
-            Fault::Kill(nth) => self.kill_at(nth, change.as_ref(), registers),
-            Fault::Fail(failing) => self.note_and_fail(thread, &failing, change, registers),
+            Fault::Kill(_) => Intervention::None,
+            Fault::Fail(failing, _) => self.note_and_fail(thread, &failing, change, registers),
         }
     }
 
@@ -50,16 +62,7 @@ impl Watch for Notes {
 
 impl Notes {
     pub(super) fn new(pid: Pid, below: PathBuf, fault: Fault, noted: Noted) -> Self {
-        Self { pid, below, fault, noted, pending: HashMap::new(), killed_at: None }
-    }
-
-    fn kill_at(&mut self, nth: usize, change: Option<&Change>, registers: &user_regs_struct) -> Intervention {
-        let is_ours = change.is_some_and(|change| change.path().starts_with(&self.below));
-        if (is_ours || self.is_to_others(registers)) && self.count() == nth {
-            self.killed_at = Some(registers.orig_rax);
-            return Intervention::Kill;
-        }
-        Intervention::None
+        Self { pid, below, fault, noted, pending: HashMap::new(), behind: 0, killed_at: None }
     }
 
     fn note_and_fail(
@@ -72,9 +75,7 @@ impl Notes {
         if self.is_to_others(registers) {
             self.note(NotedCall::Sent(self.message(registers)));
         }
-        let Some(change) = change.filter(|change| change.path().starts_with(&self.below)) else {
-            return Intervention::None;
-        };
+        let Some(change) = change else { return Intervention::None };
         if change.creates() {
             self.note(NotedCall::Created(change.path().to_owned()));
         }
@@ -96,6 +97,12 @@ impl Notes {
     /// Counts a call, and returns its number.
     fn count(&self) -> usize {
         self.noted.counted.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Counts a call behind one that failed, and returns its number; 0 where none has failed yet.
+    fn count_behind(&mut self) -> usize {
+        self.behind += usize::from(self.noted.failed.load(Ordering::SeqCst) > 0);
+        self.behind
     }
 
     fn note(&self, call: NotedCall) {
