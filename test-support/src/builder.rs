@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::certificates::{Authority, Issued};
 use crate::data_directory::{Initdb, make_private_directory};
+use crate::pam_service::PamService;
 use crate::run::CommandExt;
 use crate::{OsUser, Postgres, TempDir, pg_tool};
 
@@ -30,6 +31,7 @@ pub struct PostgresBuilder {
     hba: Vec<String>,
     setup: String,
     certificate: Option<Issued>,
+    pam_service: Option<PamService>,
     own_system_identifier: bool,
     durable: bool,
 }
@@ -37,8 +39,8 @@ pub struct PostgresBuilder {
 impl PostgresBuilder {
     pub(crate) fn new() -> Self {
         let initdb = Initdb { major: 15, options: Vec::new() };
-        let (settings, hba, setup) = Default::default();
-        Self { initdb, settings, hba, setup, certificate: None, own_system_identifier: false, durable: false }
+        let (settings, hba, setup, certificate, pam_service) = Default::default();
+        Self { initdb, settings, hba, setup, certificate, pam_service, own_system_identifier: false, durable: false }
     }
 
     /// Uses this major version instead of 15.
@@ -84,6 +86,13 @@ impl PostgresBuilder {
         self.certificate = Some(certificate.clone());
         let authority = authority.certificate();
         self.setting("ssl", "on").setting("ssl_ca_file", authority.to_str().expect("our own path"))
+    }
+
+    /// Has the server find this service of PAM, of the lines that its file in `/etc/pam.d` would have, and no other one.
+    #[must_use]
+    pub fn pam_service(mut self, name: &str, lines: &str) -> Self {
+        self.pam_service = Some(PamService { name: name.to_owned(), lines: lines.to_owned() });
+        self
     }
 
     /// Gives the cluster a system identifier of its own. Otherwise clusters are copies of one template, because initdb
@@ -171,7 +180,8 @@ impl PostgresBuilder {
         if !self.durable {
             options.push("fsync=off".to_owned());
         }
-        Postgres::launch(self.initdb.major, dir, data, options)
+        let pam_services = self.pam_service.as_ref().map(|service| service.install(dir.path()));
+        Postgres::launch(self.initdb.major, dir, data, options, pam_services)
     }
 
     fn configure(&self, data: &Path) {

@@ -34,16 +34,20 @@ mod builder;
 mod certificates;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod change;
+mod daemon;
 mod data_directory;
 mod fault_proxy;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod faulty_program;
+mod freeradius;
 mod os_user;
+mod pam_service;
 mod pgbench;
 mod port;
 mod postgres;
 mod programs;
 mod run;
+mod slapd;
 mod sshd;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod system_call_fault;
@@ -57,11 +61,13 @@ pub use certificates::{Authority, Issued, Wanted};
 pub use fault_proxy::{Fault, FaultKind, FaultPlace, FaultProxy};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use faulty_program::{CallKind, FailingCalls, FaultyProgram, NotedCall};
+pub use freeradius::Freeradius;
 pub use os_user::OsUser;
 pub use pgbench::PgbenchLoad;
 pub use postgres::{Postgres, StopMode};
 pub use programs::{bin_dir, majors, pg_tool};
 pub use run::{CommandExt, Finished};
+pub use slapd::Slapd;
 pub use sshd::Sshd;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use system_call_fault::{CallEffect, Ended, SystemCallFault, Traced};

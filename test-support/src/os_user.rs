@@ -47,6 +47,18 @@ impl OsUser {
         }
     }
 
+    /// Returns the command that becomes this user and runs what follows: from root or, where this process is not root, from
+    /// root in a user namespace.
+    pub(crate) fn becoming(&self) -> Vec<String> {
+        let (uid, gid) = (self.uid, self.gid);
+        let words = if is_root() {
+            format!("setpriv --reuid={uid} --regid={gid} --clear-groups")
+        } else {
+            format!("unshare --user --map-user={uid} --map-group={gid}")
+        };
+        words.split(' ').map(str::to_owned).collect()
+    }
+
     /// Gives `path` and everything below it to this user. Does nothing unless this process is root.
     pub fn own_tree(&self, path: &Path) {
         if is_root() {

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use crate::data_directory::make_private_directory;
 use crate::port::Port;
 use crate::run::CommandExt;
-use crate::{Issued, OsUser, PostgresBuilder, TempDir, bin_dir, pg_tool};
+use crate::{Issued, OsUser, PostgresBuilder, TempDir, bin_dir, pam_service, pg_tool};
 
 /// How long a server may take for anything before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,6 +35,8 @@ pub struct Postgres {
     major: u32,
     data: PathBuf,
     options: Vec<String>,
+    /// The directory that is `/etc/pam.d` to it, where that is not everybody's.
+    pam_services: Option<PathBuf>,
     port: Port,
     process: Option<Child>,
     /// Holds the sockets, the log and, unless it was there before, the data directory. Last: it goes after the server.
@@ -55,9 +57,15 @@ impl Postgres {
     }
 
     /// Starts a server without waiting for it. `dir` gets its sockets and its log.
-    pub(crate) fn launch(major: u32, dir: TempDir, data: PathBuf, options: Vec<String>) -> Self {
+    pub(crate) fn launch(
+        major: u32,
+        dir: TempDir,
+        data: PathBuf,
+        options: Vec<String>,
+        pam_services: Option<PathBuf>,
+    ) -> Self {
         make_private_directory(&dir.path().join("s"), &OsUser::of_servers());
-        let mut server = Self { major, data, options, port: Port::reserve(), process: None, dir };
+        let mut server = Self { major, data, options, pam_services, port: Port::reserve(), process: None, dir };
         server.spawn();
         server
     }
@@ -253,8 +261,7 @@ impl Postgres {
 
     /// Where it listens is on the command line, so that a backup of it does not carry this to a restored server.
     fn command(&self) -> Command {
-        let mut command = Command::new(bin_dir(self.major).join("postgres"));
-        OsUser::of_servers().run(&mut command);
+        let mut command = self.program();
         command.arg("-D").arg(&self.data);
         let sockets = self.socket_dir();
         let own = [
@@ -265,6 +272,16 @@ impl Postgres {
         for option in own.iter().chain(&self.options) {
             command.args(["-c", option]);
         }
+        command
+    }
+
+    fn program(&self) -> Command {
+        let program = bin_dir(self.major).join("postgres");
+        if let Some(services) = &self.pam_services {
+            return pam_service::seeing(services, &program);
+        }
+        let mut command = Command::new(program);
+        OsUser::of_servers().run(&mut command);
         command
     }
 

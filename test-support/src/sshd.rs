@@ -1,9 +1,9 @@
 //! Another host, as far as ssh can tell: OpenSSH's server on a port of its own.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
+use crate::daemon::Daemon;
 use crate::port::Port;
 use crate::run::CommandExt;
 use crate::{OsUser, TempDir};
@@ -14,7 +14,7 @@ pub struct Sshd {
     port: Port,
     /// Keys and settings of the server and of its clients.
     dir: TempDir,
-    running: Option<Child>,
+    running: Option<Daemon>,
 }
 
 impl Sshd {
@@ -67,25 +67,9 @@ impl Sshd {
 
     fn run(&mut self) {
         let mut command = Command::new("/usr/sbin/sshd");
-        command.arg("-D").arg("-f").arg(self.path("server")).stdin(Stdio::null()).stderr(Stdio::null());
-        OsUser::of_servers().run(&mut command);
+        command.arg("-D").arg("-f").arg(self.path("server"));
         // Where it separates privileges; only root may make it.
         let _ = std::fs::create_dir_all("/run/sshd");
-        self.running = Some(command.spawn().expect("openssh-server is installed"));
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while std::net::TcpStream::connect(("127.0.0.1", self.port.number())).is_err() {
-            assert!(Instant::now() < deadline, "sshd does not listen on port {}", self.port.number());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        if let Some(running) = &mut self.running {
-            // Fails if it has ended by itself.
-            let _ = running.kill();
-            let _ = running.wait();
-        }
+        self.running = Some(Daemon::start(command, &self.port));
     }
 }

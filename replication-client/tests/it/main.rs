@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests write files of their own")]
 
 mod authentication;
+mod authentication_elsewhere;
 mod base_backup;
 mod cancel;
 mod commands;
