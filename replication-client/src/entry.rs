@@ -10,12 +10,16 @@ use crate::endpoint::Endpoint;
 use crate::error::ErrorKind;
 use crate::passfile::{self, Account, PassfileProblem};
 use crate::password::Password;
+use crate::scram::Salting;
 use crate::startup::{Credentials, Progress, Startup};
 use crate::stream::{self, Encryption, Stream};
 use crate::tls::TlsProblem;
 
 /// The database that a physical replication connection names. The server ignores it; password files refer to it.
 const REPLICATION: &str = "replication";
+
+/// SCRAM iterations that are computed in a few milliseconds. Servers ask for 4096 unless they are told otherwise.
+const SALTING_PIECE: u32 = 20_000;
 
 /// One address of one host, to be entered.
 #[derive(Clone, Copy)]
@@ -67,6 +71,11 @@ impl Entry<'_> {
             let is_for_this_way_only = startup.is_refused_by(&message);
             match startup.handle(message, &mut wire.outgoing) {
                 Ok(Progress::Authenticating) => {}
+                Ok(Progress::Salting(salting)) => {
+                    let salted = salted(salting).await.map_err(Failure::of_all_ways)?;
+                    let answered = startup.handle_salted(salted, &mut connection.wire().outgoing);
+                    answered.map_err(Failure::of_all_ways)?;
+                }
                 Ok(Progress::Authenticated) => wire.inbox.trust(),
                 Ok(Progress::Ready) => return Ok(connection),
                 Err(kind) => return Err(Failure { kind, is_for_this_way_only }),
@@ -96,6 +105,21 @@ impl Failure {
     fn of_all_ways(kind: ErrorKind) -> Self {
         Self { kind, is_for_this_way_only: false }
     }
+}
+
+/// Salts the password on a thread for such work. A server may ask for minutes of it: in pieces, so that it ends soon where
+/// the session is given up, or `connect_timeout` is over.
+async fn salted(mut salting: Box<Salting>) -> Result<Salting, ErrorKind> {
+    while salting.left() > 0 {
+        let work = move || {
+            salting.advance(SALTING_PIECE);
+            salting
+        };
+        // It fails where the runtime is shutting down.
+        let done = tokio::task::spawn_blocking(work).await;
+        salting = done.map_err(|error| ErrorKind::ConnectionLost(std::io::Error::other(error)))?;
+    }
+    Ok(*salting)
 }
 
 /// Keeps what was said with TLS: there the server knew what it could have known.

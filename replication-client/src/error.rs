@@ -197,14 +197,6 @@ pub enum ErrorKind {
     /// The server let us in without proving that it knows the password, or its proof is wrong: it may be an impostor.
     #[error("the server did not prove that it knows the password")]
     ServerNotAuthenticated(#[source] Option<io::Error>),
-    /// The server's `scram_iterations` is above what a client may be made to compute.
-    #[error("the server asks for {asked} SCRAM iterations, more than the {limit} that are accepted")]
-    ScramIterations {
-        /// What the server asked for.
-        asked: u64,
-        /// The most that is accepted.
-        limit: u64,
-    },
     /// The replication slot does not exist (SQLSTATE 42704).
     #[error("replication slot {slot:?} does not exist")]
     SlotMissing {

@@ -86,6 +86,7 @@ mod password;
 mod protocol_error;
 mod query;
 mod result_set;
+mod scram;
 mod server_error;
 mod server_version;
 mod service_file;

@@ -2,9 +2,6 @@
 
 use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{
-    ChannelBinding as Binding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
-};
 use postgres_protocol::message::backend::{
     AuthenticationMd5PasswordBody, AuthenticationSaslBody, AuthenticationSaslContinueBody, AuthenticationSaslFinalBody,
     Message,
@@ -19,12 +16,9 @@ use crate::error::{ChannelBindingProblem, ErrorKind};
 use crate::passfile::PassfileProblem;
 use crate::password::Password;
 use crate::protocol_error::ProtocolError;
+use crate::scram::{Binding, Opening, Proof, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, Salting};
 use crate::server_error::ServerError;
 use crate::tls::TlsSession;
-
-/// The most SCRAM iterations that postgres-protocol computes: PostgreSQL's default is 4096, and a hostile server could
-/// ask for years.
-const MOST_SCRAM_ITERATIONS: u64 = 100_000;
 
 const DURING: &str = "starting a session";
 
@@ -52,8 +46,12 @@ enum Phase {
     Greeting,
     /// A password, in clear or hashed, has been sent.
     PasswordSent,
-    /// The first or second message of SCRAM has been sent.
-    Scram(Box<ScramSha256>),
+    /// The first message of SCRAM has been sent.
+    ScramBegun(Opening),
+    /// The password is being salted for the second message of SCRAM.
+    ScramSalting,
+    /// The second message of SCRAM has been sent.
+    ScramProven(Proof),
     /// The server has proven that it knows the password.
     ServerProven,
     /// Authentication is over.
@@ -61,9 +59,11 @@ enum Phase {
 }
 
 /// Where a [`Startup`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Progress {
     Authenticating,
+    /// The password is to be salted for [`Startup::handle_salted`], which may take long.
+    Salting(Box<Salting>),
     Authenticated,
     Ready,
 }
@@ -107,6 +107,18 @@ impl Startup {
         }
     }
 
+    /// Takes the password that was salted, and writes the answer to the server to `out`.
+    ///
+    /// # Errors
+    /// It was not asked for.
+    pub(crate) fn handle_salted(&mut self, salting: Salting, out: &mut BytesMut) -> Result<(), ErrorKind> {
+        let Phase::ScramSalting = self.phase else { return Err(unexpected("a salted password")) };
+        let proof = salting.proof();
+        write(frontend::sasl_response(proof.message().as_bytes(), out))?;
+        self.phase = Phase::ScramProven(proof);
+        Ok(())
+    }
+
     fn is_authenticated(&self) -> bool {
         matches!(self.phase, Phase::Authenticated)
     }
@@ -117,7 +129,7 @@ impl Startup {
             Message::AuthenticationCleartextPassword => self.send_password(out)?,
             Message::AuthenticationMd5Password(body) => self.send_md5(&body, out)?,
             Message::AuthenticationSasl(body) => self.begin_scram(&body, out)?,
-            Message::AuthenticationSaslContinue(body) => self.continue_scram(&body, out)?,
+            Message::AuthenticationSaslContinue(body) => return self.continue_scram(&body),
             Message::AuthenticationSaslFinal(body) => self.finish_scram(&body)?,
             message => return Err(ErrorKind::AuthenticationMethod { method: method(&message) }),
         }
@@ -128,7 +140,9 @@ impl Startup {
     /// may be an impostor that wants to be taken for the real one. Nor is it where more was required than was asked for.
     fn believe(&mut self) -> Result<(), ErrorKind> {
         match self.phase {
-            Phase::Scram(_) => return Err(ErrorKind::ServerNotAuthenticated(None)),
+            Phase::ScramBegun(_) | Phase::ScramSalting | Phase::ScramProven(_) => {
+                return Err(ErrorKind::ServerNotAuthenticated(None));
+            }
             Phase::Authenticated => return Err(unexpected("AuthenticationOk")),
             Phase::Greeting => self.expect_allowed(Method::None)?,
             Phase::PasswordSent | Phase::ServerProven => {}
@@ -191,9 +205,9 @@ impl Startup {
         }
         self.expect_allowed(Method::Scram)?;
         let (mechanism, binding) = self.mechanism(is_bindable)?;
-        let scram = ScramSha256::new(self.take_password()?.reveal().as_bytes(), binding);
-        write(frontend::sasl_initial_response(mechanism, scram.message(), out))?;
-        self.phase = Phase::Scram(Box::new(scram));
+        let opening = Opening::new(self.take_password()?.reveal(), binding);
+        write(frontend::sasl_initial_response(mechanism, opening.message().as_bytes(), out))?;
+        self.phase = Phase::ScramBegun(opening);
         Ok(())
     }
 
@@ -205,12 +219,12 @@ impl Startup {
                 // Somebody between us has taken the TLS away.
                 return Err(unexpected("SCRAM-SHA-256-PLUS without TLS"));
             }
-            return Ok((SCRAM_SHA_256, Binding::unsupported()));
+            return Ok((SCRAM_SHA_256, Binding::Unsupported));
         };
         match (is_bindable, tls.end_point.clone()) {
             (true, Some(end_point)) => {
                 self.is_bound = true;
-                return Ok((SCRAM_SHA_256_PLUS, Binding::tls_server_end_point(end_point)));
+                return Ok((SCRAM_SHA_256_PLUS, Binding::EndPoint(end_point)));
             }
             _ if self.policy.channel_binding == ChannelBinding::Prefer => {}
             (true, None) => return Err(ChannelBindingProblem::NoHash.into()),
@@ -218,21 +232,19 @@ impl Startup {
         }
         // By this the server notices if somebody has taken SCRAM-SHA-256-PLUS out of its offer.
         let could_bind = tls.end_point.is_some();
-        Ok((SCRAM_SHA_256, if could_bind { Binding::unrequested() } else { Binding::unsupported() }))
+        Ok((SCRAM_SHA_256, if could_bind { Binding::Unrequested } else { Binding::Unsupported }))
     }
 
-    fn continue_scram(&mut self, body: &AuthenticationSaslContinueBody, out: &mut BytesMut) -> Result<(), ErrorKind> {
-        let Phase::Scram(scram) = &mut self.phase else { return Err(unexpected("AuthenticationSASLContinue")) };
-        if let Some(asked) = iterations(body.data()).filter(|&asked| asked > MOST_SCRAM_ITERATIONS) {
-            return Err(ErrorKind::ScramIterations { asked, limit: MOST_SCRAM_ITERATIONS });
-        }
-        scram.update(body.data()).map_err(not_proven)?;
-        write(frontend::sasl_response(scram.message(), out))
+    fn continue_scram(&mut self, body: &AuthenticationSaslContinueBody) -> Result<Progress, ErrorKind> {
+        let Phase::ScramBegun(opening) = &self.phase else { return Err(unexpected("AuthenticationSASLContinue")) };
+        let salting = opening.challenged(body.data()).map_err(not_proven)?;
+        self.phase = Phase::ScramSalting;
+        Ok(Progress::Salting(Box::new(salting)))
     }
 
     fn finish_scram(&mut self, body: &AuthenticationSaslFinalBody) -> Result<(), ErrorKind> {
-        let Phase::Scram(scram) = &mut self.phase else { return Err(unexpected("AuthenticationSASLFinal")) };
-        scram.finish(body.data()).map_err(not_proven)?;
+        let Phase::ScramProven(proof) = &self.phase else { return Err(unexpected("AuthenticationSASLFinal")) };
+        proof.confirmed(body.data()).map_err(not_proven)?;
         self.phase = Phase::ServerProven;
         Ok(())
     }
@@ -252,12 +264,6 @@ impl Startup {
 fn refusal(server: ServerError) -> ErrorKind {
     let is_authentication = server.sqlstate().is_some_and(|state| state.class() == *b"28");
     if is_authentication { ErrorKind::AuthenticationFailed(server) } else { ErrorKind::Server(server) }
-}
-
-/// Reads `i=<number>` of a server-first-message (RFC 5802), to say by name what the SCRAM code would refuse.
-fn iterations(server_first: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(server_first).ok()?;
-    text.split(',').find_map(|attribute| attribute.strip_prefix("i="))?.parse().ok()
 }
 
 fn method(message: &Message) -> &'static str {

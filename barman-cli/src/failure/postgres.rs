@@ -33,9 +33,6 @@ pub(super) fn explain(error: &Error) -> CommandError {
         ErrorKind::CertificateNotUsed { .. } => {
             plain.hinted("see whether sslcert is there, and whether pg_hba.conf has `cert` or `clientcert`")
         }
-        ErrorKind::ScramIterations { .. } => {
-            plain.hinted("lower scram_iterations on the server, and set the role's password again")
-        }
         ErrorKind::NoPassword(Some(PassfileProblem::Permissions { path, .. })) => {
             plain.hinted(format!("chmod 0600 {}", path.display()))
         }
