@@ -63,7 +63,7 @@ async fn connect_to_host(
             Ok(client) => return Ok(client),
             Err(kind) => {
                 let is_final = !leads_to_the_next(&kind);
-                failures.push(Error::new(Activity::Connect, endpoint.describe(), kind));
+                failures.push(Error::new(Activity::Connect, endpoint.describe(host), kind));
                 if is_final {
                     return Err(HostFailure { failures, is_final });
                 }

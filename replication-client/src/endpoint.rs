@@ -14,8 +14,8 @@ use crate::conninfo;
 /// One address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
-    /// A host; the name is what the user called it.
-    Tcp { name: String, address: SocketAddr },
+    /// An address of a host.
+    Tcp(SocketAddr),
     /// The socket file in a directory, or in Linux's abstract name space where it begins with `@`.
     Unix { path: String },
 }
@@ -26,21 +26,21 @@ impl Endpoint {
         if let Some(directory) = host.socket_directory() {
             return Ok(vec![Self::Unix { path: format!("{directory}/.s.PGSQL.{}", host.port()) }]);
         }
-        let name = host.shown().into_owned();
         // Of an address, nobody is asked.
         let to_resolve = host.to_resolve();
         let addresses = lookup_host((&*to_resolve, host.port())).await?;
-        Ok(addresses.map(|address| Self::Tcp { name: name.clone(), address }).collect())
+        Ok(addresses.map(Self::Tcp).collect())
     }
 
-    /// Returns the server in words, for messages.
-    pub(crate) fn describe(&self) -> Arc<str> {
+    /// Returns the server in words, for messages; `host` is what it is an address of.
+    pub(crate) fn describe(&self, host: &Host) -> Arc<str> {
         match self {
-            Self::Tcp { name, address } if *name == address.ip().to_string() => {
-                format!("host \"{name}\", port {}", address.port()).into()
+            _ if host.is_concealed() => host.to_string().into(),
+            Self::Tcp(address) if host.shown() == address.ip().to_string() => {
+                format!("host \"{}\", port {}", address.ip(), address.port()).into()
             }
-            Self::Tcp { name, address } => {
-                format!("host \"{name}\" ({}), port {}", address.ip(), address.port()).into()
+            Self::Tcp(address) => {
+                format!("host \"{}\" ({}), port {}", host.shown(), address.ip(), address.port()).into()
             }
             Self::Unix { path } => format!("socket \"{}\"", conninfo::shown(path)).into(),
         }
@@ -101,8 +101,10 @@ mod tests {
     }
 
     async fn described(conninfo: &str) -> Vec<String> {
-        let endpoints = Endpoint::resolve(&config(conninfo).hosts()[0]).await.unwrap();
-        endpoints.iter().map(|endpoint| endpoint.describe().to_string()).collect()
+        let config = config(conninfo);
+        let host = &config.hosts()[0];
+        let endpoints = Endpoint::resolve(host).await.unwrap();
+        endpoints.iter().map(|endpoint| endpoint.describe(host).to_string()).collect()
     }
 
     #[tokio::test]
@@ -115,6 +117,10 @@ mod tests {
             ("host=::1 port=1", r#"host "::1", port 1"#),
             ("host=db.invalid hostaddr=10.0.0.5", r#"host "db.invalid" (10.0.0.5), port 5432"#),
             ("hostaddr=10.0.0.5", r#"host "10.0.0.5", port 5432"#),
+            (
+                "postgresql://u:p@127.0.0.1:12/w@db1/x",
+                r#"host "***", not shown because of an "@" that is not written %40"#,
+            ),
         ] {
             assert_eq!(described(conninfo).await, [expected], "{conninfo}");
         }
@@ -124,7 +130,7 @@ mod tests {
     async fn the_zone_of_an_address_is_an_interface() {
         let endpoints = Endpoint::resolve(&config("hostaddr=fe80::1%lo").hosts()[0]).await.unwrap();
         let scope = |endpoint: &Endpoint| match endpoint {
-            Endpoint::Tcp { address: SocketAddr::V6(address), .. } => address.scope_id(),
+            Endpoint::Tcp(SocketAddr::V6(address)) => address.scope_id(),
             other => panic!("{other:?}"),
         };
         assert_eq!(endpoints.iter().map(scope).collect::<Vec<_>>(), [1]);

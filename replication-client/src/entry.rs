@@ -59,7 +59,7 @@ impl Entry<'_> {
         let stream = Stream::open(config, host, endpoint, way).await.map_err(Failure::to_open)?;
         // A prefer that found no TLS is clear text, and a second connection has to be the same.
         let way = if stream.tls.is_some() { Encryption::Tls } else { Encryption::None };
-        let mut connection = Connection::new(stream.transport, endpoint.describe()).reopened_by(self.reopen(way));
+        let mut connection = Connection::new(stream.transport, endpoint.describe(host)).reopened_by(self.reopen(way));
         let credentials = credentials(config, mode, host).await;
         let policy = config.authentication().clone();
         let outgoing = &mut connection.wire().outgoing;

@@ -11,7 +11,7 @@ use crate::connection::Transport;
 use crate::conninfo;
 use crate::endpoint::{self, Endpoint};
 use crate::error::ErrorKind;
-use crate::tls::{Tls, TlsProblem, TlsSession};
+use crate::tls::{CertificateProblem, Tls, TlsProblem, TlsSession};
 
 /// How to talk to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Stream {
                 check_peer(config, &stream)?;
                 Ok(Self::plain(stream))
             }
-            Endpoint::Tcp { address, .. } => {
+            Endpoint::Tcp(address) => {
                 let stream = endpoint::connect_tcp(*address, config.keepalives()).await.map_err(ErrorKind::Connect)?;
                 match encryption {
                     Encryption::None => Ok(Self::plain(stream)),
@@ -76,8 +76,19 @@ impl Stream {
             }
             return Err(TlsProblem::NotOffered { mode: mode.name() }.into());
         }
-        let (stream, session) = load(config, host).await?.handshake(stream).await?;
+        let shaken = load(config, host).await?.handshake(stream).await;
+        let (stream, session) = shaken.map_err(|kind| with_shown_name(kind, host))?;
         Ok(Self { transport: Box::new(stream), tls: Some(session) })
+    }
+}
+
+/// What calls itself the name of a host may be a piece of a password (invariant 9).
+fn with_shown_name(kind: ErrorKind, host: &Host) -> ErrorKind {
+    match kind {
+        ErrorKind::Tls(TlsProblem::Certificate(CertificateProblem::Name { names, .. })) => {
+            CertificateProblem::Name { host: host.shown().into_owned(), names }.into()
+        }
+        kind => kind,
     }
 }
 

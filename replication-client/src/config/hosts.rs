@@ -18,6 +18,8 @@ pub struct Host {
     /// The interface at which a link-local address is one: `eth0` of `fe80::1%eth0`.
     zone: Option<String>,
     port: u16,
+    /// Whether none of this may be seen.
+    is_concealed: bool,
 }
 
 impl Host {
@@ -65,9 +67,15 @@ impl Host {
         }
     }
 
+    /// Returns whether name and port may be pieces of a password (invariant 9).
+    pub(crate) fn is_concealed(&self) -> bool {
+        self.is_concealed
+    }
+
     /// Returns the name for messages, or stars where it may hold a piece of a password.
     pub(crate) fn shown(&self) -> Cow<'_, str> {
         match (self.name(), self.address_text()) {
+            _ if self.is_concealed => conninfo::STARS.into(),
             (Some(name), _) => conninfo::shown(name).into(),
             (None, Some(address)) => address.into(),
             (None, None) => DEFAULT_SOCKET_DIRECTORY.into(),
@@ -77,6 +85,9 @@ impl Host {
 
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_concealed {
+            return write!(f, "host \"{}\", not shown because of an \"@\" that is not written %40", self.shown());
+        }
         write!(f, "host \"{}\", port {}", self.shown(), self.port)
     }
 }
@@ -106,7 +117,8 @@ pub(super) fn hosts(settings: &Settings) -> Result<Vec<Host>, ConninfoError> {
             let address = item(&addresses, index).unwrap_or_default();
             let port = item(&ports, if ports.as_ref().is_some_and(|ports| ports.len() == 1) { 0 } else { index });
             let (address, zone) = self::address(&address)?;
-            Ok(Host { name, address, zone, port: self::port(&port.unwrap_or_default())?.unwrap_or(DEFAULT_PORT) })
+            let port = self::port(&port.unwrap_or_default())?.unwrap_or(DEFAULT_PORT);
+            Ok(Host { name, address, zone, port, is_concealed: settings.conceals_hosts() })
         })
         .collect()
 }

@@ -296,6 +296,10 @@ fn pieces_of_a_password_that_was_not_quoted_or_encoded_are_not_shown() {
         "postgresql://u:p@geheim@db1:5433/app",
         "postgresql://u:p@@geheim@db1",
         "postgresql://u:p@x/geheim@db1/app",
+        "postgresql://u:p@geheim/x@db1/app",
+        "postgresql://u:p@geheim,x@db1/app",
+        "postgresql://u:p@x,geheim:1,y/z@db1/app",
+        "postgresql://geheim:5432/x@db1/app",
         "host= password=geheim",
         "dbname= password=geheim",
         "user= password=geheim",
@@ -308,6 +312,9 @@ fn pieces_of_a_password_that_was_not_quoted_or_encoded_are_not_shown() {
         assert!(!shown.contains("geheim"), "{conninfo}: {shown}");
     }
     assert!(shown("host=db1 user=barman").contains("db1"));
+    assert!(shown("postgresql://u:p%40x@db1/app?application_name=a@b").contains("db1"));
+    let port = shown("postgresql://u:p@x:12345/y@db1/app");
+    assert!(!port.contains("12345") && port.contains("%40"), "{port}");
 }
 
 proptest! {

@@ -9,7 +9,7 @@ mod settings;
 mod syntax;
 mod uri;
 
-pub(crate) use option::{ConninfoOption, OPTIONS, shown};
+pub(crate) use option::{ConninfoOption, OPTIONS, STARS, shown};
 pub(crate) use settings::Settings;
 pub use syntax::{ConninfoError, ConninfoProblem};
 
@@ -30,6 +30,7 @@ pub(crate) fn parse(text: &str) -> Result<Settings, ConninfoError> {
         None => key_value::parse(text)?,
     };
     let mut settings = Settings::default();
+    settings.conceals_hosts = uri::without_scheme(text).is_some_and(uri::has_stray_at_sign);
     for assignment in assignments {
         let (keyword, value) = recognise(assignment, text)?;
         settings.set(keyword, value);

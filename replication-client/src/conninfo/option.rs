@@ -77,7 +77,7 @@ impl ConninfoOption {
 }
 
 /// What stands for a secret.
-const STARS: &str = "***";
+pub(crate) const STARS: &str = "***";
 
 /// Returns `value`, or stars where a piece of a password may be in it (invariant 9): an equals sign belongs to the next
 /// option, from which it was not kept apart, and an at sign to a URI whose password has one that is not encoded. The

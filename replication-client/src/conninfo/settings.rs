@@ -11,24 +11,33 @@ use crate::service_file;
 
 /// Option values by keyword. The keywords are those of [`OPTIONS`].
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Settings(BTreeMap<&'static str, String>);
+pub(crate) struct Settings {
+    values: BTreeMap<&'static str, String>,
+    /// Whether what is taken for hosts and ports may be pieces of a password.
+    pub(super) conceals_hosts: bool,
+}
 
 impl Settings {
     /// Sets an option, whether it is set already or not.
     pub(super) fn set(&mut self, keyword: &'static str, value: String) {
-        self.0.insert(keyword, value);
+        self.values.insert(keyword, value);
     }
 
     /// Sets an option that is not set yet. One that is set to nothing is.
     pub(crate) fn fill(&mut self, keyword: &'static str, value: &str) {
-        if let Entry::Vacant(vacant) = self.0.entry(keyword) {
+        if let Entry::Vacant(vacant) = self.values.entry(keyword) {
             vacant.insert(value.to_owned());
         }
     }
 
     /// Returns the value of an option, unless it is empty, which libpq takes for not given.
     pub(crate) fn given(&self, keyword: &str) -> Option<&str> {
-        self.0.get(keyword).map(String::as_str).filter(|value| !value.is_empty())
+        self.values.get(keyword).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Returns whether nobody may see hosts and ports, as they may be pieces of a password (invariant 9).
+    pub(crate) fn conceals_hosts(&self) -> bool {
+        self.conceals_hosts
     }
 
     /// Fills what the connection string leaves out, as `conninfo_add_defaults` does: from the service file, then from the
@@ -51,7 +60,8 @@ impl Settings {
     }
 
     fn complete_from_service_file(&mut self, environment: &Environment) -> Result<(), ConninfoError> {
-        let option = |keyword, variable| self.0.get(keyword).map(String::as_str).or(environment.variable(variable));
+        let option =
+            |keyword, variable| self.values.get(keyword).map(String::as_str).or(environment.variable(variable));
         let Some(service) = option("service", "PGSERVICE") else { return Ok(()) };
         let file = option("servicefile", "PGSERVICEFILE");
         for (keyword, value) in service_file::lookup(service, file, environment)? {
@@ -86,6 +96,6 @@ impl Settings {
 
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.0.iter().map(|(keyword, value)| (*keyword, value.as_str()))
+        self.values.iter().map(|(keyword, value)| (*keyword, value.as_str()))
     }
 }

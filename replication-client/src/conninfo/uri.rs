@@ -35,6 +35,14 @@ pub(super) fn parse(text: &str, body: &str) -> Result<Vec<Assignment>, ConninfoE
     Ok(assignments)
 }
 
+/// Returns whether an at sign is left where hosts, ports and the database are thought to be. The first one ends the
+/// password; if that has another one, which should have been written `%40`, all that follows may be pieces of it.
+pub(super) fn has_stray_at_sign(body: &str) -> bool {
+    parts(body).is_ok_and(|(_, parts)| {
+        parts.hosts.iter().chain(&parts.ports).chain([&parts.database]).any(|part| part.contains('@'))
+    })
+}
+
 /// The parts of a URI, still percent-encoded; empty where absent.
 struct Parts<'a> {
     user: &'a str,

@@ -236,6 +236,18 @@ async fn certificates_of_servers(matrix: &mut Matrix) {
     let expected =
         CertificateProblem::Name { host: "db1".into(), names: ["localhost", "127.0.0.1"].map(str::to_owned).into() };
     assert!(matches!(&other_name, TlsProblem::Certificate(found) if *found == expected), "{other_name:?}");
+    // What calls itself a host may be a piece of a password in which an `@` stands as it is.
+    let (port, roots) = (matrix.server.port(), matrix.authority.certificate());
+    let half = format!(
+        "postgresql://scram:p@geheim:{port}/w@db1/x?hostaddr=127.0.0.1&sslmode=verify-full&sslrootcert={}",
+        roots.display()
+    );
+    let half = Client::connect(&config(&half), Mode::PhysicalReplication).await.unwrap_err();
+    assert!(
+        matches!(half.kind(), ErrorKind::Tls(TlsProblem::Certificate(CertificateProblem::Name { .. }))),
+        "{half:?}"
+    );
+    assert!(!format!("{half} {half:?} {}", half.kind()).contains("geheim"), "{half:?}");
     matrix.connect("scram", "host=db1 hostaddr=127.0.0.1 sslmode=verify-ca", Mode::Sql).await.unwrap();
     let no_name = matrix.problem("scram", "host='' hostaddr=127.0.0.1").await;
     assert!(matches!(no_name, TlsProblem::Certificate(CertificateProblem::NoHostName)), "{no_name:?}");
