@@ -121,6 +121,9 @@ fn problem(error: Error) -> CertificateProblem {
         // An authority of the same name with another key is another authority.
         Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => CertificateProblem::UnknownIssuer,
         Error::CertRevoked => CertificateProblem::Revoked,
+        Error::UnsupportedSignatureAlgorithmContext(_) | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            CertificateProblem::Signature
+        }
         Error::UnknownRevocationStatus => CertificateProblem::RevocationUnknown,
         Error::CrlExpired { .. } => CertificateProblem::RevocationExpired,
         error => CertificateProblem::Other { reason: error.to_string() },

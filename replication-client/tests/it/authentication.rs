@@ -290,6 +290,30 @@ async fn certificates_that_libpq_accepts_are_accepted() {
     }
 }
 
+/// The TLS library has not got it. Each place where it may be met has its words, which docs/differences.md repeats.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_curve_p_521_is_refused() {
+    const P521: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"];
+    let mut matrix = Matrix::start(15).await;
+    let clients = matrix.authority.issue("p521", &Wanted::client("certu").key(P521));
+    let TlsProblem::File { what: TlsFile::Key, problem, .. } =
+        matrix.problem("certu", &matrix.certificate(&clients)).await
+    else {
+        panic!("the key is taken")
+    };
+    assert_eq!(problem.to_string(), "it is of a kind that is not supported, or malformed");
+
+    let servers = matrix.authority.issue("p521", &Wanted::server().key(P521));
+    matrix.server.use_certificate(&servers);
+    let refused = matrix.problem("scram", "").await;
+    assert_eq!(refused.to_string(), "the server ended TLS with the alert HandshakeFailure");
+
+    let authority = Authority::with(&Wanted::authority().key(P521));
+    matrix.server.use_certificate(&authority.issue("server", &Wanted::server()));
+    let signed = matrix.problem("scram", &format!("sslrootcert={}", authority.certificate().display())).await;
+    assert!(matches!(signed, TlsProblem::Certificate(CertificateProblem::Signature)), "{signed:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_self_signed_certificate_is_its_own_root() {
     for extensions in
@@ -453,12 +477,16 @@ async fn private_keys_are_private_and_fit() {
     let missing = format!("{certificate} sslkey=/nonexistent.key");
     assert!(matches!(problem(missing).await, TlsFileProblem::Unreadable(_)));
     assert!(matches!(problem(format!("{certificate} sslkey=engine:key")).await, TlsFileProblem::Engine));
-    let encrypted = matrix.client.key.with_extension("encrypted");
-    let key = std::fs::read_to_string(&matrix.client.key).unwrap().replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
-    std::fs::write(&encrypted, key).unwrap();
-    std::fs::set_permissions(&encrypted, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let encrypted = problem(format!("{certificate} sslkey={}", encrypted.display())).await;
-    assert!(matches!(encrypted, TlsFileProblem::Encrypted), "{encrypted:?}");
+    // PKCS #8, and the form of OpenSSL before it.
+    for encrypt in ["pkcs8 -topk8 -v2 aes-256-cbc", "ec -aes256"] {
+        let encrypted = matrix.client.key.with_extension("encrypted");
+        let mut openssl = Command::new("openssl");
+        openssl.args(encrypt.split(' ')).args(["-passout", "pass:geheim", "-in"]).arg(&matrix.client.key);
+        openssl.arg("-out").arg(&encrypted).succeed();
+        std::fs::set_permissions(&encrypted, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let encrypted = problem(format!("{certificate} sslkey={} sslpassword=geheim", encrypted.display())).await;
+        assert!(matches!(encrypted, TlsFileProblem::Encrypted), "{encrypt}: {encrypted:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
