@@ -8,7 +8,6 @@ use super::{WAYS, chosen, per_way};
 use crate::scene::Scene;
 use barman_catalog::Tablespace;
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use test_support::{CallEffect, Ended, Postgres, SystemCallFault};
@@ -114,16 +113,11 @@ fn restore() {
     println!("restore: disturbed {fired} times");
 }
 
-/// The files of an unfinished restore that already have their own names, and which files on the disk they are.
-fn placed(destination: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) -> BTreeMap<PathBuf, u64> {
-    let found = files_below(destination).into_iter().filter(|(path, bytes)| files.get(path) == Some(bytes));
+/// The databases' files that an unfinished restore has already, and which files on the disk they are.
+fn placed(destination: &Path, whole: &BTreeMap<PathBuf, Vec<u8>>) -> BTreeMap<PathBuf, u64> {
+    let found = files_below(destination).into_iter();
+    let found = found.filter(|(path, bytes)| path.starts_with("base") && whole.get(path) == Some(bytes));
     found.map(|(path, _)| (path.clone(), inode(&destination.join(path)))).collect()
-}
-
-/// Settings, and what tells of this restore.
-fn is_written_anew(path: &Path) -> bool {
-    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    name.ends_with(".conf") || name.starts_with(".barman-")
 }
 
 fn inode(path: &Path) -> u64 {
@@ -160,9 +154,7 @@ fn restore_of_a_server() {
                 }
                 let before = placed(&destination, &whole);
                 scene.succeed(&["restore", "main", "latest", text(&destination)]);
-                let again = before
-                    .iter()
-                    .find(|(path, number)| !is_written_anew(path) && inode(&destination.join(path)) != **number);
+                let again = before.iter().find(|(path, number)| inode(&destination.join(path)) != **number);
                 assert_eq!(again, None, "copied again: {when}");
             }
             let mut server = Postgres::builder().launch_existing(&destination);
