@@ -8,8 +8,8 @@ use test_support::{Authority, CommandExt, Freeradius, OsUser, Postgres, Slapd, W
 
 use crate::config;
 
-/// Has PAM ask a shell, which is told the password on its standard input.
-const PAM: &str = r#"auth required pam_exec.so quiet expose_authtok /bin/sh -c [[ "$PAM_USER$(tr -d '\\0')" = pamugeheim \]]
+/// Has PAM ask a shell, which is told the password on its standard input. The outer brackets quote it for PAM.
+const PAM: &str = r#"auth required pam_exec.so quiet expose_authtok /bin/sh -c [[ "$PAM_USER$(cat)" = pamugeheim \]]
 account required pam_permit.so
 "#;
 
