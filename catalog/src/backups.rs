@@ -1,14 +1,13 @@
 //! The records of all backups: reading, finding, saving.
 
 use std::collections::BTreeSet;
-use std::panic::resume_unwind;
-use std::thread;
 
 use barman_storage::{Dir, OutFile, Published, RelativePath};
 use wal_format::Timestamp;
 
 use crate::catalog::{FILE_MODE, existing, read_text};
 use crate::resolve::{Found, find};
+use crate::side_by_side::on_all_cores;
 use crate::{BackupId, BackupInfo, Catalog, Error, ResolveError, Status, layout};
 
 /// Names the record of a backup.
@@ -20,23 +19,10 @@ impl Catalog {
     /// # Errors
     /// A record cannot be read or understood. It is not left out: what its backup needs would be taken for superfluous.
     pub fn backups(&self) -> Result<Vec<BackupInfo>, Error> {
-        /// From so many on it is worth a thread more.
-        const EACH: usize = 500;
         let ids: Vec<BackupId> = self.backup_ids()?.into_iter().collect();
         let places = self.record_places()?;
-        let read = |ids: &[BackupId]| -> Result<Vec<BackupInfo>, Error> {
-            ids.iter().filter_map(|id| self.read_record(&places, id).transpose()).collect()
-        };
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(ids.len() / EACH).max(1);
-        if threads == 1 {
-            return read(&ids);
-        }
-        let parts: Result<Vec<Vec<BackupInfo>>, Error> = thread::scope(|scope| {
-            let threads: Vec<_> =
-                ids.chunks(ids.len().div_ceil(threads)).map(|part| scope.spawn(|| read(part))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-        });
-        Ok(parts?.into_iter().flatten().collect())
+        let records = on_all_cores(&ids, |id| self.read_record(&places, id))?;
+        Ok(records.into_iter().flatten().collect())
     }
 
     /// Returns the record of backup `id`, or `None` if there is none.
@@ -85,10 +71,17 @@ impl Catalog {
     /// # Errors
     /// The word means none or several, or the catalog cannot be read.
     pub fn resolve(&self, word: &str) -> Result<BackupInfo, ResolveError> {
+        self.resolve_among(&self.backups()?, word).cloned()
+    }
+
+    /// Returns the same of `backups`, which are all the backups of the server, ascending by id.
+    ///
+    /// # Errors
+    /// The word means none or several.
+    pub fn resolve_among<'a>(&self, backups: &'a [BackupInfo], word: &str) -> Result<&'a BackupInfo, ResolveError> {
         let server = || self.layout().server.clone();
-        let backups = self.backups()?;
-        match find(&backups, word) {
-            Found::One(info) => Ok(info.clone()),
+        match find(backups, word) {
+            Found::One(info) => Ok(info),
             Found::Nothing => Err(ResolveError::Unknown { word: word.to_owned(), server: server() }),
             Found::Several(ids) => Err(ResolveError::Ambiguous { word: word.to_owned(), server: server(), ids }),
         }

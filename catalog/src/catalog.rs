@@ -75,8 +75,13 @@ impl Catalog {
     /// Makes the directories that are missing, and returns every one that can be neither opened nor made, with the reason.
     #[must_use]
     pub fn check_directories(&self) -> Vec<(PathBuf, barman_storage::Error)> {
+        // Those that are there are left alone: whoever puts the first file into one makes its name durable before.
+        let open_or_make = |path: &Path| match Dir::open(path) {
+            Err(error) if error.is_not_found() => Dir::create(path, DIRECTORY_MODE),
+            opened => opened,
+        };
         let directories = self.layout().directories().into_iter();
-        directories.filter_map(|path| Dir::create(&path, DIRECTORY_MODE).err().map(|error| (path, error))).collect()
+        directories.filter_map(|path| open_or_make(&path).err().map(|error| (path, error))).collect()
     }
 
     /// Opens `streaming/`, for the WAL receiver; makes it if it is missing.

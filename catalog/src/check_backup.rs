@@ -82,7 +82,7 @@ impl Catalog {
         let Some(needed) = Needed::by(info) else { return Ok(BackupValidity::Unknown) };
         let mut archived = Archived::default();
         self.xlog_db()?.scan(|line| {
-            archived.add(line.name, &needed);
+            archived.add(line.name(), &needed);
             Ok::<_, Error>(())
         })?;
         let missing = match archived.judge(&needed) {

@@ -5,11 +5,14 @@
 //! keeps such a backup until somebody releases it, and never deletes what we keep. One file for both, so that neither
 //! program can leave one half behind.
 
+use std::collections::BTreeMap;
+
 use barman_retention::{Keep, Target};
-use barman_storage::Dir;
+use barman_storage::{Dir, RelativePath};
 
 use crate::catalog::{FILE_MODE, existing, read_text};
-use crate::{BackupId, BackupTime, Catalog, Error, LocalZone, layout};
+use crate::side_by_side::on_all_cores;
+use crate::{BackupId, BackupInfo, BackupTime, Catalog, Error, LocalZone, layout};
 
 /// Between the target and the time in an annotation.
 const UNTIL: &str = " until ";
@@ -27,13 +30,38 @@ impl Catalog {
         ];
         for (directory, path) in places {
             let Some(dir) = existing(&directory)? else { continue };
-            if let Some(text) = read_text(&dir, &path)? {
-                let invalid =
-                    || Error::Keep { path: layout::shown(&dir, &path), found: text.chars().take(60).collect() };
-                return parse(text.trim(), self.zone()).map(Some).ok_or_else(invalid);
+            if let Some(keep) = self.annotation(&dir, &path)? {
+                return Ok(Some(keep));
             }
         }
         Ok(None)
+    }
+
+    /// Returns the same of those of `backups`, which ascend by id, that are kept at all: few of very many, mostly.
+    pub(crate) fn keeps(&self, backups: &[BackupInfo]) -> Result<BTreeMap<BackupId, Keep>, Error> {
+        let mut keeps = BTreeMap::new();
+        // The old places first: an annotation that is moved meanwhile is in the new place before it leaves the old one.
+        if let Some(dir) = existing(&self.layout().basebackups_directory)? {
+            let found = |BackupInfo { backup_id: id, .. }: &BackupInfo| {
+                Ok(self.annotation(&dir, &layout::old_keep(id))?.map(|keep| (*id, keep)))
+            };
+            keeps.extend(on_all_cores(backups, found)?.into_iter().flatten());
+        }
+        if let Some(dir) = existing(&self.layout().meta_directory())? {
+            let entries = dir.entries()?;
+            for id in entries.iter().filter_map(|entry| layout::backup_of_keep(entry.name.to_str()?)) {
+                if !keeps.contains_key(&id) && backups.binary_search_by_key(&id, |info| info.backup_id).is_ok() {
+                    keeps.extend(self.annotation(&dir, &layout::keep(&id))?.map(|keep| (id, keep)));
+                }
+            }
+        }
+        Ok(keeps)
+    }
+
+    fn annotation(&self, dir: &Dir, path: &RelativePath) -> Result<Option<Keep>, Error> {
+        let Some(text) = read_text(dir, path)? else { return Ok(None) };
+        let invalid = || Error::Keep { path: layout::shown(dir, path), found: text.chars().take(60).collect() };
+        parse(text.trim(), self.zone()).map(Some).ok_or_else(invalid)
     }
 
     /// Keeps a backup from now on, as `keep` says and no other way. When this returns, that is durable.

@@ -11,6 +11,9 @@ use crate::{BackupId, Error, Lock};
 /// What follows the id in the name of a record in `meta/`.
 const BACKUP_INFO_SUFFIX: &str = "-backup.info";
 
+/// What follows the id in the name of an annotation that keeps a backup.
+const KEEP_SUFFIX: &str = "-keep";
+
 /// What follows the id in the name of a mark that a backup is being deleted.
 const DELETE_MARKER_SUFFIX: &str = "-delete_this";
 
@@ -145,7 +148,12 @@ pub(crate) fn old_backup_info(id: &BackupId) -> RelativePath {
 
 /// The annotation that keeps a backup, below `meta/`.
 pub(crate) fn keep(id: &BackupId) -> RelativePath {
-    own(format!("{id}-keep"))
+    own(format!("{id}{KEEP_SUFFIX}"))
+}
+
+/// The id of the backup that an annotation of this name in `meta/` keeps.
+pub(crate) fn backup_of_keep(name: &str) -> Option<BackupId> {
+    name.strip_suffix(KEEP_SUFFIX)?.parse().ok()
 }
 
 /// The annotation of a backup that is being deleted, below `meta/`.

@@ -71,6 +71,7 @@ mod python;
 mod resolve;
 mod restore_rates;
 mod retention;
+mod side_by_side;
 mod timelines;
 mod wal_stats;
 mod xlog_db;

@@ -17,30 +17,24 @@ impl Catalog {
     pub fn retention_backups(&self, backups: &[BackupInfo]) -> Result<Vec<Backup<BackupId>>, Error> {
         let parents: BTreeMap<_, _> = backups.iter().map(|info| (info.backup_id, info.parent_backup_id)).collect();
         let orphans = self.orphans(backups)?.records;
-        let state = |info: &BackupInfo| if orphans.contains(&info.backup_id) { State::Other } else { state(info) };
-        backups.iter().map(|info| self.retention_backup(info, state(info), root(info, &parents))).collect()
-    }
-
-    fn retention_backup(
-        &self,
-        info: &BackupInfo,
-        state: State,
-        root: Option<BackupId>,
-    ) -> Result<Backup<BackupId>, Error> {
-        let id = info.backup_id;
-        let candidate = Candidate { id, state, keep: self.keep(&id)?, root };
-        let marked = self.is_marked_for_deletion(&id)?;
-        Ok(Backup {
-            candidate,
-            stage: stage(info.status),
-            timeline: info.timeline,
-            begin_wal: info.begin_wal,
-            end_wal: info.end_wal,
-            end_lsn: info.end_xlog,
-            size: info.deduplicated_size.or(info.size).unwrap_or(0),
-            marked,
-            in_use: false,
-        })
+        let (keeps, marked) = (self.keeps(backups)?, self.marked_for_deletion()?);
+        let judged = |info: &BackupInfo| {
+            let id = info.backup_id;
+            let state = if orphans.contains(&id) { State::Other } else { state(info) };
+            let candidate = Candidate { id, state, keep: keeps.get(&id).copied(), root: root(info, &parents) };
+            Backup {
+                candidate,
+                stage: stage(info.status),
+                timeline: info.timeline,
+                begin_wal: info.begin_wal,
+                end_wal: info.end_wal,
+                end_lsn: info.end_xlog,
+                size: info.deduplicated_size.or(info.size).unwrap_or(0),
+                marked: marked.contains(&id),
+                in_use: false,
+            }
+        };
+        Ok(backups.iter().map(judged).collect())
     }
 
     /// Notes of backups whether another process works with them at this moment.
@@ -72,7 +66,7 @@ impl Catalog {
         let mut wal = Vec::new();
         self.xlog_snapshot()?.scan(|line| {
             // What is not named like WAL is nobody's business here: it neither counts nor goes.
-            wal.extend(line.name.parse().ok().map(|name| ArchivedWal {
+            wal.extend(line.name().parse().ok().map(|name| ArchivedWal {
                 name,
                 size: line.size,
                 modified: line.modified().map_or(Timestamp::from_pg_micros(i64::MAX), from_seconds),

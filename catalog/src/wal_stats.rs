@@ -156,7 +156,7 @@ impl Range {
 
     fn finish(self) -> (BackupId, WalStats) {
         let last = XlogLine::of(&self.last);
-        let (name, modified) = (last.and_then(|line| line.name.parse().ok()), last.and_then(|line| line.modified()));
+        let (name, modified) = (last.and_then(|line| line.segment()), last.and_then(|line| line.modified()));
         (self.id, WalStats { last: name, last_modified: modified, ..self.stats })
     }
 }

@@ -164,7 +164,7 @@ impl XlogDb {
         let mut number = 0;
         self.scan(|line| {
             number += 1;
-            let entry = line.to_entry().ok_or_else(|| self.invalid(number, line.name.as_bytes()))?;
+            let entry = line.to_entry().ok_or_else(|| self.invalid(number, line.name().as_bytes()))?;
             entries.push(entry);
             Ok::<_, Error>(())
         })?;

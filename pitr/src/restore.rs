@@ -287,7 +287,7 @@ fn check_wal(catalog: &Catalog, plan: &RestorePlan) -> Result<(), RestoreError> 
     let mut needed: BTreeSet<String> = plan.wal.iter().flat_map(PlannedWal::archived_names).collect();
     if !needed.is_empty() {
         catalog.xlog_db()?.scan(|line| {
-            needed.remove(line.name);
+            needed.remove(line.name());
             Ok::<_, barman_catalog::Error>(())
         })?;
     }

@@ -129,14 +129,15 @@ impl Server {
         Ok(backups.into_iter().rev().map(summary).collect())
     }
 
-    /// Returns everything about one backup.
+    /// Returns everything about the backup that a user means by `word`.
     ///
     /// # Errors
-    /// There is no such backup, the catalog cannot be read, or an option asks for another way to read it.
-    pub fn show_backup(&self, id: &BackupId, now: Timestamp) -> Result<BackupDetail, Error> {
+    /// The word means none or several, the catalog cannot be read, or an option asks for another way to read it.
+    pub fn show_backup(&self, word: &str, now: Timestamp) -> Result<BackupDetail, Error> {
         self.refuse_unsupported(Command::Show)?;
         let backups = self.catalog().backups()?;
-        let info = self.catalog().backup(id)?;
+        let info = self.catalog().resolve_among(&backups, word)?.clone();
+        let id = &info.backup_id;
         let mut wal = self.catalog().wal_stats(&backups)?;
         let retention = self.retention(&backups, now)?;
         Ok(BackupDetail {

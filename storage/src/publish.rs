@@ -320,7 +320,7 @@ impl Dir {
 
     /// Makes a copy of a file, with its mode and time, beside the name that it is to have.
     fn copy_beside(&self, from: &OsStr, to_dir: &Self, to: &OsStr) -> Result<Temporary, Error> {
-        let mut source = self.open_regular(Path::new(from), OFlags::RDONLY | OFlags::NOFOLLOW)?;
+        let (mut source, _) = self.open_regular(Path::new(from), OFlags::RDONLY | OFlags::NOFOLLOW)?;
         let failed = |e| self.failed(Operation::Read, from, e);
         let stat = crate::Stat::from(rustix::fs::fstat(&source).map_err(|e| failed(e.into()))?);
         let mut copy = Temporary::create(to_dir, to, stat.mode)?;
@@ -351,8 +351,8 @@ impl Dir {
 
     /// Compares two files byte by byte; `None` if the second one is absent.
     fn has_same_contents(&self, name: &OsStr, other: &Self, other_name: &OsStr) -> Result<Option<bool>, Error> {
-        let ours = self.open_regular(Path::new(name), OFlags::RDONLY)?;
-        let theirs = match other.open_regular(Path::new(other_name), OFlags::RDONLY) {
+        let (ours, _) = self.open_regular(Path::new(name), OFlags::RDONLY)?;
+        let (theirs, _) = match other.open_regular(Path::new(other_name), OFlags::RDONLY) {
             Ok(theirs) => theirs,
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),

@@ -31,6 +31,8 @@
 
 mod barman;
 mod builder;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod call_count;
 mod certificates;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod change;
@@ -57,6 +59,8 @@ mod watched;
 
 pub use barman::{Barman, BarmanHome};
 pub use builder::PostgresBuilder;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use call_count::system_calls;
 pub use certificates::{Authority, Issued, Wanted};
 pub use fault_proxy::{Fault, FaultKind, FaultPlace, FaultProxy};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

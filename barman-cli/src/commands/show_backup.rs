@@ -18,8 +18,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), CommandError> {
     let name = &arguments.server_name;
     let server = context.single_server(name, Disabled::Included)?;
-    let info = server.catalog().resolve(&arguments.backup_id)?;
-    let detail = server.show_backup(&info.backup_id, context.now())?;
+    let detail = server.show_backup(&arguments.backup_id, context.now())?;
     context.output.result(name, || json::of(&detail), || text::of(&detail));
     Ok(())
 }

@@ -122,7 +122,7 @@ impl Output {
     /// Gives the result of a command for one server: `text` on a terminal, `value` under the server's name in JSON.
     pub(crate) fn result(&self, server: &str, value: impl FnOnce() -> Value, text: impl FnOnce() -> String) {
         match self.format {
-            Format::Console => text().lines().for_each(|line| self.print_line(line)),
+            Format::Console => self.print_lines(&text()),
             Format::Json => self.merge(server, value()),
         }
     }
@@ -137,7 +137,7 @@ impl Output {
     /// Prints lines that only a terminal gets: JSON has the same facts as values.
     pub(crate) fn console_only(&self, text: &str) {
         if self.format == Format::Console {
-            text.lines().for_each(|line| self.print_line(line));
+            self.print_lines(text);
         }
     }
 
@@ -176,8 +176,14 @@ impl Output {
     }
 
     fn print_line(&self, line: &str) {
-        if !self.quiet {
-            self.write(&mut io::stdout(), &format!("{line}\n"));
+        self.print_lines(&format!("{line}\n"));
+    }
+
+    /// Prints lines of which the last one may have no line break. All at once: there may be ten thousand of them.
+    fn print_lines(&self, text: &str) {
+        if !self.quiet && !text.is_empty() {
+            let line_break = if text.ends_with('\n') { "" } else { "\n" };
+            self.write(&mut io::stdout(), &format!("{text}{line_break}"));
         }
     }
 

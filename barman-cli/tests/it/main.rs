@@ -5,6 +5,8 @@
 
 mod backup_files;
 mod compression;
+#[cfg(target_arch = "x86_64")]
+mod cost;
 mod crash;
 mod deleting;
 #[cfg(target_arch = "x86_64")]

@@ -6,7 +6,7 @@ use barman_retention::{Coverage, DamagedWal, RunContents, WalRun};
 use wal_format::{SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
 
 use crate::archive::ledger::{DirectorySummary, Summaries};
-use crate::{BackupInfo, Catalog, Error, Facts, LedgerReader, Verdict, XlogLine};
+use crate::{BackupInfo, Catalog, Error, Facts, LedgerReader, Verdict, XlogLine, layout};
 
 impl Catalog {
     /// Returns which segments are archived, what they say, and what of them cannot be believed.
@@ -42,12 +42,12 @@ impl Catalog {
     /// The same, where the backups are known.
     pub(crate) fn covered_segment_size(&self, backups: &[BackupInfo]) -> Result<SegmentSize, Error> {
         let newest = backups.iter().rev().find(|info| info.status.is_copied()).map(|info| info.xlog_segment_size);
-        Ok(newest.or(self.archived_segment_size()?).unwrap_or(SegmentSize::DEFAULT))
+        Ok(newest.map_or_else(|| self.archived_segment_size(), |size| Ok(Some(size)))?.unwrap_or(SegmentSize::DEFAULT))
     }
 
     /// The same; `None` if neither says so.
     pub(crate) fn known_segment_size(&self) -> Result<Option<SegmentSize>, Error> {
-        Ok(self.segment_size()?.or(self.archived_segment_size()?))
+        self.segment_size()?.map_or_else(|| self.archived_segment_size(), |size| Ok(Some(size)))
     }
 
     /// How long the newest archived segment is, where no backup says how long segments are.
@@ -136,10 +136,10 @@ impl Reader {
 
     fn part(&mut self, part: Part, damage: &mut Vec<DamagedWal>) -> Result<RunContents, Error> {
         let (first, last) = (part.first.name(part.timeline, self.size), part.last.name(part.timeline, self.size));
-        if let Some(summary) = self.summaries.of(&WalFileName::Segment(first))?
+        if let Some(summary) = self.summaries.get(&layout::ledger_of(&WalFileName::Segment(first)))
             && (summary.first, summary.last) == (first.segment, last.segment)
         {
-            let DirectorySummary { last_end, unverified, .. } = summary;
+            let DirectorySummary { last_end, unverified, .. } = *summary;
             return Ok(RunContents { last_end, unverified });
         }
         let mut contents = RunContents::default();

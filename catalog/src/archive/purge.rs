@@ -32,7 +32,7 @@ impl Catalog {
         let Some(begin_wal) = self.purge_limit(id)? else { return Ok(None) };
         let mut names = BTreeSet::new();
         self.xlog_db()?.scan(|line| {
-            names.extend(line.name.parse().ok().and_then(|name| older(name, &begin_wal)));
+            names.extend(line.name().parse().ok().and_then(|name| older(name, &begin_wal)));
             Ok::<_, Error>(())
         })?;
         for_each_archived(&self.wals_dir()?, |file| {
@@ -57,7 +57,7 @@ impl Catalog {
         // The lock is held to the end: an archiver must not put a file into a directory that is about to be removed.
         let mut db = self.xlog_db()?;
         // Invariant 3: the record goes before what it speaks of.
-        db.retain(|line| !names.contains(line.name))?;
+        db.retain(|line| !names.contains(line.name()))?;
         let wals = self.wals_dir()?;
         for name in &plan.files {
             wals.remove_file(&layout::archived(name))?;

@@ -138,7 +138,7 @@ impl Catalog {
     fn archived_names(&self) -> Result<Vec<WalFileName>, Error> {
         let mut names = Vec::new();
         self.xlog_db()?.scan(|line| {
-            names.extend(line.name.parse::<WalFileName>());
+            names.extend(line.name().parse::<WalFileName>());
             Ok::<_, Error>(())
         })?;
         Ok(names)

@@ -19,12 +19,6 @@ const POLICY: &str = "policy";
 const COMMAND: &str = "command";
 
 impl Catalog {
-    /// Tells whether somebody began to delete a backup.
-    pub(crate) fn is_marked_for_deletion(&self, id: &BackupId) -> Result<bool, Error> {
-        let Some(meta) = existing(&self.layout().meta_directory())? else { return Ok(false) };
-        Ok(meta.stat(&layout::delete_marker(id))?.is_some())
-    }
-
     /// Every backup with a mark, ascending by id, whether it has a record or not.
     pub(crate) fn marked_for_deletion(&self) -> Result<BTreeSet<BackupId>, Error> {
         let Some(meta) = existing(&self.layout().meta_directory())? else { return Ok(BTreeSet::new()) };

@@ -70,7 +70,7 @@ impl Catalog {
         let index = self.xlog_snapshot()?;
         let mut recorded = BTreeSet::new();
         index.scan(|line| {
-            recorded.extend(line.name.parse().ok().filter(|name: &WalFileName| freed.why(name).is_some()));
+            recorded.extend(line.name().parse().ok().filter(|name: &WalFileName| freed.why(name).is_some()));
             Ok::<_, Error>(())
         })?;
         let mut left = BTreeSet::new();

@@ -80,7 +80,7 @@ pub(super) fn remove(catalog: &Catalog, index: &Snapshot, names: &[WalFileName],
         let db = catalog.xlog_db()?;
         let again = RefCell::new(BTreeSet::new());
         db.scan_since(index, |line| {
-            again.borrow_mut().insert(line.name.to_owned());
+            again.borrow_mut().insert(line.name().to_owned());
             Ok::<_, Error>(())
         })?;
         let again = again.into_inner();

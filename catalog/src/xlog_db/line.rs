@@ -37,8 +37,9 @@ impl XlogEntry {
 pub struct XlogLine<'a> {
     /// The line with its line break.
     pub raw: &'a [u8],
-    /// The file's name.
-    pub name: &'a str,
+    /// The file's name, of which nothing is known but that it is text.
+    name: &'a [u8],
+    segment: Option<SegmentName>,
     /// Its length as stored, in bytes.
     pub size: u64,
     /// The columns behind these.
@@ -57,16 +58,16 @@ impl<'a> XlogLine<'a> {
         let (size, rest) = column(rest)?;
         let size = std::str::from_utf8(size).ok()?.parse().ok()?;
         column(rest)?;
-        Some(Some(Self { raw, name: std::str::from_utf8(name).ok()?, size, rest }))
+        std::str::from_utf8(name).ok()?;
+        let segment =
+            name.first_chunk().filter(|_| name.len() == SEGMENT_NAME_LENGTH && is_hex(name)).and_then(segment);
+        Some(Some(Self { raw, name, segment, size, rest }))
     }
 
     /// Does the same for a segment with a tab behind each column, which nearly all lines are: a command that looks through a
     /// million of them is to answer at once.
     fn parse_usual(raw: &'a [u8]) -> Option<Self> {
-        let (name, rest) = raw.split_at_checked(SEGMENT_NAME_LENGTH)?;
-        if !is_hex(name) {
-            return None;
-        }
+        let (name, rest) = raw.split_first_chunk().filter(|(name, _)| is_hex(&name[..]))?;
         let mut rest = rest.strip_prefix(b"\t").filter(|rest| rest.first().is_some_and(u8::is_ascii_digit))?;
         let mut size = 0u64;
         while let Some((digit @ b'0'..=b'9', behind)) = rest.split_first() {
@@ -74,12 +75,18 @@ impl<'a> XlogLine<'a> {
             rest = behind;
         }
         let rest = rest.strip_prefix(b"\t").filter(|rest| rest.first().is_some_and(u8::is_ascii_digit))?;
-        Some(Self { raw, name: std::str::from_utf8(name).ok()?, size, rest })
+        Some(Self { raw, name, segment: segment(name), size, rest })
     }
 
     /// Splits a line that was read before; `None` if it was blank.
     pub(crate) fn of(raw: &'a [u8]) -> Option<Self> {
         Self::parse(raw).flatten()
+    }
+
+    /// Returns the file's name.
+    #[must_use]
+    pub fn name(&self) -> &'a str {
+        std::str::from_utf8(self.name).unwrap_or_default()
     }
 
     /// Returns when the server wrote the file: seconds since 1970-01-01 UTC.
@@ -98,19 +105,8 @@ impl<'a> XlogLine<'a> {
 
     /// Returns the name, if the file is a whole segment.
     #[must_use]
-    pub fn segment(&self) -> Option<SegmentName> {
-        let bytes = self.name.as_bytes();
-        if bytes.len() != SEGMENT_NAME_LENGTH || !is_hex(bytes) {
-            return None;
-        }
-        let number = |at: usize| Some(hex(bytes.get(at..)?.first_chunk()?));
-        Some(SegmentName { timeline: TimelineId::new(number(0)?)?, log: number(8)?, segment: number(16)? })
-    }
-
-    /// Tells whether the file is a whole segment, by the length of its name.
-    #[must_use]
-    pub fn is_segment(&self) -> bool {
-        self.name.len() == SEGMENT_NAME_LENGTH
+    pub const fn segment(&self) -> Option<SegmentName> {
+        self.segment
     }
 
     /// Returns all of it, converted.
@@ -127,9 +123,16 @@ impl<'a> XlogLine<'a> {
             Some(word) => String::from_utf8(word.to_vec()).ok().map(Some),
         };
         let (compression, encryption) = (word(compression)?, word(encryption)?);
-        let (name, modified) = (self.name.parse().ok()?, self.modified()?);
+        let (name, modified) = (self.name().parse().ok()?, self.modified()?);
         Some(XlogEntry { name, size: self.size, modified, compression, encryption })
     }
+}
+
+/// The segment that so many hexadecimal digits name.
+fn segment(name: &[u8; SEGMENT_NAME_LENGTH]) -> Option<SegmentName> {
+    let (numbers, _) = name.as_chunks();
+    let [timeline, log, segment] = numbers else { return None };
+    Some(SegmentName { timeline: TimelineId::new(hex(timeline))?, log: hex(log), segment: hex(segment) })
 }
 
 /// Whether there are only hexadecimal digits. Not with `all`, which stops at the first other: without a branch for each the

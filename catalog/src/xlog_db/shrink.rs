@@ -92,7 +92,7 @@ impl<'a> Written<'a> {
     }
 
     fn sort_out(&mut self, line: &XlogLine<'_>, kept: &mut Buffered) -> Result<(), Error> {
-        match line.name.parse() {
+        match line.name().parse() {
             Ok(name) if (self.goes)(&name) => self.removed.push(name),
             _ => kept.add(line.raw, &mut self.file)?,
         }

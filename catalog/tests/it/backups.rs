@@ -162,6 +162,18 @@ fn keep_annotations_are_found_in_both_places() {
     assert!(matches!(keep("03"), Err(Error::Keep { .. })));
     assert_eq!(keep("04").expect("readable"), None);
     assert_eq!(keep("05").expect("readable"), Some(Keep::FULL), "Barman moves the old one over the new one");
+
+    // Retention looks at all of them at once.
+    for day in ["01", "02", "04", "05"] {
+        repository.backup(&format!("202401{day}T000000"), ONE, ONE, Status::Done);
+    }
+    let kept = || {
+        let backups = repository.catalog.retention_backups(&repository.catalog.backups()?)?;
+        Ok::<Vec<_>, Error>(backups.into_iter().map(|backup| backup.candidate.keep).collect())
+    };
+    assert_eq!(kept().expect("readable"), [Some(Keep::FULL), Some(Keep::STANDALONE), None, Some(Keep::FULL)]);
+    repository.backup("20240103T000000", ONE, ONE, Status::Done);
+    assert!(matches!(kept(), Err(Error::Keep { .. })));
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn what_is_deleted_meanwhile_is_not_missing() {
         faults.push(fault.clone());
         // As all deletions do: first the line, then the file.
         let mut db = repository.catalog.xlog_db().expect("an index");
-        db.retain(|line| line.name != name(3)).expect("written");
+        db.retain(|line| line.name() != name(3)).expect("written");
         std::fs::remove_file(repository.path(&archived(3))).expect("remove");
     };
     repository.catalog.verify_archive(Due::All, later(1), &Cancel::new(), &mut found).expect("readable");

@@ -122,7 +122,7 @@ fn removing_entries_leaves_the_others_byte_for_byte() {
     let odd = "000000010000000000000005  1   1795193057\n";
     repository.write(DB, line(1) + odd + "\n" + &line(6));
     let mut db = repository.catalog.xlog_db().expect("index");
-    assert_eq!(db.retain(|line| line.name != name(1)).expect("rewritten"), 1);
+    assert_eq!(db.retain(|line| line.name() != name(1)).expect("rewritten"), 1);
     assert_eq!(repository.text(DB), odd.to_owned() + &line(6));
     assert_eq!(db.retain(|_| true).expect("nothing to do"), 0);
 }
@@ -149,7 +149,7 @@ proptest! {
         let repository = Repository::new();
         repository.write(DB, present.iter().map(|number| line(*number)).collect::<String>());
         let mut db = repository.catalog.xlog_db().expect("index");
-        let gone = db.retain(|line| line.name != name(removed)).expect("rewritten");
+        let gone = db.retain(|line| line.name() != name(removed)).expect("rewritten");
         drop(db);
         let kept: Vec<_> = present.iter().filter(|number| **number != removed).map(|number| name(*number)).collect();
         prop_assert_eq!(gone, present.len() - kept.len());

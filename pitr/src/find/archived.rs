@@ -5,9 +5,7 @@ use std::ops::ControlFlow;
 
 use barman_catalog::{Catalog, Facts, Partial, WalEvent};
 use barman_storage::Cancel;
-use wal_format::{
-    Lsn, RelFileLocator, SegmentName, SegmentNumber, SegmentSize, TimelineHistory, TimelineId, WalFileName,
-};
+use wal_format::{Lsn, RelFileLocator, SegmentNumber, SegmentSize, TimelineHistory, TimelineId, WalFileName};
 
 use super::FindError;
 use super::followed::{Happening, What};
@@ -47,11 +45,8 @@ impl<'a> Archived<'a> {
         let size = catalog.wal_segment_size()?;
         let mut names: BTreeSet<(TimelineId, SegmentNumber)> = BTreeSet::new();
         catalog.xlog_db()?.scan(|line| {
-            if let (true, Ok(name)) = (line.is_segment(), line.name.parse::<SegmentName>())
-                && let Ok(number) = name.number(size)
-            {
-                names.insert((name.timeline, number));
-            }
+            let found = line.segment().and_then(|name| Some((name.timeline, name.number(size).ok()?)));
+            names.extend(found);
             Ok::<_, barman_catalog::Error>(())
         })?;
         let mut histories = BTreeMap::new();

@@ -148,9 +148,7 @@ impl Way {
         let first = first.ok_or(incomplete("begin_wal"))?;
         let mut archived = BTreeMap::new();
         catalog.xlog_db()?.scan(|line| {
-            archived.extend(
-                line.name.parse::<WalFileName>().ok().filter(|_| line.is_segment()).map(|name| (name, line.size)),
-            );
+            archived.extend(line.segment().map(|name| (WalFileName::Segment(name), line.size)));
             Ok::<_, barman_catalog::Error>(())
         })?;
         let (mut rows, mut quiet) = (Vec::new(), BTreeSet::new());

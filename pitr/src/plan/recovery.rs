@@ -178,11 +178,8 @@ fn archived(
     let range = WalRange { path, size: info.xlog_segment_size, first: extent.first_segment, last: None };
     let mut archived = BTreeMap::new();
     catalog.xlog_db()?.scan(|line| {
-        if line.is_segment()
-            && let Some(name) = line.name.parse().ok().filter(|name| range.wants(name, false))
-        {
-            archived.insert(name, line.size);
-        }
+        let name = line.segment().map(WalFileName::Segment).filter(|name| range.wants(name, false));
+        archived.extend(name.map(|name| (name, line.size)));
         Ok::<_, barman_catalog::Error>(())
     })?;
     Ok(archived)

@@ -200,7 +200,7 @@ pub(crate) fn archived_names(
 ) -> Result<Vec<WalFileName>, barman_catalog::Error> {
     let mut names = Vec::new();
     catalog.xlog_db()?.scan(|line| {
-        names.extend(line.name.parse().ok().filter(|name| wanted(name)));
+        names.extend(line.name().parse().ok().filter(|name| wanted(name)));
         Ok::<_, barman_catalog::Error>(())
     })?;
     Ok(names)

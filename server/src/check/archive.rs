@@ -3,7 +3,7 @@
 use super::{CheckReport, Survey};
 use crate::postgres::Postgres;
 use crate::{Server, one_line};
-use barman_catalog::{ErrorFiles, Lock, Status};
+use barman_catalog::{BackupInfo, ErrorFiles, Lock, Status};
 use barman_storage::Cancel;
 use std::time::{Duration, Instant};
 use wal_format::{SystemId, Timestamp};
@@ -32,8 +32,8 @@ pub(super) async fn wal_archive(
 
 fn has_wal(server: &Server) -> Result<bool, crate::Error> {
     let catalog = server.catalog();
-    let waiting = catalog.backups()?.iter().any(|info| info.status == Status::WaitingForWals);
-    Ok(waiting || !catalog.xlog_db()?.is_empty()?)
+    let waits = |info: &BackupInfo| info.status == Status::WaitingForWals;
+    Ok(!catalog.xlog_db()?.is_empty()? || catalog.backups()?.iter().any(waits))
 }
 
 fn archive_once(server: &Server, connected: Option<SystemId>, now: Timestamp) -> bool {

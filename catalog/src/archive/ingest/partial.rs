@@ -92,7 +92,7 @@ fn replace(
     let content = content.unwrap_or(Content { bytes: 0, crc32c: 0 });
     file.describe_as_stored(content.bytes, storage);
     let name = file.entry.name.to_string();
-    db.retain(|line| line.name != name)?;
+    db.retain(|line| line.name() != name)?;
     db.append([&file.entry])?;
     Ok(content)
 }

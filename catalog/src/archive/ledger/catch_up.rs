@@ -117,7 +117,7 @@ impl Catalog {
         let start = if is_same { place.offset } else { 0 };
         let mut names = Vec::new();
         let offset = db.scan_from(start, |line| {
-            names.extend(line.name.parse::<WalFileName>());
+            names.extend(line.name().parse::<WalFileName>());
             Ok::<_, Error>(())
         })?;
         let checksum = db.checksum_before(offset)?.unwrap_or_default();

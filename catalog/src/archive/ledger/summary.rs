@@ -5,13 +5,14 @@
 //! that still holds is told by the length, since journals are only appended to; where it does not, or where an archive has
 //! other segments by now, the journal itself is read. So the summary may be missing, be of the past or be lost at any time.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use barman_storage::{Kind, RelativePath};
 use wal_format::{Timestamp, WalFileName};
 
 use super::{DirectoryFacts, Ledger};
 use crate::journal::{FieldReader, FieldWriter, Format, Journal};
+use crate::side_by_side::on_all_cores;
 use crate::{Catalog, Error, Facts, Verdict, layout};
 
 const SUMMARY: Format = Format { name: *b"WALD", version: 1 };
@@ -89,18 +90,19 @@ impl Facts {
     }
 }
 
-/// What the summary says, as far as it holds.
-#[derive(Debug, Default)]
-pub(crate) struct Summaries {
-    ledger: Option<Ledger>,
-    by_journal: BTreeMap<RelativePath, DirectorySummary>,
-}
+/// What the summary says of each journal, as far as it holds.
+pub(crate) type Summaries = HashMap<RelativePath, DirectorySummary>;
 
 impl Catalog {
-    /// Reads the summary; without a ledger there is none of anything.
+    /// Reads the summary, and leaves out what does not hold; without a ledger there is none of anything.
     pub(crate) fn ledger_summaries(&self) -> Result<Summaries, Error> {
         let Some(ledger) = self.existing_ledger()? else { return Ok(Summaries::default()) };
-        Ok(Summaries { by_journal: ledger.summaries()?, ledger: Some(ledger) })
+        let summaries: Vec<_> = ledger.summaries()?.into_iter().collect();
+        let holding = on_all_cores(&summaries, |(journal, summary)| {
+            let length = ledger.dir.stat(journal)?.map(|stat| stat.size);
+            Ok((length == Some(summary.journal)).then(|| (journal.clone(), *summary)))
+        })?;
+        Ok(holding.into_iter().flatten().collect())
     }
 }
 
@@ -126,30 +128,20 @@ impl Catalog {
     }
 }
 
-impl Summaries {
-    /// The summary of the directory that a file is in, if there is one and it holds.
-    pub(crate) fn of(&self, file: &WalFileName) -> Result<Option<DirectorySummary>, Error> {
-        let path = layout::ledger_of(file);
-        let Some((ledger, summary)) = self.ledger.as_ref().zip(self.by_journal.get(&path)) else { return Ok(None) };
-        let length = ledger.dir.stat(&path)?.map(|stat| stat.size);
-        Ok(Some(*summary).filter(|summary| Some(summary.journal) == length))
-    }
-}
-
 impl Ledger {
     fn summary(&self) -> Journal {
         Journal::new(&self.dir, layout::ledger_summary(), SUMMARY)
     }
 
-    fn summaries(&self) -> Result<BTreeMap<RelativePath, DirectorySummary>, Error> {
-        let mut summaries = BTreeMap::new();
+    fn summaries(&self) -> Result<Summaries, Error> {
+        let mut summaries = Summaries::new();
         let read = self.summary().read(|entry| {
             summaries.extend(DirectorySummary::of_entry(entry));
             Ok(())
         });
         match read {
             // Another version's is none.
-            Err(Error::Journal { .. }) => Ok(BTreeMap::new()),
+            Err(Error::Journal { .. }) => Ok(Summaries::new()),
             read => read.map(|_| summaries),
         }
     }
