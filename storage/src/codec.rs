@@ -28,6 +28,7 @@ mod gpg;
 mod gzip;
 mod lz4;
 mod program;
+mod room;
 #[cfg(test)]
 mod tests;
 mod zstd_writer;
@@ -38,3 +39,4 @@ pub use encoder::Encoder;
 pub use format::Format;
 pub use gpg::Gpg;
 pub use program::{FilterReader, FilterWriter, ProgramFailed, ShellFilter};
+pub use room::Room;

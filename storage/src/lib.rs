@@ -63,7 +63,7 @@ pub use dir::Dir;
 pub use entry::{Entry, Kind, Stat};
 pub use error::{Error, Operation, PublishError, one_line};
 pub use lock::LockFile;
-pub use new_names::NewNames;
+pub use new_names::{NamedFile, NewNames};
 pub use out_file::OutFile;
 pub use publish::{Published, Unpublished};
 pub use relative_path::{InvalidPath, InvalidPathReason, RelativePath};

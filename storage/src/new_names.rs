@@ -1,8 +1,45 @@
 //! Names that several files get together.
 
+use std::ffi::OsString;
+
 use rustix::fs::OFlags;
 
-use crate::{Dir, Error, PublishError, Published, RelativePath, Unpublished};
+use crate::{Dir, Error, Operation, OutFile, PublishError, Published, RelativePath, Unpublished};
+
+/// A file that is to get a second name. What waits for the disk, [`sync`](Self::sync), can be done before its turn has come.
+#[derive(Debug)]
+pub struct NamedFile {
+    dir: Dir,
+    name: OsString,
+    file: OutFile,
+}
+
+impl Dir {
+    /// Opens a regular file that is to get a second name.
+    ///
+    /// # Errors
+    /// The file is absent, not a regular file, or may not be read.
+    pub fn named_file(&self, path: &RelativePath) -> Result<NamedFile, Error> {
+        let (dir, name) = self.locate(path)?;
+        let file = dir.open_out(name, OFlags::RDONLY | OFlags::NOFOLLOW)?;
+        Ok(NamedFile { dir, name: name.to_owned(), file })
+    }
+}
+
+impl NamedFile {
+    /// Makes the contents durable, as they are now: whoever relies on that sees to it that nobody writes to the file.
+    ///
+    /// # Errors
+    /// The sync failed.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        self.file.sync()
+    }
+
+    fn has_its_name(&self) -> Result<bool, Error> {
+        let named = self.dir.is_name_of(&self.name, self.file.fd());
+        named.map_err(|error| self.dir.failed(Operation::LookUp, &self.name, error))
+    }
+}
 
 /// Gives files their names, one after the other, and makes these durable with one sync of each directory, however many
 /// names it got.
@@ -32,20 +69,22 @@ impl NewNames {
     /// same bytes that has it already will do. The first name stays until somebody removes it, so that there is no moment at
     /// which a crash leaves neither.
     ///
-    /// Returns `None` where only a copy can have the name: on another file system, on one without links, or because the
-    /// kernel refuses links to what belongs to others.
+    /// Returns `None` where only a copy can have the name: on another file system, on one without links, because the
+    /// kernel refuses links to what belongs to others, or because the first name stands for another file by now.
     ///
     /// # Errors
     /// As for [`Dir::rename_new`].
     pub fn link(
         &mut self,
-        (from_dir, from): (&Dir, &RelativePath),
+        mut file: NamedFile,
         (to_dir, to): (&Dir, &RelativePath),
     ) -> Result<Option<Published<()>>, PublishError> {
-        let (from_dir, from) = from_dir.locate(from)?;
+        file.sync()?;
         let (to_dir, to) = to_dir.locate(to)?;
-        from_dir.open_out(from, OFlags::RDONLY | OFlags::NOFOLLOW)?.sync()?;
-        let published = from_dir.link_or_compare(from, &to_dir, to)?;
+        if !file.has_its_name()? {
+            return Ok(None);
+        }
+        let published = file.dir.link_or_compare(&file.name, &to_dir, to)?;
         if published.is_some() {
             self.note(to_dir)?;
         }

@@ -33,6 +33,7 @@ mod publish;
 mod walk;
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use barman_storage::{Dir, RelativePath};
 use wal_format::{SegmentHeader, SegmentSize, SystemId, WalFileName};
@@ -146,6 +147,10 @@ impl Catalog {
 /// Barman's lock on the index is held for moments.
 const TOGETHER: usize = 16;
 
+/// What is due is archived without the next file if that takes longer to prepare: so that no segment waits for more than a
+/// second where compressing each takes many. Meanwhile nothing else is to be done here.
+const PATIENCE: Duration = Duration::from_millis(60);
+
 /// One run over one directory.
 struct Run<'a> {
     catalog: &'a Catalog,
@@ -245,7 +250,13 @@ impl<'a> Run<'a> {
                 break;
             }
             let looked_at = self.look(&mut file);
-            let prepared = ahead.next();
+            let prepared = match ahead.next_within(PATIENCE) {
+                Some(prepared) => prepared,
+                None => {
+                    self.archive(due)?;
+                    ahead.next()
+                }
+            };
             let Some(looked_at) = self.if_readable(candidate, number, looked_at)? else { continue };
             match looked_at {
                 (finding, Some(observation)) => due.push(Due { number, file, finding, observation, prepared }),

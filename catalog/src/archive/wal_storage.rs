@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 
 use barman_storage::OutFile;
-use barman_storage::codec::{Compression, Decoder, Encoder, FilterWriter, Format, Gpg, ShellFilter};
+use barman_storage::codec::{Compression, Decoder, Encoder, FilterWriter, Format, Gpg, Room, ShellFilter};
 use wal_format::Crc32c;
 
 use crate::{Content, Encoding, Error};
@@ -152,16 +152,16 @@ impl WalStorage {
     }
 
     /// Writes into `target`, as it is to be stored, what `read` hands to its argument piece by piece: `length` bytes that
-    /// arrived like `encoding`.
+    /// arrived like `encoding`. `room` may have memory from the file before, and gets it back.
     pub(crate) fn store(
         &self,
         encoding: Encoding,
         length: u64,
-        target: &mut OutFile,
+        (target, room): (&mut OutFile, &Room),
         read: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error>,
     ) -> Result<Content, Error> {
         let mut sink = Sink { target, crc: Crc32c::new(), bytes: 0, failure: None };
-        let stored = self.run_stages(encoding, length, &mut sink, read);
+        let stored = self.run_stages(encoding, length, (&mut sink, room), read);
         // The codec has its own words for a full disk.
         match (stored, sink.failure) {
             (_, Some(failure)) => Err(failure.into()),
@@ -174,25 +174,31 @@ impl WalStorage {
         &self,
         encoding: Encoding,
         length: u64,
-        sink: &mut Sink<'_>,
+        (sink, room): (&mut Sink<'_>, &Room),
         read: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let path = sink.target.path().to_owned();
         let failed = |source| Error::Wrap { path: path.clone(), source };
-        let mut stage = self.stage(encoding, length, sink).map_err(failed)?;
+        let mut stage = self.stage(encoding, length, sink, room).map_err(failed)?;
         read(&mut |bytes| stage.write_all(bytes).map_err(failed))?;
         stage.end().map_err(failed)
     }
 
     /// What the bytes go through: the first to compress, the next to encrypt, and the file.
-    fn stage<'a>(&self, encoding: Encoding, length: u64, sink: &'a mut Sink<'_>) -> io::Result<Box<dyn Stage + 'a>> {
+    fn stage<'a>(
+        &self,
+        encoding: Encoding,
+        length: u64,
+        sink: &'a mut Sink<'_>,
+        room: &Room,
+    ) -> io::Result<Box<dyn Stage + 'a>> {
         let mut stage: Box<dyn Stage + 'a> = Box::new(sink);
         if let Some(recipient) = self.recipient.as_deref().filter(|_| encoding != Encoding::Encrypted) {
             stage = Box::new(Gpg::default().writer(recipient, stage)?);
         }
         match self.compression.filter(|_| encoding == Encoding::Plain) {
             Some(WalCompression::BuiltIn(compression)) => {
-                stage = Box::new(compression.encoder(stage, Some(length))?);
+                stage = Box::new(compression.encoder_in(room, stage, Some(length))?);
             }
             Some(WalCompression::Custom) => match &self.filters.compress {
                 Some(filter) => stage = Box::new(filter.writer(stage)?),

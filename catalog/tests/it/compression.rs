@@ -115,6 +115,32 @@ fn every_algorithm_stores_less_and_gives_back_the_same_in_order() {
 }
 
 #[test]
+fn a_segment_does_not_wait_for_one_that_takes_long_to_compress() {
+    let repository = Repository::new();
+    let first = segment(&name(1), 7);
+    // The address of its first page tells the first segment; the others are compressed when that is in the archive.
+    let address: String = first[8..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let (copy, archived) = (repository.path("copy"), repository.path("wals/0000000100000000").join(name(1)));
+    let filter = format!(
+        "copy={}.$$; cat > $copy
+         if [ $(od -An -tx1 -j8 -N8 $copy | tr -d ' ') != {address} ]; then
+           tries=0; until [ -e {} ]; do tries=$((tries + 1)); [ $tries -lt 500 ] || exit 1; sleep 0.02; done
+         fi
+         gzip -c $copy",
+        copy.display(),
+        archived.display()
+    );
+    let mut storage = custom_gzip();
+    storage.filters.compress = Some(ShellFilter::new(&filter));
+    for number in 1..=3 {
+        repository.write(&format!("incoming/{}", name(number)), segment(&name(number), 7));
+    }
+    let catalog = storing(&repository, storage);
+    ingest(&catalog);
+    assert_eq!(repository.archived(), [1, 2, 3].map(name));
+}
+
+#[test]
 fn what_arrives_compressed_is_judged_by_what_is_in_it_and_stored_as_it_is() {
     for format in Format::ALL {
         let repository = Repository::new();

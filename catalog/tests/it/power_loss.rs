@@ -207,6 +207,22 @@ fn archiving_compressed() {
     trial.check(archived(stored), &[&temporary, SEGMENTS, INDEX, "incoming"], &[]);
 }
 
+/// Delivered files are synced ahead of their turn. The kernel tells of a failure once, so that another sync would seem good.
+#[test]
+fn a_file_whose_sync_failed_ahead_of_its_turn_is_not_archived() {
+    const EIO: i32 = 5;
+    let repository = Repository::new();
+    repository.write(&format!("incoming/{}", name(1)), segment(&name(1), 7));
+    ingest(&repository);
+    for number in [2, 3] {
+        repository.write(&format!("incoming/{}", name(number)), segment(&name(number), 7));
+    }
+    let recorder = Recorder::start(&repository.home);
+    recorder.fail_at(recorder.position(), EIO);
+    repository.ingest(WalSource::Incoming).expect_err("the sync fails");
+    assert_eq!((repository.archived(), repository.names("incoming")), (vec![name(1)], vec![name(2), name(3)]));
+}
+
 /// The first run gave the file its name and broke off in front of the sync of that: the second one finds it archived. What it
 /// synced is synced once more before it is compared, since nobody knows whose run it was; and so is what is delivered, as
 /// wherever a file may be moved.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use super::Format;
-use super::zstd_writer::IN_ONE_PIECE;
+use super::encoder::LONGEST_XZ_DICTIONARY;
+use super::{Format, zstd_writer};
 
 /// A way to compress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,28 +40,14 @@ impl Compression {
         const MIB: u64 = 1 << 20;
         let level = self.level_number();
         match self.algorithm.format() {
-            Format::Gzip => 12 * MIB,
+            Format::Gzip => 12 * MIB * self.threads() as u64,
             Format::Bzip2 => 9 * MIB,
             // Match finders take eleven times their dictionary.
-            Format::Xz => 11 * length.min(if level < 4 { 4 * MIB } else { 64 * MIB }) + 4 * MIB,
-            Format::Zstd => zstd_memory(level, length),
+            Format::Xz => 11 * length.min(if level < 4 { 4 * MIB } else { LONGEST_XZ_DICTIONARY.into() }) + 4 * MIB,
+            Format::Zstd => zstd_writer::memory(level, length),
             Format::Lz4 | Format::Snappy => MIB,
         }
     }
-}
-
-/// Contents, what becomes of them, and tables; or a window and tables.
-fn zstd_memory(level: i32, length: u64) -> u64 {
-    const MIB: u64 = 1 << 20;
-    if length > IN_ONE_PIECE {
-        return length.min(if level < 10 { 8 * MIB } else { 128 * MIB }) * 5 + 4 * MIB;
-    }
-    let tables = match level {
-        ..5 => 4 * MIB,
-        5..10 => 32 * MIB,
-        _ => 4 * length + 4 * MIB,
-    };
-    2 * length + tables
 }
 
 /// What compresses. Several of Barman's names may stand for one format; the name is what its index has.

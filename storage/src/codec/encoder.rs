@@ -8,7 +8,7 @@ use liblzma::stream::{Check, Filters, LzmaOptions, Stream};
 use super::compression::refused;
 use super::gzip::GzipWriter;
 use super::zstd_writer::ZstdWriter;
-use super::{Algorithm, Compression, Format};
+use super::{Algorithm, Compression, Format, Room};
 
 /// Writes a compressed stream. Without [`Encoder::finish`] it has no end, and whoever reads it says so.
 pub struct Encoder<W: Write> {
@@ -32,6 +32,14 @@ impl Compression {
     /// # Errors
     /// No memory is left, or `target` cannot be written to.
     pub fn encoder<W: Write>(self, target: W, length: Option<u64>) -> io::Result<Encoder<W>> {
+        self.encoder_in(&Room::default(), target, length)
+    }
+
+    /// Does the same with memory that stays for the next file.
+    ///
+    /// # Errors
+    /// As for [`encoder`](Self::encoder).
+    pub fn encoder_in<W: Write>(self, room: &Room, target: W, length: Option<u64>) -> io::Result<Encoder<W>> {
         let level = self.level_number();
         let format = self.algorithm.format();
         // Levels are in the range of their algorithm: from 0 on, but for zstd's.
@@ -40,23 +48,29 @@ impl Compression {
             Format::Gzip => Inner::Gzip(GzipWriter::new(target, level, self.threads(), length)?),
             Format::Bzip2 => Inner::Bzip2(bzip2::write::BzEncoder::new(target, bzip2::Compression::new(unsigned))),
             Format::Xz => Inner::Xz(liblzma::write::XzEncoder::new_stream(target, xz_stream(unsigned, length)?)),
-            Format::Zstd => Inner::Zstd(ZstdWriter::new(target, level, length)?),
+            Format::Zstd => Inner::Zstd(ZstdWriter::new(target, level, length, room)?),
             Format::Lz4 => Inner::Lz4(lz4_encoder(target, unsigned, length)?),
             Format::Snappy => Inner::Snappy(Box::new(snap::write::FrameEncoder::new(target))),
         };
         Ok(Encoder { format, inner })
     }
 
-    fn threads(self) -> usize {
-        if self.algorithm == Algorithm::Pigz { rayon::current_num_threads() } else { 1 }
+    /// How many threads compress one stream. Each takes memory.
+    pub(super) fn threads(self) -> usize {
+        const MOST: usize = 12;
+        if self.algorithm == Algorithm::Pigz { rayon::current_num_threads().min(MOST) } else { 1 }
     }
 }
 
-/// A dictionary as long as the contents is as good as any longer one, and takes a tenth of the memory of the longest.
+/// The longest dictionary: that of level 6. The levels above it differ from it in nothing but a longer one, for which a
+/// segment of 16 MiB would take 190 MiB of memory, and a longer segment up to 700.
+pub(super) const LONGEST_XZ_DICTIONARY: u32 = 8 << 20;
+
+/// A dictionary as long as the contents is as good as any longer one, and takes less memory.
 fn xz_stream(level: u32, length: Option<u64>) -> io::Result<Stream> {
     const LEAST: u32 = 1 << 16;
     const DEFAULT: [u32; 10] = [18, 20, 21, 22, 22, 23, 23, 24, 25, 26];
-    let preset = DEFAULT.get(level as usize).map_or(1 << 23, |bits| 1 << bits);
+    let preset = DEFAULT.get(level as usize).map_or(1 << 23, |bits| 1 << bits).min(LONGEST_XZ_DICTIONARY);
     let needed = length.and_then(|length| u32::try_from(length).ok()).unwrap_or(preset);
     let mut options = LzmaOptions::new_preset(level).map_err(refused)?;
     options.dict_size(needed.clamp(LEAST, preset));

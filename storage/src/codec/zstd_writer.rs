@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 
 use zstd::bulk::Compressor;
 use zstd::stream::write::Encoder;
-use zstd::zstd_safe::{CParameter, Strategy};
+use zstd::zstd_safe::{CParameter, Strategy, compress_bound};
+
+use super::room::{Buffers, Room};
 
 /// Up to so many bytes are compressed in one piece: a segment as most servers have them. What comes as a stream goes through
 /// a window that is written over again and again, and to look for matches on both sides of the place where that happens
@@ -22,27 +24,53 @@ const BASE: i32 = 3;
 const ONE_TABLE: [CParameter; 3] =
     [CParameter::Strategy(Strategy::ZSTD_fast), CParameter::HashLog(16), CParameter::MinMatch(5)];
 
+/// At the levels above this one zstd would take up to 700 MiB for tables and a window that no segment fills; they search
+/// longer than this one, in tables of its size.
+const WITH_LARGEST_TABLES: i32 = 19;
+const BOUNDED: [CParameter; 3] = [CParameter::WindowLog(23), CParameter::ChainLog(24), CParameter::HashLog(22)];
+
 /// What zstd is told for a level: the level, and what overrides it. A checksum is off by default; without it a changed byte
 /// is read as if nothing was wrong.
 fn parameters(level: i32) -> impl Iterator<Item = CParameter> {
     let one_table = WITH_ONE_TABLE.contains(&level);
     let level = if one_table { BASE } else { level };
-    let overriding = one_table.then_some(ONE_TABLE).into_iter().flatten();
-    [CParameter::CompressionLevel(level), CParameter::ChecksumFlag(true)].into_iter().chain(overriding)
+    let overriding = match level {
+        _ if one_table => Some(ONE_TABLE),
+        _ if level > WITH_LARGEST_TABLES => Some(BOUNDED),
+        _ => None,
+    };
+    let basic = [CParameter::CompressionLevel(level), CParameter::ChecksumFlag(true)];
+    basic.into_iter().chain(overriding.into_iter().flatten())
+}
+
+/// Returns about how much memory it takes to compress contents of `length` bytes: these, what becomes of them, and tables; or
+/// a window and tables.
+pub(super) fn memory(level: i32, length: u64) -> u64 {
+    const MIB: u64 = 1 << 20;
+    let tables = match level {
+        ..6 => 2 * MIB,
+        6..9 => 10 * MIB,
+        9..12 => 30 * MIB,
+        12..15 => 56 * MIB,
+        15.. => 88 * MIB,
+    };
+    tables + if length <= IN_ONE_PIECE { 2 * length } else { 12 * MIB }
 }
 
 /// Writes one frame, with a checksum of its contents.
 pub(super) enum ZstdWriter<W: Write> {
-    InOnePiece { target: W, level: i32, length: u64, waiting: Vec<u8> },
+    InOnePiece { target: W, level: i32, length: u64, buffers: Buffers, room: Room },
     AsTheyCome(Encoder<'static, W>),
 }
 
 impl<W: Write> ZstdWriter<W> {
-    /// `length`, where it is known, is that of the contents.
-    pub(super) fn new(target: W, level: i32, length: Option<u64>) -> io::Result<Self> {
+    /// `length`, where it is known, is that of the contents. Contents that fit into memory are collected in `room`.
+    pub(super) fn new(target: W, level: i32, length: Option<u64>, room: &Room) -> io::Result<Self> {
         if let Some(length) = length.filter(|length| *length <= IN_ONE_PIECE) {
-            let waiting = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-            return Ok(Self::InOnePiece { target, level, length, waiting });
+            let (mut buffers, room) = (room.take(), room.clone());
+            buffers.contents.clear();
+            buffers.contents.reserve(usize::try_from(length).unwrap_or_default());
+            return Ok(Self::InOnePiece { target, level, length, buffers, room });
         }
         let mut encoder = Encoder::new(target, level)?;
         parameters(level).try_for_each(|parameter| encoder.set_parameter(parameter))?;
@@ -54,11 +82,18 @@ impl<W: Write> ZstdWriter<W> {
     pub(super) fn finish(self) -> io::Result<W> {
         match self {
             Self::AsTheyCome(encoder) => encoder.finish(),
-            Self::InOnePiece { length, waiting, .. } if waiting.len() as u64 != length => Err(other_length(length)),
-            Self::InOnePiece { mut target, level, waiting, .. } => {
+            Self::InOnePiece { length, buffers, .. } if buffers.contents.len() as u64 != length => {
+                Err(other_length(length))
+            }
+            Self::InOnePiece { mut target, level, mut buffers, room, .. } => {
                 let mut compressor = Compressor::new(level)?;
                 parameters(level).try_for_each(|parameter| compressor.set_parameter(parameter))?;
-                target.write_all(&compressor.compress(&waiting)?)?;
+                let Buffers { contents, compressed } = &mut buffers;
+                compressed.clear();
+                compressed.reserve(compress_bound(contents.len()));
+                compressor.compress_to_buffer(contents, compressed)?;
+                target.write_all(compressed)?;
+                room.give_back(buffers);
                 Ok(target)
             }
         }
@@ -69,10 +104,10 @@ impl<W: Write> Write for ZstdWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::AsTheyCome(encoder) => encoder.write(bytes),
-            Self::InOnePiece { length, waiting, .. } if (waiting.len() + bytes.len()) as u64 > *length => {
+            Self::InOnePiece { length, buffers, .. } if (buffers.contents.len() + bytes.len()) as u64 > *length => {
                 Err(other_length(*length))
             }
-            Self::InOnePiece { waiting, .. } => waiting.write(bytes),
+            Self::InOnePiece { buffers, .. } => buffers.contents.write(bytes),
         }
     }
 

@@ -187,3 +187,52 @@ fn gpg_decrypts_what_it_encrypted_and_nothing_else() {
     assert!(unknown.to_string().contains("nobody@example"), "{unknown}");
     end_agent(&home);
 }
+
+/// The archiver does as many files at a time as fit into the memory that it may have. Each codec is measured in a process of its
+/// own: what one has freed, the next would get.
+#[test]
+fn compressing_takes_no_more_memory_than_is_said() {
+    const CHOICE: &str = "COMPRESSION_TO_MEASURE";
+    const MIB: u64 = 1 << 20;
+    if let Ok(choice) = std::env::var(CHOICE) {
+        let (algorithm, length) = choice.split_once(' ').expect("two words");
+        println!("\n{}", memory_taken(algorithm, length.parse().expect("a number")));
+        return;
+    }
+    let choices =
+        Algorithm::ALL.into_iter().flat_map(|algorithm| [16 * MIB, 64 * MIB].map(|length| (algorithm, length)));
+    for (algorithm, length) in choices {
+        let own_name = "codec::compressing_takes_no_more_memory_than_is_said";
+        let mut command = Command::new(std::env::current_exe().expect("this program is a file"));
+        command.args([own_name, "--exact", "--nocapture"]).env(CHOICE, format!("{algorithm} {length}"));
+        let output = String::from_utf8(command.output().expect("it runs").stdout).expect("text");
+        let taken = output.lines().find_map(|line| line.parse::<u64>().ok()).expect("a number");
+        let said = at_its_highest_level(algorithm).memory(length);
+        assert!(said <= 120 * MIB, "{algorithm} {length}: {said}");
+        assert!(taken <= said + 4 * MIB, "{algorithm} {length}: {} of {} MiB", taken / MIB, said / MIB);
+    }
+}
+
+const fn at_its_highest_level(algorithm: Algorithm) -> Compression {
+    Compression { algorithm, level: Level::Number(i32::MAX) }
+}
+
+/// By how many bytes this process grows at most while it compresses contents of a length.
+fn memory_taken(algorithm: &str, length: usize) -> u64 {
+    let before = status_bytes("VmRSS:");
+    let compression = at_its_highest_level(algorithm.parse().expect("a name"));
+    let mut encoder = compression.encoder(io::sink(), Some(length as u64)).expect("an encoder");
+    let mut page = [0; 8192];
+    for number in 0..length / page.len() {
+        page[..8].copy_from_slice(&number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
+        encoder.write_all(&page).expect("written");
+    }
+    encoder.finish().expect("written");
+    status_bytes("VmHWM:") - before
+}
+
+fn status_bytes(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let value = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+    value.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}

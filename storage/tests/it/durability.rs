@@ -246,7 +246,7 @@ fn rename_new_to_a_name_that_a_killed_run_gave_to_a_copy() {
 
 fn try_link(dir: &Dir, from: &str, to: &str) -> Result<Option<Published<()>>, PublishError> {
     let mut names = NewNames::default();
-    let linked = names.link((dir, &path(from)), (dir, &path(to)))?;
+    let linked = names.link(dir.named_file(&path(from))?, (dir, &path(to)))?;
     names.sync()?;
     Ok(linked)
 }

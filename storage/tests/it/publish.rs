@@ -257,7 +257,7 @@ fn a_link_is_a_second_name_or_finds_that_it_is_taken() {
     let (root, dir) = empty_directory();
     let link = |from: &str| {
         let mut new_names = NewNames::default();
-        let linked = new_names.link((&dir, &path(from)), (&dir, &path("b")))?;
+        let linked = new_names.link(dir.named_file(&path(from))?, (&dir, &path("b")))?;
         new_names.sync()?;
         Ok::<_, PublishError>(linked)
     };
@@ -268,6 +268,11 @@ fn a_link_is_a_second_name_or_finds_that_it_is_taken() {
     assert_eq!(link("a").expect("again"), Some(Published::AlreadyThere(())));
     publish(&dir, &path("c"), b"two").expect("another");
     assert!(matches!(link("c"), Err(PublishError::Conflict { .. })));
+    assert_eq!(names(root.path()), ["a", "b", "c"]);
+
+    let opened = dir.named_file(&path("c")).expect("there");
+    dir.replace(&path("c"), 0o600, b"another").expect("replaced");
+    assert_eq!(NewNames::default().link(opened, (&dir, &path("d"))).expect("nothing fails"), None);
     assert_eq!(names(root.path()), ["a", "b", "c"]);
 }
 

@@ -1,14 +1,16 @@
 //! Compressing and encrypting, which takes longer than all else: on all cores, and before a file's turn has come. There too
-//! the disk is waited for.
+//! the disk is waited for, also for what is stored as it was delivered.
 //!
-//! What is prepared lies in the archive without a name. Nothing follows from it: a file whose turn comes and that has
+//! What is wrapped lies in the archive without a name. Nothing follows from it: a file whose turn comes and that has
 //! changed since is wrapped once more, and one that is refused leaves nothing behind.
 
 use std::num::NonZeroUsize;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
-use barman_storage::{Cancel, Dir, NewNames, Stat, Unpublished};
+use barman_storage::codec::Room;
+use barman_storage::{Cancel, Dir, NamedFile, NewNames, Stat, Unpublished};
 
 use crate::archive::source::Candidate;
 use crate::catalog::DIRECTORY_MODE;
@@ -16,33 +18,56 @@ use crate::{Content, Encoding, Error, WalCompression, WalSource, WalStorage, lay
 
 use super::detect::Detected;
 
-/// A file as it is to be stored, without its name.
+/// What was done for a file before its turn.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    /// The file that it was made of.
+    /// The file as it was then.
     of: Stat,
+    as_stored: AsStored,
+}
+
+/// How a file is to be stored, without its name in the archive, and synced.
+#[derive(Debug)]
+pub(super) enum AsStored {
+    /// Wrapped.
+    Wrapped(Wrapped),
+    /// As it was delivered.
+    Delivered(NamedFile),
+}
+
+/// What a file is wrapped into.
+#[derive(Debug)]
+pub(super) struct Wrapped {
     file: Unpublished,
     content: Content,
 }
 
 impl Prepared {
-    /// Writes what is to be stored of `file`, and syncs that.
-    pub(super) fn of(file: &mut Detected, wals: &Dir, storage: &WalStorage, cancel: &Cancel) -> Result<Self, Error> {
+    /// What was prepared, if it was of this very file, and nobody has written to that since.
+    pub(super) fn of(self, file: &Detected) -> Option<AsStored> {
+        (self.of == file.stat).then_some(self.as_stored)
+    }
+}
+
+impl Wrapped {
+    /// Writes what is to be stored of `file`, and syncs that. `room` may have memory from the file before.
+    pub(super) fn of(
+        file: &mut Detected,
+        wals: &Dir,
+        storage: &WalStorage,
+        room: &Room,
+        cancel: &Cancel,
+    ) -> Result<Self, Error> {
         if let Some(directory) = layout::hash_directory(&file.entry.name) {
             wals.create_subdir(&directory, DIRECTORY_MODE)?;
         }
-        let (stat, path) = (file.stat, layout::archived(&file.entry.name));
-        let (unpublished, content) = wals.prepare_new(&path, stat.mode, |copy| {
-            let content = file.store(copy, storage, cancel)?;
+        let path = layout::archived(&file.entry.name);
+        let (unpublished, content) = wals.prepare_new(&path, file.stat.mode, |copy| {
+            let content = file.store(copy, storage, room, cancel)?;
             copy.sync()?;
             Ok::<_, Error>(content)
         })?;
-        Ok(Self { of: stat, file: unpublished, content })
-    }
-
-    /// Whether it was made of this very file, and nobody has written to that since.
-    pub(super) fn is_of(&self, file: &Detected) -> bool {
-        self.of == file.stat
+        Ok(Self { file: unpublished, content })
     }
 
     /// Gives it its name, which is durable with the others of `names`; returns what is stored.
@@ -71,9 +96,20 @@ pub(super) struct Ahead {
 impl Ahead {
     /// What was prepared of the next file, if it could be: without it, or if that failed, whoever archives the file does it.
     pub(super) fn next(&mut self) -> Option<Prepared> {
-        let worker = self.workers.get(self.next.checked_rem(self.workers.len())?)?;
+        self.next_within(Duration::MAX).flatten()
+    }
+
+    /// The same, if it is there by then.
+    #[allow(clippy::option_option, reason = "what could not be prepared is not what takes longer")]
+    pub(super) fn next_within(&mut self, patience: Duration) -> Option<Option<Prepared>> {
+        let worker = self.next.checked_rem(self.workers.len()).and_then(|next| self.workers.get(next));
+        let prepared = match worker.map(|worker| worker.recv_timeout(patience)) {
+            Some(Ok(prepared)) => prepared,
+            Some(Err(RecvTimeoutError::Timeout)) => return None,
+            Some(Err(RecvTimeoutError::Disconnected)) | None => None,
+        };
         self.next += 1;
-        worker.recv().ok().flatten()
+        Some(prepared)
     }
 }
 
@@ -98,31 +134,42 @@ impl Workshop<'_> {
         prepared: &SyncSender<Option<Prepared>>,
         cancel: &Cancel,
     ) {
+        let room = Room::default();
         for candidate in files {
             // What goes wrong here goes wrong again at the file's turn, and is told then.
-            if prepared.send(self.prepare(candidate, cancel).ok().flatten()).is_err() {
+            if prepared.send(self.prepare(candidate, &room, cancel).ok().flatten()).is_err() {
                 return;
             }
         }
     }
 
-    fn prepare(&self, candidate: &Candidate, cancel: &Cancel) -> Result<Option<Prepared>, Error> {
+    fn prepare(&self, candidate: &Candidate, room: &Room, cancel: &Cancel) -> Result<Option<Prepared>, Error> {
         if self.wals.stat(&layout::archived(&candidate.name))?.is_some() {
             return Ok(None);
         }
-        match Detected::open(self.source, &self.dir, candidate, self.storage)? {
-            Some(mut file) if self.storage.wraps(file.encoding) => {
-                Prepared::of(&mut file, &self.wals, self.storage, cancel).map(Some)
-            }
-            _ => Ok(None),
-        }
+        let opened = Detected::open(self.source, &self.dir, candidate, self.storage)?;
+        let Some(mut file) = opened else { return Ok(None) };
+        let as_stored = if self.storage.wraps(file.encoding) {
+            AsStored::Wrapped(Wrapped::of(&mut file, &self.wals, self.storage, room, cancel)?)
+        } else {
+            let mut delivered = self.dir.named_file(&candidate.path)?;
+            // Invariant 2: the kernel tells of a failure once, and then believes the file to be clean. It is told again by this
+            // handle when the file gets its name.
+            let _ = delivered.sync();
+            AsStored::Delivered(delivered)
+        };
+        Ok(Some(Prepared { of: file.stat, as_stored }))
     }
 
-    /// How many files are wrapped at a time: as many as there are cores, as far as memory goes.
+    /// How many files are prepared at a time: as many as there are cores, as far as memory goes. Where only the disk is waited
+    /// for, one is enough.
     fn workers(&self, files: &[Candidate]) -> usize {
         const MEMORY: u64 = 120 << 20;
-        if files.len() < 2 || !self.storage.wraps(Encoding::Plain) {
+        if files.len() < 2 {
             return 0;
+        }
+        if !self.storage.wraps(Encoding::Plain) {
+            return 1;
         }
         let longest =
             files.iter().filter_map(|file| self.dir.stat(&file.path).ok().flatten()).map(|stat| stat.size).max();

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
 
+use barman_storage::codec::Room;
 use barman_storage::{Cancel, Dir, Operation, OutFile, RelativePath, Stat};
 use wal_format::{Crc32c, SegmentHeader};
 
@@ -119,10 +120,11 @@ impl Detected {
         &mut self,
         copy: &mut OutFile,
         storage: &WalStorage,
+        room: &Room,
         cancel: &Cancel,
     ) -> Result<Content, Error> {
         let (stat, encoding) = (self.stat, self.encoding);
-        let content = storage.store(encoding, stat.size, copy, |take| {
+        let content = storage.store(encoding, stat.size, (copy, room), |take| {
             self.read_stored(|bytes| {
                 cancel.check()?;
                 take(bytes)

@@ -6,6 +6,7 @@
 
 use std::io::{self, Read};
 
+use barman_storage::codec::Room;
 use barman_storage::{Cancel, Dir, Operation};
 use wal_format::{SegmentHeader, WalFileName};
 
@@ -86,7 +87,7 @@ fn replace(
     let mut content = None;
     let (path, mode) = (layout::archived(&file.entry.name), file.stat.mode);
     wals.replace_with(&path, mode, |copy| {
-        content = Some(file.store(copy, storage, cancel)?);
+        content = Some(file.store(copy, storage, &Room::default(), cancel)?);
         Ok::<_, Error>(())
     })?;
     let content = content.unwrap_or(Content { bytes: 0, crc32c: 0 });

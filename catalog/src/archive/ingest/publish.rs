@@ -2,7 +2,8 @@
 
 use std::io::Read as _;
 
-use barman_storage::{Cancel, Dir, NewNames, PublishError, Published, RelativePath};
+use barman_storage::codec::Room;
+use barman_storage::{Cancel, Dir, NamedFile, NewNames, PublishError, Published, RelativePath};
 use wal_format::WalFileName;
 
 use crate::archive::ledger::Ledger;
@@ -11,7 +12,7 @@ use crate::catalog::DIRECTORY_MODE;
 use crate::xlog_db::entry_of;
 use crate::{ArchivedSegment, Catalog, Content, Encoding, Error, Facts, WalSource, XlogDb, layout};
 
-use super::ahead::Prepared;
+use super::ahead::{AsStored, Prepared, Wrapped};
 use super::check::Finding;
 use super::detect::Detected;
 use super::observe::Observation;
@@ -147,12 +148,18 @@ fn place(
     if !file.is_unchanged()? || wals.stat(&layout::archived(&file.entry.name))?.is_some() {
         return Ok(false);
     }
+    let (mut wrapped, mut delivered) = (None, None);
+    match prepared.take().and_then(|prepared| prepared.of(file)) {
+        Some(AsStored::Wrapped(copy)) => wrapped = Some(copy),
+        Some(AsStored::Delivered(synced)) => delivered = Some(synced),
+        None => {}
+    }
     let facts = &mut observation.facts;
-    facts.stored = match linked(catalog, (wals, source), names, file, facts, cancel)? {
+    facts.stored = match linked(catalog, (wals, source), names, (file, delivered), facts, cancel)? {
         Some(content) => content,
-        None => match prepared.take().filter(|prepared| prepared.is_of(file)) {
-            Some(prepared) => prepared.publish(names)?,
-            None => Prepared::of(file, wals, catalog.wal_storage(), cancel)?.publish(names)?,
+        None => match wrapped {
+            Some(wrapped) => wrapped.publish(names)?,
+            None => Wrapped::of(file, wals, catalog.wal_storage(), &Room::default(), cancel)?.publish(names)?,
         },
     };
     file.describe_as_stored(facts.stored.bytes, catalog.wal_storage());
@@ -170,13 +177,13 @@ fn remove(source: &Dir, archived: &[Due]) -> Result<(), Error> {
     Ok(source.sync()?)
 }
 
-/// Gives a file that is stored as it was delivered its name in the archive, beside the one it has: nothing is copied. `None`
-/// where that cannot be done.
+/// Gives a file that is stored as it was delivered its name in the archive, beside the one it has: nothing is copied. It may
+/// be `delivered` and synced already. `None` where that cannot be done.
 fn linked(
     catalog: &Catalog,
     (wals, source): (&Dir, &Dir),
     names: &mut NewNames,
-    file: &mut Detected,
+    (file, delivered): (&mut Detected, Option<NamedFile>),
     facts: &Facts,
     cancel: &Cancel,
 ) -> Result<Option<Content>, Error> {
@@ -187,7 +194,8 @@ fn linked(
         wals.create_subdir(&directory, DIRECTORY_MODE)?;
     }
     let (content, path) = (file.stored_content(facts.raw, cancel)?, layout::archived(&file.entry.name));
-    if names.link((source, &file.path), (wals, &path))?.is_none() {
+    let delivered = delivered.map_or_else(|| source.named_file(&file.path), Ok)?;
+    if names.link(delivered, (wals, &path))?.is_none() {
         return Ok(None);
     }
     if !file.is_at(wals, &path)? {
