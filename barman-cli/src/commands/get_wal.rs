@@ -107,13 +107,16 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
 /// Over ssh: who asks is another host's helper.
 fn answer_questions(server: Server) -> Result<(), CommandError> {
     let source = ArchiveSource::new(server);
-    // Not by the standard library's, which would look for line breaks in WAL.
-    let output = io::stdout().as_fd().try_clone_to_owned();
-    let answered = output.and_then(|output| {
-        let mut answers = BufWriter::new(File::from(output));
+    let answered = binary_output().and_then(|output| {
+        let mut answers = BufWriter::new(output);
         answer_session(&source, &mut io::stdin().lock(), &mut answers)
     });
     answered.map_err(|error| CommandError::from_error(&error).about("the session has ended"))
+}
+
+/// Standard output without the standard library's buffer, which would look for line breaks in WAL.
+fn binary_output() -> io::Result<File> {
+    io::stdout().as_fd().try_clone_to_owned().map(File::from)
 }
 
 fn parse(name: &str) -> Result<WalFileName, CommandError> {
@@ -172,8 +175,8 @@ fn copy_all(source: &mut impl Read, target: &mut impl Write) -> io::Result<()> {
 }
 
 fn send(sending: Sending, name: &WalFileName) -> Result<(), CommandError> {
-    let sent = sending.write_to(io::stdout().lock()).and_then(|mut target| target.flush());
-    sent.map_err(|error| CommandError::from_error(&error).about(&format!("cannot send {name}")))
+    let sent = binary_output().and_then(|output| sending.write_to(output));
+    sent.map(drop).map_err(|error| CommandError::from_error(&error).about(&format!("cannot send {name}")))
 }
 
 /// Writes the file so that it is never seen half-written: a server that finds it may take it at once.
