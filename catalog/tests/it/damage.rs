@@ -132,6 +132,7 @@ fn send(repository: &Repository, way: Way, number: u64, bytes: &[u8]) -> Said {
 fn send_by_put_wal(repository: &Repository, number: u64, bytes: &[u8]) -> Said {
     match put(repository, &stream(&[(&name(number), bytes)])) {
         Err(PutWalError::Catalog(error)) => panic!("{error}"),
+        Err(PutWalError::ArchivedOtherwise { .. }) => Said::Differs,
         Err(refusal) => Said::Refused(refusal.to_string()),
         Ok(_) => match repository.ingest(WalSource::Incoming).expect("a run") {
             summary if summary.archived == 1 => Said::Archived,
