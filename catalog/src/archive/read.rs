@@ -1,7 +1,8 @@
 //! Finding WAL, wherever it is.
 
 use std::fs::File;
-use std::io::{Read, Seek as _};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 
 use barman_storage::{Dir, Operation, RelativePath};
@@ -46,14 +47,13 @@ pub struct ArchivedSegment {
 }
 
 impl ArchivedSegment {
-    /// Returns the file as it is stored, from its beginning; it is the one that was found, wherever it is by now. All that
-    /// this returns share one position: read one after the other.
+    /// Returns the file as it is stored, from its beginning; it is the one that was found, wherever it is by now.
     ///
     /// # Errors
     /// The process has too many files open.
     pub fn open(&self) -> Result<File, Error> {
-        let rewound = self.file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
-        Ok(rewound.map_err(|error| barman_storage::Error::new(Operation::Open, self.display_path(), error))?)
+        let opened = open_again(&self.file);
+        Ok(opened.map_err(|error| barman_storage::Error::new(Operation::Open, self.display_path(), error))?)
     }
 
     /// Returns what PostgreSQL wrote: the contents, decompressed and decrypted. They are whole only if reading ends without an
@@ -172,6 +172,12 @@ impl Catalog {
             storage: self.wal_storage().clone(),
         }))
     }
+}
+
+/// Opens a file that is held open once more, whatever became of its name: a copy of the handle would share its position, so that
+/// of two readers each would miss what the other one reads.
+pub(crate) fn open_again(file: &File) -> io::Result<File> {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 fn successor(name: &WalFileName, size: SegmentSize) -> Option<SegmentName> {

@@ -58,6 +58,26 @@ fn what_was_found_can_be_read_wherever_it_goes() {
 }
 
 #[test]
+fn two_readers_at_once_each_read_all_of_it() {
+    let repository = Repository::new();
+    let bytes: Vec<u8> = (0..1_000_000u32).flat_map(u32::to_ne_bytes).collect();
+    repository.write(&format!("wals/0000000100000000/{}", name(1)), &bytes);
+    let found = repository.catalog.find_archived(&name(1).parse().expect("a name")).expect("readable").expect("found");
+    std::thread::scope(|scope| {
+        let read = || {
+            let (mut file, mut read, mut piece) = (found.contents().expect("readable"), Vec::new(), [0; 4096]);
+            while let length @ 1.. = file.read(&mut piece).expect("readable") {
+                read.extend_from_slice(&piece[..length]);
+            }
+            read
+        };
+        for reader in [scope.spawn(read), scope.spawn(read)] {
+            assert!(reader.join().expect("no panic") == bytes);
+        }
+    });
+}
+
+#[test]
 fn history_files_and_labels_are_found() {
     let repository = Repository::new();
     repository.write("wals/00000002.history", "history");

@@ -7,6 +7,7 @@ use barman_storage::codec::Room;
 use barman_storage::{Cancel, Dir, Operation, OutFile, RelativePath, Stat};
 use wal_format::{Crc32c, SegmentHeader};
 
+use crate::archive::read::open_again;
 use crate::archive::source::Candidate;
 use crate::xlog_db::described;
 use crate::{Content, Encoding, Error, WalSource, WalStorage, XlogEntry, layout};
@@ -91,8 +92,7 @@ impl Detected {
 
     /// What PostgreSQL wrote, from its beginning.
     pub(super) fn reader(&self) -> Result<Box<dyn Read + Send>, Error> {
-        let rewound = self.file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
-        let file = rewound.map_err(|error| self.unreadable(error))?;
+        let file = open_again(&self.file).map_err(|error| self.unreadable(error))?;
         self.storage.reader(self.encoding, file).map_err(|error| self.broken(error))
     }
 
