@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::{BackupId, BackupInfo, BackupType, Catalog, Error, Status};
+use crate::catalog::existing;
+use crate::{BackupId, BackupInfo, BackupType, Catalog, Error, Status, layout};
 
 /// What of a catalog has lost its other half.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Orphans {
-    /// Backups whose record says that they are complete, and whose directory is gone: they cannot be restored.
+    /// Backups whose record says that they are complete, and whose directory is gone, or has nothing in it but a record at its old
+    /// place: they cannot be restored.
     pub records: BTreeSet<BackupId>,
     /// Directories of backups that have no record, and that nobody is deleting: no reader looks at them.
     pub data: BTreeSet<BackupId>,
@@ -30,8 +32,12 @@ impl Catalog {
         let directories = self.directory_ids()?;
         let recorded: BTreeSet<_> = backups.iter().map(|info| info.backup_id).collect();
         let unrecorded: Vec<_> = directories.difference(&recorded).copied().collect();
-        let records = backups.iter().filter(|info| has_data(info)).map(|info| info.backup_id);
-        let records = records.filter(|id| !directories.contains(id)).collect();
+        let mut records = BTreeSet::new();
+        for info in backups.iter().filter(|info| has_data(info)) {
+            if !directories.contains(&info.backup_id) || self.is_bare(&info.backup_id)? {
+                records.insert(info.backup_id);
+            }
+        }
         if unrecorded.is_empty() {
             return Ok(Orphans { records, data: BTreeSet::new() });
         }
@@ -40,6 +46,20 @@ impl Catalog {
         let deleting = self.marked_for_deletion()?;
         let data = unrecorded.into_iter().filter(|id| !begun.contains(id) && !deleting.contains(id)).collect();
         Ok(Orphans { records, data })
+    }
+}
+
+impl Catalog {
+    /// Whether nothing is left in a backup's directory but a record at its old place. Of thousands of backups each costs a look
+    /// for `data`, and no more.
+    fn is_bare(&self, id: &BackupId) -> Result<bool, Error> {
+        let Some(backups) = existing(&self.layout().basebackups_directory)? else { return Ok(true) };
+        if backups.stat(&layout::backup(id).join(&layout::data()))?.is_some() {
+            return Ok(false);
+        }
+        let record = layout::old_backup_info(id);
+        let Some(directory) = existing(&backups.path().join(layout::backup(id)))? else { return Ok(true) };
+        Ok(directory.entries()?.iter().all(|entry| entry.name == record.file_name()))
     }
 }
 

@@ -231,7 +231,9 @@ fn the_oldest_layout_is_found() {
 
 #[test]
 fn a_backup_without_data_does_not_count_and_data_without_a_record_is_found() {
-    let [lost, whole, snapshot, begun, unrecorded, deleting] = [
+    let [bare, empty, lost, whole, snapshot, begun, unrecorded, deleting] = [
+        "20251230T000000",
+        "20251231T000000",
         "20260101T000000",
         "20260102T000000",
         "20260103T000000",
@@ -241,6 +243,8 @@ fn a_backup_without_data_does_not_count_and_data_without_a_record_is_found() {
     ];
     let repository = Repository::new();
     for (backup, status, mode) in [
+        (bare, Status::Done, BackupMode::Postgres),
+        (empty, Status::Done, BackupMode::Postgres),
         (lost, Status::Done, BackupMode::Postgres),
         (whole, Status::Done, BackupMode::Postgres),
         (snapshot, Status::Done, BackupMode::Other("snapshot-concurrent".to_owned())),
@@ -255,9 +259,14 @@ fn a_backup_without_data_does_not_count_and_data_without_a_record_is_found() {
         repository.write(&format!("base/{backup}/data/PG_VERSION"), "15\n");
     }
     repository.write(&format!("meta/{deleting}-delete_this"), "delete");
+    // As Barman before 3.13.2 left it when a deletion was interrupted.
+    let record = format!("meta/{bare}-backup.info");
+    repository.write(&format!("base/{bare}/backup.info"), repository.read(&record));
+    std::fs::remove_file(repository.path(&record)).expect("it is ours");
+    std::fs::create_dir(repository.path(&format!("base/{empty}"))).expect("it is ours");
     let backups = repository.catalog.backups().expect("records");
     let orphans = repository.catalog.orphans(&backups).expect("readable");
-    assert_eq!((orphans.records, orphans.data), ([id(lost)].into(), [id(unrecorded)].into()));
+    assert_eq!((orphans.records, orphans.data), ([bare, empty, lost].map(id).into(), [id(unrecorded)].into()));
     let counting = repository.catalog.retention_backups(&backups).expect("readable").into_iter();
     let counting = counting.filter(|backup| backup.candidate.state != State::Other).map(|backup| backup.candidate.id);
     assert_eq!(counting.collect::<Vec<_>>(), [id(whole), id(snapshot)]);
