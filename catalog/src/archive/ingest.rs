@@ -124,16 +124,27 @@ impl Catalog {
         }
     }
 
-    /// The cluster that the newest archived segment is of, as far as it can be read.
+    /// The cluster that the newest archived segment is of which can be read, among the last ones.
     fn archived_system_id(&self) -> Result<Option<SystemId>, Error> {
-        let Some(newest) = self.newest_archived_segments()?.first().copied() else { return Ok(None) };
-        let name = WalFileName::Segment(newest);
-        if let Some(records) = self.facts(&name).ok().flatten().and_then(|facts| facts.records) {
-            return Ok(Some(records.system_id));
+        /// What cannot be read in so many files is encrypted, or a disk that is gone.
+        const LAST: usize = 16;
+        for newest in self.last_archived_segments(LAST)? {
+            let name = WalFileName::Segment(newest);
+            if let Some(records) = self.facts(&name).ok().flatten().and_then(|facts| facts.records) {
+                return Ok(Some(records.system_id));
+            }
+            let candidate = Candidate { name, path: layout::archived(&name) };
+            match Detected::open(WalSource::Incoming, &self.wals_dir()?, &candidate, self.wal_storage()) {
+                Ok(file) => {
+                    let header = file.and_then(|file| SegmentHeader::parse(&file.head).ok());
+                    if let Some(header) = header {
+                        return Ok(Some(header.system_id));
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the archived segment {name} does not say which cluster it is of"),
+            }
         }
-        let candidate = Candidate { name, path: layout::archived(&name) };
-        let file = Detected::open(WalSource::Incoming, &self.wals_dir()?, &candidate, self.wal_storage())?;
-        Ok(file.and_then(|file| SegmentHeader::parse(&file.head).ok()).map(|header| header.system_id))
+        Ok(None)
     }
 
     /// How long the cluster's segments are: what the newest backup says that got so far as to know.
@@ -306,19 +317,23 @@ impl<'a> Run<'a> {
         Ok((finding, observation))
     }
 
-    /// Archives all that is due. After a failure none of it is: another try could believe what a failed sync left behind
-    /// (invariant 2).
+    /// Archives all that is due, but for what turns out to be unreadable. After any other failure none of the rest is: another
+    /// try could believe what a failed sync left behind (invariant 2).
     fn archive(&mut self, due: &mut Vec<Due>) -> Result<(), Error> {
         let mut due = std::mem::take(due);
         while !due.is_empty() {
             let places = Places { catalog: self.catalog, source: &self.dir, wals: &self.wals };
             let (outcomes, rest) = publish::publish(places, &mut due, &mut self.ledger, self.options.cancel)?;
-            let is_other = matches!(outcomes.last(), Some(Outcome::Changed | Outcome::Differs(_)));
+            let mut is_other = matches!(outcomes.last(), Some(Outcome::Changed | Outcome::Differs(_)));
             let behind = due.split_off(outcomes.len());
             for (due, outcome) in std::mem::replace(&mut due, behind).into_iter().zip(outcomes) {
                 self.end(due, outcome)?;
             }
-            rest?;
+            if let (Err(_), Some(failed)) = (&rest, due.first()) {
+                self.if_readable(&failed.candidate(), failed.number, rest)?;
+                due.remove(0);
+                is_other = true;
+            }
             if is_other {
                 self.look_again(&mut due)?;
             }
@@ -330,9 +345,11 @@ impl<'a> Run<'a> {
     fn look_again(&mut self, due: &mut Vec<Due>) -> Result<(), Error> {
         self.neighbours = Neighbours::default();
         for mut again in std::mem::take(due) {
-            match self.look(&mut again.file)? {
-                (finding, Some(observation)) => due.push(Due { finding, observation, ..again }),
-                (finding, None) => self.leave(&again.file, again.number, &finding)?,
+            let looked_at = self.look(&mut again.file);
+            match self.if_readable(&again.candidate(), again.number, looked_at)? {
+                Some((finding, Some(observation))) => due.push(Due { finding, observation, ..again }),
+                Some((finding, None)) => self.leave(&again.file, again.number, &finding)?,
+                None => {}
             }
         }
         Ok(())

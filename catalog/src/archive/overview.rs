@@ -1,6 +1,6 @@
 //! What the archive has, and what waits to get there, in few words.
 
-use barman_storage::{Dir, Kind};
+use barman_storage::{Dir, Entry, Kind};
 use wal_format::{SegmentName, WalFileName};
 
 use crate::archive::WalSource;
@@ -49,11 +49,23 @@ impl Catalog {
     }
 }
 
+impl Catalog {
+    /// The last `count` segments of the newest timeline's last directory, the newest first.
+    pub(crate) fn last_archived_segments(&self, count: usize) -> Result<Vec<SegmentName>, Error> {
+        let Some(newest) = self.newest_archived_segments()?.first().copied() else { return Ok(Vec::new()) };
+        let Some(directory) = layout::hash_directory(&WalFileName::Segment(newest)) else { return Ok(Vec::new()) };
+        let entries = self.wals_dir()?.subdir(&directory)?.entries()?;
+        Ok(entries.iter().rev().filter_map(segment_of).take(count).collect())
+    }
+}
+
 fn newest_segment(dir: &Dir) -> Result<Option<SegmentName>, Error> {
-    let segment = |name: &str| match name.parse() {
+    Ok(dir.entries()?.iter().rev().find_map(segment_of))
+}
+
+fn segment_of(entry: &Entry) -> Option<SegmentName> {
+    match entry.name.to_str()?.parse() {
         Ok(WalFileName::Segment(segment)) => Some(segment),
         _ => None,
-    };
-    let names = dir.entries()?;
-    Ok(names.iter().rev().find_map(|entry| segment(entry.name.to_str()?)))
+    }
 }

@@ -10,6 +10,7 @@ use barman_catalog::{
     Verdict, WalSource,
 };
 use barman_storage::Cancel;
+use barman_storage::testing::Recorder;
 use wal_format::SystemId;
 
 use crate::repository::{Repository, SEGMENT_BYTES, SYSTEM, name, options, segment, segment_of};
@@ -550,6 +551,54 @@ fn what_is_behind_an_unreadable_file_is_archived() {
         assert_eq!(repository.recorded(), archived.into_iter().map(name).collect::<Vec<_>>(), "{batch_size:?}");
         assert!(path.exists());
     }
+}
+
+/// A disk that fails when a file is about to be stored, and not when it is looked at.
+#[test]
+fn what_is_behind_a_file_that_cannot_be_synced_is_archived() {
+    const EIO: i32 = 5;
+    let delivered = || {
+        let repository = Repository::new();
+        deliver(&repository, 1..=4);
+        let recorder = Recorder::start(&repository.home);
+        (Repository::at(&repository.home), repository, recorder)
+    };
+    let (run, _home, recorder) = delivered();
+    run.ingest(WalSource::Incoming).expect("a run");
+    let recording = recorder.recording();
+    let is_of_first = |sync: &usize| recording.synced(*sync).is_some_and(|path| path.ends_with(name(1)));
+    let sync = recording.syncs().into_iter().find(is_of_first).expect("it is synced");
+
+    let (run, _home, recorder) = delivered();
+    recorder.fail_at(sync, EIO);
+    let mut told = Vec::new();
+    let failed = run.ingest_with(WalSource::Incoming, &mut |event| told.push(format!("{event:?}")));
+    let path = run.path(&format!("incoming/{}", name(1)));
+    assert!(matches!(&failed, Err(Error::Storage(error)) if error.path() == path), "{failed:?}");
+    assert_eq!(told.iter().filter(|event| event.starts_with("Unreadable")).count(), 1, "{told:#?}");
+    assert_eq!((run.recorded(), run.names("incoming")), ([2, 3, 4].map(name).to_vec(), vec![name(1)]));
+    assert_eq!(run.facts(&name(2)).verdict, Verdict::BorderOpen, "what is before it is not there");
+    assert_eq!(run.ingest(WalSource::Incoming).expect("a run").archived, 1);
+    assert_eq!(run.facts(&name(2)).verdict, Verdict::Verified);
+}
+
+#[test]
+fn the_newest_segment_that_can_be_read_says_which_cluster_it_is() {
+    let repository = Repository::new();
+    deliver(&repository, 1..=2);
+    repository.ingest(WalSource::Incoming).expect("a run");
+    std::fs::remove_dir_all(repository.path("ledger")).expect("it is ours");
+    // A link that leads nowhere can be opened by nobody.
+    let path = repository.path(&archived(&name(3)));
+    std::os::unix::fs::symlink(&path, &path).expect("a link");
+    repository.write(&format!("incoming/{}", name(4)), segment_of(SystemId::new(42), &name(4), 7));
+    deliver(&repository, [5]);
+    let summary = repository.ingest(WalSource::Incoming).expect("a run");
+    assert_eq!(
+        (summary.refused, summary.archived),
+        (1, 1),
+        "the archive has WAL of another cluster than the first one's"
+    );
 }
 
 /// What lies beside a segment that arrives is judged together with it only if it can be read.

@@ -41,6 +41,13 @@ pub(super) struct Due {
     pub(super) number: usize,
 }
 
+impl Due {
+    /// What it was when it was found.
+    pub(super) fn candidate(&self) -> Candidate {
+        Candidate { name: self.file.entry.name, path: self.file.path.clone() }
+    }
+}
+
 /// From where to where.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Places<'a> {
@@ -61,10 +68,12 @@ pub(super) fn publish(
     cancel: &Cancel,
 ) -> Result<(Vec<Outcome>, Result<(), Error>), Error> {
     let mut db = places.catalog.xlog_db()?;
-    if let Some(first) = due.first_mut()
-        && let Some(outcome) = publish_known(places, &mut db, first, ledger, cancel)?
-    {
-        return Ok((vec![outcome], Ok(())));
+    if let Some(first) = due.first_mut() {
+        match publish_known(places, &mut db, first, ledger, cancel) {
+            Ok(None) => {}
+            Ok(Some(outcome)) => return Ok((vec![outcome], Ok(()))),
+            Err(error) => return Ok((Vec::new(), Err(error))),
+        }
     }
     let mut names = NewNames::default();
     let (mut placed, mut failed) = (0, Ok(()));
