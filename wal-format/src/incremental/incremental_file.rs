@@ -47,6 +47,19 @@ impl<'a> IncrementalHeader<'a> {
         if self.blocks.is_empty() { bare } else { bare.next_multiple_of(u64::from(block_size.max(1))) }
     }
 
+    /// How long the file is with the blocks that it holds, in such a cluster.
+    #[must_use]
+    pub fn file_len(&self, block_size: u32) -> u64 {
+        self.len(block_size) + self.blocks.len() as u64 * u64::from(block_size)
+    }
+
+    /// How many blocks the whole file has (`find_reconstructed_block_length`).
+    #[must_use]
+    pub fn whole_blocks(&self) -> u64 {
+        let behind_last = self.blocks.iter().max().map_or(0, |last| u64::from(last) + 1);
+        behind_last.max(u64::from(self.truncation_block_length))
+    }
+
     /// Whether the file holds no block: nothing of it changed.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -83,6 +96,19 @@ mod tests {
         assert_eq!(header.blocks.iter().collect::<Vec<_>>(), [3, 7]);
         assert_eq!((header.truncation_block_length, header.len(8192)), (40, 8192));
         assert_eq!(IncrementalHeader::needed(&file[..12]), Some(20));
+    }
+
+    #[test]
+    fn the_whole_file_ends_behind_its_last_block_or_where_it_was_cut() {
+        let lengths = |blocks: &[u32]| {
+            let file = file(blocks);
+            let header = IncrementalHeader::parse(&file).unwrap();
+            (header.whole_blocks(), header.file_len(8192))
+        };
+        assert_eq!(lengths(&[]), (40, 12));
+        assert_eq!(lengths(&[7, 3]), (40, 3 * 8192));
+        assert_eq!(lengths(&[41, 3]), (42, 3 * 8192));
+        assert_eq!(lengths(&[u32::MAX]).0, 1 << 32);
     }
 
     #[test]
