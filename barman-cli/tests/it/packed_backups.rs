@@ -33,9 +33,13 @@ fn rows(data: &Path) -> String {
 #[test]
 fn what_barman_compressed_is_restored_as_barman_restores_it() {
     let host = OtherHost::start();
-    for compression in ["gzip", "zstd"] {
+    for (compression, by) in [("gzip", "client"), ("lz4", "server"), ("zstd", "client")] {
         let place = |name: &str| host.place(&format!("{compression}-{name}"));
-        let options = [("backup_compression", compression), ("backup_compression_format", "tar")];
+        let options = [
+            ("backup_compression", compression),
+            ("backup_compression_format", "tar"),
+            ("backup_compression_location", by),
+        ];
         let scene = backup_by_barman(&place("original"), &options);
         let here = |barman: &Barman, name: &str| {
             let (data, tablespace) = (place(name), place(&format!("{name}.tbs1")));
@@ -76,7 +80,12 @@ fn what_barman_encrypted_needs_the_passphrase() {
     assert!(finished.stderr.contains("encryption_passphrase_command is not set"), "{finished:?}");
     assert!(!data.exists());
     scene.configure(&scene.server, &encrypted);
-    ours().succeed(&scene.home, &restore);
+    // Nothing is staged: where the options name a place for that, nothing appears.
+    let staging = host.place("staging");
+    let path = staging.to_str().expect("the path is text");
+    let options = ["--staging-path", path, "--staging-location", "local", "--local-staging-path", path];
+    ours().succeed(&scene.home, &[&restore[..1], &options, &restore[1..]].concat());
+    assert!(!staging.exists());
     OsUser::of_servers().own_tree(&data);
     assert_eq!(rows(&data), "1000");
 }
