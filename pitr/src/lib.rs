@@ -84,11 +84,11 @@ pub use mangle::{DangerousSetting, SettingChange};
 pub use marker::MarkerError;
 pub use plan::{
     ExpectedTime, IncludedSetting, LowSetting, MinimumSettings, MissingServer, PlanWarning, PlannedArchive,
-    PlannedConfiguration, PlannedFile, PlannedSpace, PlannedTablespace, PlannedTree, PlannedWaitingWal, PlannedWal,
-    PlannedWalFile, PlannedWrappedWal, RecoveryPlan, RecoveryWal, RestorePlan, Review, Standing, TreeSource,
-    TyingSetting, plan, plan_recovery,
+    PlannedCombination, PlannedConfiguration, PlannedFile, PlannedPart, PlannedSpace, PlannedTablespace, PlannedTree,
+    PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal, RecoveryPlan, RecoveryWal, RestorePlan, Review,
+    Standing, TreeSource, TyingSetting, plan, plan_recovery,
 };
-pub use plan_error::{PlanError, UnsupportedBackup};
+pub use plan_error::{ChainBreak, PlanError, UnsupportedBackup};
 pub use recovery_progress::{RecoveryProgress, RecoveryState, recovery_progress};
 pub use recovery_settings::Signal;
 pub use relation_name::{ParseRelationNameError, RelationName, RelationPattern};

@@ -16,6 +16,8 @@ use crate::target::{RecoveryTarget, StopPoint};
 use crate::wal_selection::MissingWal;
 
 mod backup;
+mod chain;
+mod combination;
 mod expected_time;
 mod files;
 mod histories;
@@ -27,6 +29,7 @@ mod space;
 mod standing;
 mod wal;
 
+pub use combination::{PlannedCombination, PlannedPart};
 pub use expected_time::ExpectedTime;
 pub use included::IncludedSetting;
 pub(crate) use included::{GUARD_REMARK, guard};
@@ -38,6 +41,7 @@ pub use standing::Standing;
 pub use wal::{PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal};
 
 pub(crate) use backup::check_restorable;
+pub(crate) use combination::read_header;
 pub(crate) use wal::archived_names;
 
 use histories::Histories;
@@ -105,15 +109,22 @@ pub struct PlannedTree {
     pub directories: Vec<RelativePath>,
     /// The files below it.
     pub files: Vec<PlannedFile>,
+    /// Those that are put together from several backups.
+    pub combined: Vec<PlannedCombination>,
 }
 
 impl PlannedTree {
+    const fn empty(source: TreeSource) -> Self {
+        Self { source, directories: Vec::new(), files: Vec::new(), combined: Vec::new() }
+    }
+
     fn bytes(&self) -> u64 {
         let beside = match &self.source {
             TreeSource::Archive(archive) => archive.beside.as_slice(),
             TreeSource::Files(_) => &[],
         };
-        self.files.iter().chain(beside).map(|file| file.size).sum()
+        let combined = self.combined.iter().map(|file| file.size);
+        self.files.iter().chain(beside).map(|file| file.size).chain(combined).sum()
     }
 
     /// The names at its top.
@@ -276,7 +287,7 @@ pub fn plan(catalog: &Catalog, request: &RestoreRequest) -> Result<RestorePlan, 
     let histories = Histories::list(catalog)?;
     let way = recovery::plan(catalog, &request.recovery(), &histories)?;
     let places = Places::find(request, &catalog.layout().server, &way.recovery.backup)?;
-    let files = files::plan(catalog, &way.recovery.backup, &places)?;
+    let files = files::plan(catalog, &way.recovery, &places)?;
     let (wal, wal_warnings) = wal(catalog, request, &way, &places, &histories)?;
     let configuration = configuration(request, &way, &catalog.layout().server, &places, &files.data)?;
     let review =

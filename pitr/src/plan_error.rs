@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use barman_catalog::{BackupId, BackupTime, Status};
 use barman_storage::Kind;
-use wal_format::{ManifestError, SyntaxError, SystemId, TimelineId, UnsupportedVersion, WalFileName};
+use wal_format::{Lsn, ManifestError, SyntaxError, SystemId, TimelineId, UnsupportedVersion, WalFileName};
 
 use crate::marker::MarkerError;
 use crate::stop::Unreached;
@@ -166,6 +166,16 @@ pub enum PlanError {
         /// What it is.
         kind: UnsupportedBackup,
     },
+    /// What an incremental backup builds on cannot be combined with it.
+    #[error("backup {id} is incremental and builds on backup {parent}, which {reason}")]
+    BrokenChain {
+        /// The incremental backup.
+        id: BackupId,
+        /// What its record says that it builds on.
+        parent: BackupId,
+        /// What is wrong with that.
+        reason: ChainBreak,
+    },
     /// The backup is encrypted, and it is not known how to get the passphrase.
     #[error("backup {id} is encrypted, and encryption_passphrase_command is not set")]
     NoPassphrase {
@@ -254,6 +264,27 @@ pub enum PlanError {
         #[source]
         source: ManifestError,
     },
+    /// The manifest is another cluster's than the record says.
+    #[error("the manifest of backup {id} is of the cluster {found}, expected {expected}")]
+    ManifestOfOtherCluster {
+        /// The backup.
+        id: BackupId,
+        /// The cluster of the record.
+        expected: SystemId,
+        /// The cluster of the manifest.
+        found: SystemId,
+    },
+    /// A file that should hold the blocks that changed holds something else.
+    #[error("{} in backup {id} is no file of an incremental backup", path.display())]
+    IncrementalFile {
+        /// The backup.
+        id: BackupId,
+        /// The file, relative to the data directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: SyntaxError,
+    },
     /// The backup lacks a file that its manifest names, or that no data directory is without.
     #[error("backup {id} lacks {}", path.display())]
     LostFile {
@@ -302,13 +333,39 @@ pub enum PlanError {
     Storage(#[from] barman_storage::Error),
 }
 
+/// Why an incremental backup cannot be combined with what it builds on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainBreak {
+    /// It was deleted, or never was there.
+    #[error("is not in the catalog")]
+    Gone,
+    /// It builds on that backup in turn.
+    #[error("builds on that one in turn")]
+    Circle,
+    /// It was not taken to its end.
+    #[error("has status {0}, expected DONE")]
+    NotDone(Status),
+    /// It is of another cluster, or of another major version.
+    #[error("is a backup of another cluster")]
+    OtherCluster,
+    /// The incremental backup was taken on top of another one.
+    #[error("starts elsewhere: the incremental one builds on a backup that starts at {lsn} on timeline {timeline}")]
+    OtherBackup {
+        /// Where what it builds on starts.
+        lsn: Lsn,
+        /// The timeline there.
+        timeline: TimelineId,
+    },
+}
+
 /// A kind of backup that cannot be restored yet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnsupportedBackup {
-    /// It consists of the blocks that changed since another one.
-    #[error("incremental")]
-    Incremental,
+    /// It consists of the blocks that changed since another one, and one of both is in tar archives.
+    #[error("incremental, with archives among what it consists of")]
+    IncrementalArchive,
     /// It consists of disk snapshots.
     #[error("a snapshot")]
     Snapshot,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use barman_catalog::{BackupId, Catalog, EntryError, LockError};
+use barman_catalog::{BackupId, BackupInfo, Catalog, EntryError, LockError};
 use barman_storage::{
     Cancel, Cancelled, CopyError, CopyItem, CopyOptions, CopyProgress, Dir, Existing, Operation, PublishError,
     RelativePath, RemoteError, Throttle, copy_files,
@@ -21,6 +21,7 @@ use crate::plan::{PlannedFile, PlannedSpace, PlannedTree, PlannedWal, RestorePla
 use crate::plan_error::PlanError;
 
 mod archive;
+mod combination;
 mod configuration;
 mod destination;
 mod manifest_check;
@@ -233,7 +234,7 @@ impl From<CopyError> for RestoreError {
 
 /// Restores a backup as planned. When this returns, everything is durable and a server can be started.
 ///
-/// The backup is kept from being deleted meanwhile (invariant 6). Files belong to the user who runs this, as with Barman:
+/// The backup, and what it builds on, is kept from being deleted meanwhile (invariant 6). Files belong to the user who runs this, as with Barman:
 /// run it as the user who will start the server.
 ///
 /// # Errors
@@ -246,9 +247,12 @@ pub fn restore(
     options: &RestoreOptions,
     events: &(dyn Fn(RestoreEvent) + Sync),
 ) -> Result<RestoreReport, RestoreError> {
-    let id = plan.recovery.backup.backup_id;
-    let _lease = catalog.lease(&id).map_err(|source| RestoreError::Lease { id, source })?;
-    check_backup(catalog, plan)?;
+    let leases = backups(plan).map(|info| {
+        let id = info.backup_id;
+        catalog.lease(&id).map_err(|source| RestoreError::Lease { id, source })
+    });
+    let _leases: Vec<_> = leases.collect::<Result<_, _>>()?;
+    backups(plan).try_for_each(|info| check_backup(catalog, info))?;
     check_wal(catalog, plan)?;
     check_space(plan)?;
     let throttle = options.bytes_per_second.map(|rate| Arc::new(Throttle::new(rate)));
@@ -269,9 +273,13 @@ fn is_failed_sync(error: &RestoreError) -> bool {
     }
 }
 
+/// All that is read: the backup, and those that it builds on.
+fn backups(plan: &RestorePlan) -> impl Iterator<Item = &BackupInfo> {
+    std::iter::once(&plan.recovery.backup).chain(&plan.recovery.ancestors)
+}
+
 /// The plan names a backup; this is still the one.
-fn check_backup(catalog: &Catalog, plan: &RestorePlan) -> Result<(), RestoreError> {
-    let planned = &plan.recovery.backup;
+fn check_backup(catalog: &Catalog, planned: &BackupInfo) -> Result<(), RestoreError> {
     let id = planned.backup_id;
     let now = catalog.find_backup(&id)?.ok_or(RestoreError::BackupChanged { id })?;
     // The status may have gone from WAITING_FOR_WALS to DONE meanwhile.
@@ -372,7 +380,8 @@ impl Restore<'_> {
             to.make_subdir(directory, DIRECTORY_MODE)?.set_mode(DIRECTORY_MODE)?;
         }
         let items: Vec<_> = tree.files.iter().map(copy_item).collect();
-        self.copy_at_rate(source, to, &items, &checks(&tree.files), throttle)
+        self.copy_at_rate(source, to, &items, &checks(&tree.files), throttle.clone())?;
+        self.combine_here(tree, to, throttle.as_deref())
     }
 
     /// Does the same on as many threads as there are jobs, at most `most`; the first failure counts.

@@ -69,7 +69,14 @@ pub(super) fn explain(error: &PlanError) -> CommandError {
         PlanError::MissingWal { .. } => plain.hinted(
             "deliver the missing WAL to the incoming directory if it still exists, or choose an earlier target",
         ),
-        PlanError::Manifest { .. } | PlanError::LostFile { .. } | PlanError::WrongSize { .. } => {
+        PlanError::BrokenChain { .. } => plain.hinted(
+            "without it only a part of each file is there: restore another backup, or bring that one back and try again",
+        ),
+        PlanError::Manifest { .. }
+        | PlanError::ManifestOfOtherCluster { .. }
+        | PlanError::LostFile { .. }
+        | PlanError::WrongSize { .. }
+        | PlanError::IncrementalFile { .. } => {
             plain.hinted("this backup is damaged: restore another one")
         }
         PlanError::Remote(error) => remote(plain, error),

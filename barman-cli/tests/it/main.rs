@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod backup_files;
+mod chains;
 mod compression;
 #[cfg(target_arch = "x86_64")]
 mod cost;

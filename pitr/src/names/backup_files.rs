@@ -27,7 +27,8 @@ impl Catalogs {
     /// Reads the catalogs of a backup. `None` if they cannot be looked into: the backup lies in archives, or has only what
     /// changed since another one.
     pub(crate) fn of_backup(catalog: &Catalog, info: &BackupInfo) -> Result<Option<Self>, PlanError> {
-        if info.compression.is_some() || check_restorable(info, &catalog.layout().server).is_err() {
+        let is_whole = info.compression.is_none() && info.parent_backup_id.is_none();
+        if !is_whole || check_restorable(info, &catalog.layout().server).is_err() {
             return Ok(None);
         }
         let Some(major) = info.version.and_then(|version| PgMajor::from_version_num(version).ok()) else {

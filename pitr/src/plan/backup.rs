@@ -37,7 +37,7 @@ pub(crate) fn check_restorable(info: &BackupInfo, server: &str) -> Result<(), Pl
 
 fn unsupported(info: &BackupInfo) -> Option<UnsupportedBackup> {
     match info.backup_type() {
-        Some(BackupType::Incremental) => Some(UnsupportedBackup::Incremental),
+        Some(BackupType::Incremental) if info.compression.is_some() => Some(UnsupportedBackup::IncrementalArchive),
         Some(BackupType::Snapshot) => Some(UnsupportedBackup::Snapshot),
         _ => None,
     }

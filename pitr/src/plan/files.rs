@@ -7,8 +7,9 @@ use barman_catalog::{ArchiveName, BackupData, BackupFile, BackupId, BackupInfo, 
 use barman_storage::{Dir, Entry, Kind, RelativePath};
 use wal_format::{Checksum, Manifest};
 
+use super::combination::Ancestors;
 use super::places::{Places, TablespacePlace};
-use super::{PlannedArchive, PlannedFile, PlannedTablespace, PlannedTree, TreeSource};
+use super::{PlannedArchive, PlannedFile, PlannedTablespace, PlannedTree, RecoveryPlan, TreeSource};
 use crate::marker;
 use crate::plan_error::PlanError;
 
@@ -36,10 +37,11 @@ pub(super) struct Files {
     pub(super) tablespaces: Vec<PlannedTablespace>,
 }
 
-pub(super) fn plan(catalog: &Catalog, info: &BackupInfo, places: &Places) -> Result<Files, PlanError> {
+pub(super) fn plan(catalog: &Catalog, recovery: &RecoveryPlan, places: &Places) -> Result<Files, PlanError> {
+    let info = &recovery.backup;
     let id = info.backup_id;
     let backup = catalog.backup_data(info)?;
-    let mut expected = Expected::read(id, &backup)?;
+    let mut expected = Expected::read(info, &backup)?;
     let selection = Selection { id, staging: places.staging_in_data.as_ref() };
     // Barman writes `none` for archives without compression, and nothing for plain files.
     if info.compression.is_some() {
@@ -54,6 +56,13 @@ pub(super) fn plan(catalog: &Catalog, info: &BackupInfo, places: &Places) -> Res
         tablespaces.push(PlannedTablespace { oid, name, location, is_taken: *is_taken, tree });
     }
     expected.check_complete(&selection)?;
+    if !recovery.ancestors.is_empty() {
+        let ancestors = Ancestors::open(catalog, recovery)?;
+        ancestors.complete(&mut data, None)?;
+        tablespaces.iter_mut().try_for_each(|one| ancestors.complete(&mut one.tree, Some(one.oid)))?;
+        // It describes what the backup consists of, and not what comes of it.
+        data.files.retain(|file| file.from.as_path() != Path::new(MANIFEST));
+    }
     let control_file = take_control_file(id, &mut data)?;
     Ok(Files { data, control_file, tablespaces })
 }
@@ -139,7 +148,7 @@ fn archive_tree(
         return Err(PlanError::LostFile { id, path: PathBuf::from(plain) });
     };
     let archive = PlannedArchive { dir: dir.clone(), file: entry.path(), name, beside };
-    Ok(PlannedTree { source: TreeSource::Archive(archive), directories: Vec::new(), files: Vec::new() })
+    Ok(PlannedTree::empty(TreeSource::Archive(archive)))
 }
 
 /// The directories that files lie in; empty ones are only known to the archive.
@@ -164,8 +173,7 @@ struct Selection<'a> {
 
 impl Selection<'_> {
     fn data(&self, backup: &BackupData, expected: &mut Expected) -> Result<PlannedTree, PlanError> {
-        let mut tree =
-            PlannedTree { source: TreeSource::Files(backup.data.clone()), directories: Vec::new(), files: Vec::new() };
+        let mut tree = PlannedTree::empty(TreeSource::Files(backup.data.clone()));
         for file in backup.data_files()? {
             if !self.leaves_out(file.path.as_path()) && !is_tablespace_link(&file) {
                 let in_manifest = file.path.as_path().to_owned();
@@ -178,7 +186,7 @@ impl Selection<'_> {
     fn tablespace(&self, backup: &BackupData, oid: u32, expected: &mut Expected) -> Result<PlannedTree, PlanError> {
         let lost = || PlanError::LostFile { id: self.id, path: tablespace_link(oid) };
         let source = backup.tablespaces.get(&oid).ok_or_else(lost)?.clone();
-        let mut tree = PlannedTree { source: TreeSource::Files(source), directories: Vec::new(), files: Vec::new() };
+        let mut tree = PlannedTree::empty(TreeSource::Files(source));
         for file in backup.tablespace_files(oid)? {
             let in_manifest = tablespace_link(oid).join(file.path.as_path());
             self.add(&mut tree, file, &in_manifest, expected)?;
@@ -222,7 +230,7 @@ impl Selection<'_> {
     }
 }
 
-fn tablespace_link(oid: u32) -> PathBuf {
+pub(super) fn tablespace_link(oid: u32) -> PathBuf {
     Path::new("pg_tblspc").join(oid.to_string())
 }
 
@@ -232,7 +240,7 @@ fn is_tablespace_link(file: &BackupFile) -> bool {
 }
 
 /// What the backup's manifest says about its files.
-struct Expected {
+pub(super) struct Expected {
     id: BackupId,
     /// By path; those that were found are taken out.
     files: HashMap<PathBuf, (u64, Option<Checksum>)>,
@@ -240,13 +248,22 @@ struct Expected {
 
 impl Expected {
     /// Reads the manifest; without one, nothing is expected.
-    fn read(id: BackupId, backup: &BackupData) -> Result<Self, PlanError> {
+    pub(super) fn read(info: &BackupInfo, backup: &BackupData) -> Result<Self, PlanError> {
+        let id = info.backup_id;
         let mut files = HashMap::new();
         if let Some(text) = backup.data.read(&RelativePath::literal(MANIFEST), LONGEST_MANIFEST_BYTES)? {
             let manifest = Manifest::parse(&text).map_err(|source| PlanError::Manifest { id, source })?;
+            if let Some((expected, found)) = info.systemid.zip(manifest.system_id).filter(|(one, other)| one != other) {
+                return Err(PlanError::ManifestOfOtherCluster { id, expected, found });
+            }
             files.extend(manifest.files.into_iter().map(|file| (file.path, (file.size, file.checksum))));
         }
         Ok(Self { id, files })
+    }
+
+    /// Returns the length and the checksum that a file has to have, if the manifest names it.
+    pub(super) fn of(&self, path: &Path) -> Option<&(u64, Option<Checksum>)> {
+        self.files.get(path)
     }
 
     /// Returns the checksum that a file has to have.

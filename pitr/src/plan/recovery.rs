@@ -7,6 +7,7 @@ use wal_format::{SegmentName, SegmentNumber, TimelineId, WalFileName};
 
 use super::PlanWarning;
 use super::backup::{self, Extent};
+use super::chain;
 use super::histories::Histories;
 use crate::plan_error::PlanError;
 use crate::request::{BackupChoice, RecoveryRequest, WalSupply};
@@ -22,6 +23,8 @@ use crate::wal_selection::{MissingWal, WalRange};
 pub struct RecoveryPlan {
     /// The record of the backup.
     pub backup: BackupInfo,
+    /// The records of those that it builds on if it is incremental, the full one first.
+    pub ancestors: Vec<BackupInfo>,
     /// Where recovery is to end.
     pub target: RecoveryTarget,
     /// The timelines that recovery passes through.
@@ -115,6 +118,7 @@ fn way(
     histories: &Histories<'_>,
     info: BackupInfo,
 ) -> Result<Way, PlanError> {
+    let ancestors = chain::ancestors(catalog, &info)?;
     let (extent, path) = backup::lead(&info, request, histories)?;
     let archived = archived(catalog, &path, &extent, &info)?;
     let unfinished = matches!(request.wal, WalSupply::GetWal { .. } | WalSupply::Copy { partial: true, .. });
@@ -145,7 +149,7 @@ fn way(
     }
     let wal = recovery_wal(catalog, &row, &needed, &path, &extent)?;
     let target = request.target.clone();
-    Ok(Way { recovery: RecoveryPlan { backup: info, target, path, wal, stop, warnings }, extent })
+    Ok(Way { recovery: RecoveryPlan { backup: info, ancestors, target, path, wal, stop, warnings }, extent })
 }
 
 /// A time before DROP DATABASE is hardly ever before it has begun: its files go first, and then it commits.

@@ -69,7 +69,8 @@ fn needs(plan: &RestorePlan) -> Vec<(PathBuf, u64)> {
 
 fn blocks(tree: &PlannedTree) -> u64 {
     let directories = u64::try_from(tree.directories.len()).unwrap_or(u64::MAX).saturating_mul(BLOCK_BYTES);
-    tree.files.iter().map(|file| whole_blocks(file.size)).sum::<u64>().saturating_add(directories)
+    let sizes = tree.files.iter().map(|file| file.size).chain(tree.combined.iter().map(|file| file.size));
+    sizes.map(whole_blocks).fold(directories, u64::saturating_add)
 }
 
 /// What most file systems give out at once.

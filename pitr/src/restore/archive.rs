@@ -147,9 +147,9 @@ impl Restore<'_> {
 }
 
 /// A directory on this host.
-struct Here<'a> {
-    restore: &'a Restore<'a>,
-    dir: &'a Dir,
+pub(super) struct Here<'a> {
+    pub(super) restore: &'a Restore<'a>,
+    pub(super) dir: &'a Dir,
 }
 
 impl Sink for Here<'_> {

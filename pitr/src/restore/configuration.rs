@@ -18,6 +18,9 @@ const NEEDED: [&str; 4] = ["postgresql.conf", "postgresql.auto.conf", "pg_hba.co
 /// Longer than any configuration file; a bound for what is read.
 pub(crate) const LONGEST_FILE_BYTES: u64 = 64 << 20;
 
+/// Where recovery begins.
+const LABEL: &str = "backup_label";
+
 /// A copy of the backup's record, by which Barman recognises a directory that it restored.
 pub(crate) const RECORD: &str = ".barman-recover.info";
 
@@ -68,7 +71,10 @@ impl Restore<'_> {
             configuration.add(RelativePath::literal(signal.file_name()), FILE_MODE, Vec::new());
         }
         (self.events)(RestoreEvent::ReviewingConfiguration);
-        for file in self.rewritten_files() {
+        if let Some((text, mode)) = self.incremental_label().map(|label| original(&label)).transpose()?.flatten() {
+            configuration.add(RelativePath::literal(LABEL), mode, without_increments(&text));
+        }
+        for file in self.configuration_files() {
             configuration.rewrite(&file, original(&file)?, &planned.lines_for(&file));
         }
         let record = self.plan.recovery.backup.to_text().into_bytes();
@@ -80,6 +86,15 @@ impl Restore<'_> {
 
     /// The files of the backup that are not restored as they are.
     pub(super) fn rewritten_files(&self) -> Vec<RelativePath> {
+        self.configuration_files().into_iter().chain(self.incremental_label()).collect()
+    }
+
+    /// The label, if it says of the backup that it is incremental.
+    fn incremental_label(&self) -> Option<RelativePath> {
+        (!self.plan.recovery.ancestors.is_empty()).then(|| RelativePath::literal(LABEL))
+    }
+
+    fn configuration_files(&self) -> Vec<RelativePath> {
         let mut files = CONFIGURATION_FILES.map(RelativePath::literal).to_vec();
         if !files.contains(&self.plan.configuration.file) {
             files.push(self.plan.configuration.file.clone());
@@ -110,6 +125,12 @@ impl Configuration {
         self.report.changes.extend(mangled.changes);
         self.report.dangerous.extend(mangled.dangerous);
     }
+}
+
+/// PostgreSQL starts from no directory whose label names what it builds on: here, that has been put together.
+fn without_increments(label: &[u8]) -> Vec<u8> {
+    let lines = label.split_inclusive(|byte| *byte == b'\n');
+    lines.filter(|line| !line.starts_with(b"INCREMENTAL FROM ")).flatten().copied().collect()
 }
 
 /// What a configuration file was before the restore is kept under this name.

@@ -158,6 +158,9 @@ pub(super) fn wanted_tree(tree: &PlannedTree, distrusted: bool) -> Wanted {
     for file in tree.files.iter().filter(|_| !distrusted) {
         wanted.file(file.to.as_path(), Some(file.size));
     }
+    for file in tree.combined.iter().filter(|_| !distrusted) {
+        wanted.file(file.to.as_path(), Some(file.size));
+    }
     if let TreeSource::Archive(archive) = &tree.source {
         for file in archive.beside.iter().filter(|_| !distrusted) {
             wanted.file(file.to.as_path(), Some(file.size));

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use barman_catalog::ArchivedSegment;
@@ -10,9 +10,10 @@ use barman_storage::{Cancel, CopyError, Dir, FileCheck, Operation, RelativePath,
 use tar::{EntryType, Header};
 use wal_format::{Checksum, ChecksumAlgorithm, Hasher, WalFileName};
 
+use super::combination::Combination;
 use super::manifest_check::check;
 use super::{LONGEST_FILE_BYTES, Restore, RestoreError, RestoreEvent};
-use crate::plan::{PlannedWaitingWal, PlannedWrappedWal};
+use crate::plan::{PlannedCombination, PlannedWaitingWal, PlannedWrappedWal};
 
 /// A file to send.
 pub(super) struct Parcel<'a> {
@@ -35,6 +36,8 @@ pub(super) enum Contents<'a> {
     Wrapped(&'a PlannedWrappedWal),
     /// A file that waits to be archived, or has been by now.
     Waiting(&'a PlannedWaitingWal),
+    /// Blocks of several backups.
+    Combined(&'a PlannedCombination),
 }
 
 impl Parcel<'_> {
@@ -55,12 +58,17 @@ impl Parcel<'_> {
                 let moved = restore.find_waiting(wal)?;
                 open_wal(moved.as_ref().unwrap_or(&wal.stored), wal.file.name, wal.file.size)?
             }
+            Contents::Combined(file) => {
+                let source = Combination::open(file)?;
+                let (modified, path) = (source.modified(), self.to.as_path().to_owned());
+                Opened { source: Box::new(source), size: self.size, modified, path }
+            }
         };
         Ok(ParcelReader::new(opened, self.checksum, account))
     }
 
     /// Returns the SHA-256 of the contents, which are checked as they would be on their way.
-    pub(super) fn sha256(&self, restore: &Restore<'_>) -> Result<String, RestoreError> {
+    pub(super) fn sha256(&self, restore: &Restore<'_>) -> Result<Option<Checksum>, RestoreError> {
         let unheard = |_| {};
         let account = Account { cancel: &restore.options.cancel, throttle: None, events: &unheard };
         let mut reader = self.open(restore, account)?;
@@ -72,7 +80,7 @@ impl Parcel<'_> {
                 length => hasher.update(buffer.get(..length).unwrap_or_default()),
             }
         }
-        Ok(hasher.finish().map(|checksum| checksum.to_string()).unwrap_or_default())
+        Ok(hasher.finish())
     }
 }
 
@@ -102,7 +110,15 @@ fn open_wal<'a>(stored: &ArchivedSegment, name: WalFileName, size: u64) -> Resul
     Ok(Opened { size: bytes.len() as u64, source: Box::new(Cursor::new(bytes)), modified, path })
 }
 
-fn modified(file: &File) -> SystemTime {
+/// Why reading failed, where the reader itself says that the bytes are wrong, too.
+pub(super) fn failure(error: io::Error, path: &Path) -> RestoreError {
+    match error.downcast::<CopyError>() {
+        Ok(error) => error.into(),
+        Err(error) => barman_storage::Error::new(Operation::Read, path, error).into(),
+    }
+}
+
+pub(super) fn modified(file: &File) -> SystemTime {
     // Whoever cannot say is as old as can be.
     file.metadata().and_then(|metadata| metadata.modified()).unwrap_or(UNIX_EPOCH)
 }
@@ -154,7 +170,7 @@ impl<'a> ParcelReader<'a> {
     pub(super) fn next(&mut self, buffer: &mut [u8]) -> Result<usize, RestoreError> {
         self.account.cancel.check()?;
         let Opened { source, size, path, .. } = &mut self.opened;
-        let length = source.read(buffer).map_err(|error| barman_storage::Error::new(Operation::Read, &*path, error))?;
+        let length = source.read(buffer).map_err(|error| failure(error, path))?;
         self.read += length as u64;
         if self.read > *size || (length == 0 && self.read < *size) {
             let (path, expected, found) = (path.clone(), *size, self.read);

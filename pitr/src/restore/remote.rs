@@ -254,7 +254,8 @@ impl RemoteRestore<'_> {
         throttle: Option<&Throttle>,
     ) -> Result<(), RestoreError> {
         self.make_directories(to, tree.directories.iter())?;
-        let parcels: Vec<_> = tree.files.iter().map(|file| parcel(source, file, &file.to)).collect();
+        let files = tree.files.iter().map(|file| parcel(source, file, &file.to));
+        let parcels: Vec<_> = files.chain(tree.combined.iter().map(Parcel::combined)).collect();
         self.send_all(&parcels, to, there, throttle)
     }
 
@@ -398,7 +399,7 @@ impl RemoteRestore<'_> {
 
     fn is_there(&self, parcel: &Parcel<'_>, sums: &HashMap<RelativePath, String>) -> Result<bool, RestoreError> {
         match sums.get(&parcel.to) {
-            Some(sum) => Ok(parcel.sha256(self.restore)? == *sum),
+            Some(sum) => Ok(parcel.sha256(self.restore)?.is_some_and(|found| found.to_string() == *sum)),
             None => Ok(false),
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use barman_catalog::LocalZone;
 use barman_catalog::{BackupMode, Status};
 use barman_pitr::{
-    BackupChoice, PlanError, PlanWarning, RecoveryTarget, RestoreRequest, Signal, StopPoint, TargetTime,
+    BackupChoice, ChainBreak, PlanError, PlanWarning, RecoveryTarget, RestoreRequest, Signal, StopPoint, TargetTime,
     TimelineChoice, Unreached, UnsupportedBackup, WalFetch, WalSupply,
 };
 use barman_storage::RelativePath;
@@ -292,14 +292,52 @@ fn backups_that_cannot_be_restored_are_refused() {
         info.encryption = Some("gpg".to_owned());
     });
     assert!(matches!(encrypted, PlanError::NoPassphrase { .. }));
-    let incremental = refused(|info| info.parent_backup_id = "20261119T000000".parse().ok());
-    assert_eq!(unsupported(incremental), UnsupportedBackup::Incremental);
+    let packed = refused(|info| {
+        info.parent_backup_id = "20261119T000000".parse().ok();
+        info.compression = Some("gzip".to_owned());
+    });
+    assert_eq!(unsupported(packed), UnsupportedBackup::IncrementalArchive);
+    let orphan = refused(|info| info.parent_backup_id = "20261119T000000".parse().ok());
+    assert!(matches!(orphan, PlanError::BrokenChain { reason: ChainBreak::Gone, .. }), "{orphan:?}");
+    let circle = refused(|info| info.parent_backup_id = Some(info.backup_id));
+    assert!(matches!(circle, PlanError::BrokenChain { reason: ChainBreak::Circle, .. }), "{circle:?}");
     let snapshot = refused(|info| info.mode = Some(BackupMode::Other("snapshot-concurrent".to_owned())));
     assert_eq!(unsupported(snapshot), UnsupportedBackup::Snapshot);
 
     assert!(matches!(refused(|info| info.version = Some(90_624)), PlanError::UnsupportedVersion { .. }));
     assert!(matches!(refused(|info| info.version = None), PlanError::IncompleteRecord { field: "version", .. }));
     assert!(matches!(refused(|info| info.end_wal = None), PlanError::IncompleteRecord { field: "end_wal", .. }));
+}
+
+#[test]
+fn incremental_backups_on_top_of_something_else_are_refused() {
+    const PARENT: &str = "20261119T000000";
+    const LABEL: &str = "START WAL LOCATION: 0/400028 (file 000000010000000000000004)\n\
+        CHECKPOINT LOCATION: 0/400080\nBACKUP METHOD: streamed\nBACKUP FROM: primary\n\
+        START TIME: 2026-11-20 16:44:17 UTC\nLABEL: pg_basebackup base backup\nSTART TIMELINE: 1\n\
+        INCREMENTAL FROM LSN: 0/400028\nINCREMENTAL FROM TLI: 1\n";
+    let refused = |change: fn(&mut barman_catalog::BackupInfo)| {
+        let fixture = Fixture::new();
+        fixture.add_backup(PARENT, change);
+        fixture.add_backup(BACKUP, |info| {
+            info.parent_backup_id = PARENT.parse().ok();
+            info.backup_label = Some(LABEL.to_owned());
+        });
+        fixture.add_wal(1, 4..=5);
+        refusal(&fixture, &fixture.request())
+    };
+    let reason = |error| match error {
+        PlanError::BrokenChain { reason, .. } => reason,
+        error => panic!("{error:?}"),
+    };
+    let failed = refused(|info| info.status = Status::Failed);
+    assert_eq!(reason(failed), ChainBreak::NotDone(Status::Failed));
+    assert_eq!(reason(refused(|info| info.systemid = "1".parse().ok())), ChainBreak::OtherCluster);
+    assert_eq!(reason(refused(|info| info.version = Some(160_004))), ChainBreak::OtherCluster);
+    let other = |reason| matches!(reason, ChainBreak::OtherBackup { lsn, .. } if lsn == Lsn::new(0x40_0028));
+    assert!(other(reason(refused(|info| info.begin_xlog = Some(Lsn::new(0x40_0029))))));
+    let packed = refused(|info| info.compression = Some("gzip".to_owned()));
+    assert!(matches!(packed, PlanError::UnsupportedBackup { kind: UnsupportedBackup::IncrementalArchive, .. }));
 }
 
 #[test]

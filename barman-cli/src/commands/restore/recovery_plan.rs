@@ -1,6 +1,7 @@
 //! A plan in words and as values.
 
 use crate::output::time::local_with_offset;
+use barman_catalog::BackupInfo;
 use barman_pitr::{
     ExpectedTime, IncludedSetting, Leg, MinimumSettings, NamedPoint, PlanWarning, PlannedSpace, PlannedStop,
     RecoveryPlan, RestorePlan, Review, StopReason, TransactionPoint,
@@ -25,10 +26,11 @@ impl Shown<'_> {
 }
 
 pub(in crate::commands) fn text(server: &str, shown: &Shown<'_>) -> String {
-    let RecoveryPlan { backup, target, path, wal, stop, .. } = shown.recovery;
+    let RecoveryPlan { backup, ancestors, target, path, wal, stop, .. } = shown.recovery;
     let end = backup.end_time.map_or_else(String::new, |time| format!(", taken until {time}"));
     let mut lines = vec![format!("Recovery of server {server}")];
     lines.push(format!("  Backup: {}{end}", backup.backup_id));
+    lines.extend(builds_on(ancestors));
     let described = super::target::described(target, shown.recovery.timeline());
     let described = if described.is_empty() { "the end of the archived WAL".to_owned() } else { described };
     let exclusive = if target.exclusive { ", exclusive" } else { "" };
@@ -46,6 +48,12 @@ pub(in crate::commands) fn text(server: &str, shown: &Shown<'_>) -> String {
     lines.extend(stop.iter().flat_map(stop_lines));
     lines.extend(shown.restore.iter().flat_map(|plan| restore_lines(plan)));
     lines.join("\n")
+}
+
+/// The rest of the chain of an incremental backup, the full one first.
+fn builds_on(ancestors: &[BackupInfo]) -> Option<String> {
+    let ids: Vec<_> = ancestors.iter().map(|info| info.backup_id.to_string()).collect();
+    (!ids.is_empty()).then(|| format!("  Incremental, on top of: {}", ids.join(", then ")))
 }
 
 fn segments(count: u64) -> String {
@@ -189,7 +197,7 @@ fn space_line(space: &PlannedSpace) -> String {
 }
 
 pub(in crate::commands) fn json(shown: &Shown<'_>) -> Value {
-    let RecoveryPlan { backup, target, path, wal, stop, .. } = shown.recovery;
+    let RecoveryPlan { backup, ancestors, target, path, wal, stop, .. } = shown.recovery;
     let legs: Vec<Value> = path
         .legs()
         .iter()
@@ -204,6 +212,8 @@ pub(in crate::commands) fn json(shown: &Shown<'_>) -> Value {
     let unverified: Vec<String> = wal.unverified.iter().map(ToString::to_string).collect();
     let mut value = Map::new();
     value.insert("backup_id".to_owned(), json!(backup.backup_id.to_string()));
+    let ids: Vec<String> = ancestors.iter().map(|info| info.backup_id.to_string()).collect();
+    value.insert("builds_on".to_owned(), json!(ids));
     value.insert("time_zone".to_owned(), json!(shown.zone));
     value.insert("exclusive".to_owned(), json!(target.exclusive));
     value.insert("timelines".to_owned(), json!(legs));
