@@ -4,9 +4,9 @@
 //! Of PostgreSQL 17; `PG_MAJORS` names others from 17 on.
 
 use crate::remote_restore::{OtherHost, assert_same_but_for_our_own};
-use crate::scene::{PATIENCE, Scene, ours, wait_until};
+use crate::scene::{Scene, ours, wait_until};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use test_support::{Barman, BarmanHome, OsUser, Postgres, majors};
 
 /// A server whose backups are a full one and two on top of it. Between them blocks of its tables, one of which lies in a
@@ -100,8 +100,7 @@ impl Chain {
         let rows = server.psql(
             "select count(*), max(row), count(*) filter (where note = 'one'), count(*) filter (where note = 'two') from t;
              select count(*), max(row), count(*) filter (where filler = 'two') from cut;
-             select coalesce((select reltuples from pg_class where relname = 'dropped')::int >= -1, false),
-                    to_regclass('later') is not null",
+             select to_regclass('dropped') is not null, to_regclass('later') is not null",
         );
         // Every row is found through the index, too.
         let counted = server.psql("set enable_seqscan = off; select count(*) from t where row > 0");
@@ -161,13 +160,12 @@ fn a_killed_restore_goes_on(chain: &Chain) {
     restore.kill().expect("a child can be killed");
     restore.wait().expect("a child can be waited for");
     assert!(place.join(".barman-restore").exists() && !place.join("global/pg_control").exists());
-    let started = Instant::now();
     let data = chain.restored(&ours(), "latest", "killed", &[]);
-    assert!(started.elapsed() < PATIENCE && !data.join(".barman-restore").exists());
+    assert!(!data.join(".barman-restore").exists());
     assert_eq!(chain.rows(&data), END, "after it was killed");
 }
 
-/// A bit that changed in a block that is used, and in one that is not.
+/// A bit that changed in a backup between the full one and the last.
 fn damage_is_found(chain: &Chain) {
     let backup = chain.data_of(&chain.ids[1]);
     let mut increments = increments_below(&backup);
