@@ -1,8 +1,10 @@
-//! What a server decides without a connection: what cron starts, what is refused, what the checks of a catalog say.
+//! What a server decides without a connection: what cron starts, what is refused, what the checks of a catalog say; and
+//! what is archived.
 
 // A test's own throwaway files are not part of a catalog.
 #![allow(clippy::disallowed_methods)]
 
+mod archive_wal;
 mod cron;
 mod offline_checks;
 mod refusals;
