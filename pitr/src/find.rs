@@ -26,6 +26,7 @@ use crate::stop::TransactionPoint;
 use crate::target::{RestorePointName, TargetXid};
 use archived::{Archived, Place};
 use followed::{Followed, Happening, What};
+use large_delete::Deletes;
 use naming::Namer;
 
 /// What is looked for.
@@ -230,8 +231,12 @@ fn search(
     is_wanted: IsWanted<'_>,
     cancel: &Cancel,
 ) -> Result<Findings, FindError> {
-    let mut findings = Findings::default();
+    let (mut findings, mut deletes) = (Findings::default(), Deletes::default());
     archived.for_each_facts(cancel, &mut |place, facts| match facts.and_then(|facts| facts.records.as_ref()) {
+        Some(records) if matches!(quarry, Quarry::LargeDelete(_)) => {
+            deletes.segment(archived, place, records, is_wanted);
+            Ok(())
+        }
         Some(records) => hits_in(archived, place, records, (quarry, is_wanted), &mut findings),
         None => {
             findings.unread += u64::from(!is_filled(facts));
@@ -242,8 +247,13 @@ fn search(
     // A segment in which a timeline begins repeats what the one before it had.
     findings.hits.dedup_by(|later, earlier| later.lsn == earlier.lsn && later.what == earlier.what);
     match quarry {
+        // PostgreSQL compares the lower halves only, and so did this; the epoch is what was asked for, too.
+        Quarry::Xid(target) => findings.hits.retain(|hit| {
+            let full = hit.transaction.and_then(|end| end.full_xid);
+            target.with_epoch().is_none_or(|wanted| full.is_none_or(|found| found == wanted))
+        }),
         Quarry::Around(time) => nearest(&mut findings.hits, *time),
-        Quarry::LargeDelete(_) => large_delete::join(&mut findings.hits),
+        Quarry::LargeDelete(_) => findings.hits = deletes.hits(archived)?,
         _ => {}
     }
     Namer::new(catalog)?.name(&mut findings.hits)?;
@@ -257,6 +267,7 @@ fn happenings(archived: &Archived<'_>, quarry: &Quarry, followed: Followed) -> R
     let mut hits = Vec::new();
     for happening in happenings {
         let Happening { timeline, lsn, end, database, oid, .. } = happening;
+        let end = end.counted(archived.next_xid_at(timeline, lsn)?);
         let (fate, new_file) = match &happening.what {
             What::Dropped | What::DatabaseDropped => (Fate::Dropped, None),
             What::NewFile { after, .. } => (archived.fate_of_new_file(&happening, after)?, after.file),
@@ -316,6 +327,7 @@ fn hits_in(
     (quarry, is_wanted): (&Quarry, IsWanted<'_>),
     findings: &mut Findings,
 ) -> Result<(), PlanError> {
+    let found_before = findings.hits.len();
     match quarry {
         Quarry::Xid(target) => {
             if records.xids.is_some_and(|range| range.contains(target.low_half())) {
@@ -340,6 +352,11 @@ fn hits_in(
                 event_hits(archived, place, event, (quarry, is_wanted), &mut findings.hits)?;
             }
         }
+    }
+    if findings.hits.len() > found_before {
+        let next_xid = archived.next_xid_near(place)?;
+        let found = findings.hits.iter_mut().skip(found_before);
+        found.for_each(|hit| hit.transaction = hit.transaction.map(|end| end.counted(next_xid)));
     }
     Ok(())
 }
@@ -386,11 +403,6 @@ fn event_hits(
         (Quarry::TruncateOf(_), WalEventKind::FileCut { relation, blocks }) if is_wanted(*relation) => {
             let transaction = archived.end_of(place, event)?;
             hits.push(hit(transaction, HitKind::Cut { relation: *relation, blocks: *blocks }));
-        }
-        (Quarry::LargeDelete(_), WalEventKind::LargeDelete { relation, rows }) if is_wanted(*relation) => {
-            let transaction = archived.end_of(place, event)?;
-            let what = HitKind::LargeDelete { relation: *relation, rows: *rows };
-            hits.push(Hit { at: transaction.map(|end| end.at), ..hit(transaction, what) });
         }
         _ => {}
     }

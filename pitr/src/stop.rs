@@ -59,10 +59,20 @@ pub struct TransactionPoint {
     pub lsn: Lsn,
     /// The top-level transaction; 0 if it had no number.
     pub xid: u32,
+    /// The same as the cluster counts it, with its epoch; `None` while no checkpoint has told that.
+    pub full_xid: Option<u64>,
     /// When.
     pub at: Timestamp,
     /// Whether it was committed; otherwise it was rolled back.
     pub committed: bool,
+}
+
+impl TransactionPoint {
+    /// The same with its epoch: `next_xid` is the next transaction of a checkpoint near by, if there is one.
+    pub(crate) fn counted(self, next_xid: Option<u64>) -> Self {
+        let of = |next_xid| barman_catalog::XidRange::of(self.xid).full(next_xid).map(|(full, _)| full);
+        Self { full_xid: next_xid.filter(|_| self.xid != 0).and_then(of), ..self }
+    }
 }
 
 /// A restore point.

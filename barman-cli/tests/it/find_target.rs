@@ -129,6 +129,13 @@ fn deletes_points_transactions_and_times_are_found() {
     server.psql("create table gone (i int)");
     let gone = file_of(&scene, "gone");
     server.psql("drop table gone");
+    // A thousand rows, of which no segment has more than fifty.
+    server.psql("create table spread as select generate_series(1, 1000) i");
+    let spread = file_of(&scene, "spread");
+    let parts = (0..20).map(|part| {
+        format!("delete from spread where i > {0} * 50 and i <= ({0} + 1) * 50; select pg_switch_wal(); ", part)
+    });
+    server.psql(&format!("begin; {} commit", parts.collect::<String>()));
     scene.archive_everything();
 
     let deleted_by: u64 = deleted.parse().expect("a number");
@@ -139,10 +146,14 @@ fn deletes_points_transactions_and_times_are_found() {
         let found = hits(&scene, &["--large-delete", "--relation", &table]);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!((&found[0]["transaction"]["xid"], &found[0]["what"]["rows"]), (&deleted_by.into(), &1200.into()));
+        let found = hits(&scene, &["--large-delete", "--relation", &spread]);
+        assert_eq!(found.iter().map(|hit| &hit["what"]["rows"]).collect::<Vec<_>>(), [&Value::from(1000)]);
         assert_eq!(kinds(&scene, &["--large-delete", "--relation", "1"]), [""; 0]);
         assert_eq!(kinds(&scene, &["--restore-point", "after it"]), ["restore_point"]);
         let ended = hits(&scene, &["--xid", &last]);
         assert_eq!(ended.len(), 1);
+        let in_another_epoch = hits(&scene, &["--xid", &((1u64 << 32) + deleted_by).to_string()]);
+        assert_eq!(in_another_epoch.len(), usize::from(!is_known), "only checkpoints in the ledger tell epochs");
         let around = hits(&scene, &["--around", after.trim()]);
         let xids: Vec<String> = around.iter().map(|hit| hit["transaction"]["xid"].to_string()).collect();
         let place = xids.iter().position(|xid| *xid == deleted).expect("it ended before that time");

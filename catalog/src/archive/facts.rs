@@ -96,8 +96,8 @@ pub struct RecordFacts {
     pub end: Lsn,
     /// The times at which transactions were committed or rolled back.
     pub ends: Option<TimeRange>,
-    /// The transactions that wrote something, or ended after they were prepared. With the checkpoint of this file, or of
-    /// the nearest that has one, [`XidRange::full`] tells all 64 bits of them.
+    /// The transactions that wrote something, or ended after they were prepared. With
+    /// [`LedgerReader::next_xid_near`](crate::LedgerReader::next_xid_near) [`XidRange::full`] tells all 64 bits of them.
     pub xids: Option<XidRange>,
     /// The next transaction of the last checkpoint in the file; `None` if it has none.
     pub next_xid: Option<u64>,

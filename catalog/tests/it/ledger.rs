@@ -328,6 +328,64 @@ fn a_rebuilt_ledger_is_the_same() {
     }
 }
 
+/// The end of a prepared transaction, and a checkpoint with this next transaction.
+fn segment_with(number: u64, xid: u32, next_xid: Option<u64>) -> Vec<u8> {
+    const COMMIT_PREPARED: u8 = 0x30 | 0x80;
+    const CHECKPOINT_ONLINE: u8 = 0x10;
+    let mut wal = WalBuilder::at(WalBuilder::layout(segment_size(), 8192), SegmentNumber::new(number));
+    let contents = [&5i64.to_ne_bytes()[..], &(1u32 << 4).to_ne_bytes(), &xid.to_ne_bytes()].concat();
+    wal.record(ResourceManager::TRANSACTION, COMMIT_PREPARED, &contents);
+    if let Some(next_xid) = next_xid {
+        // `CheckPoint` of PostgreSQL 15.
+        let mut checkpoint = 0x28u64.to_ne_bytes().to_vec();
+        checkpoint.extend([1u32, 1, 1, 0].map(u32::to_ne_bytes).concat());
+        checkpoint.extend(next_xid.to_ne_bytes());
+        checkpoint.extend([20_000u32, 1, 0, 3, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0].map(u32::to_ne_bytes).concat());
+        wal.record(ResourceManager::XLOG, CHECKPOINT_ONLINE, &checkpoint);
+    }
+    wal.cross_with_head(64, 0);
+    wal.bytes().to_vec()
+}
+
+/// Records have half of it; a checkpoint near by, in whatever order all of it came, tells the other half.
+#[test]
+fn the_ledger_tells_all_64_bits_of_transactions() {
+    const EPOCH: u64 = 1 << 32;
+    // The last segments of one directory, and the first one of the next; the number of the last but one is used up in between.
+    let segments =
+        [(4093, u32::MAX - 9, None), (4094, u32::MAX - 8, Some(2 * EPOCH - 4)), (4095, 5, None), (4096, 6, None)];
+    let expected = [2 * EPOCH - 10, 2 * EPOCH - 9, 2 * EPOCH + 5, 2 * EPOCH + 6];
+    let full_xids = |repository: &Repository| {
+        let mut ledger = repository.catalog.ledger_reader().expect("a ledger");
+        segments.map(|(number, ..)| {
+            let file = name(number);
+            let next_xid = ledger.next_xid_near(&file.parse().expect("a segment")).expect("readable").expect("near by");
+            repository.facts(&file).records.and_then(|records| records.xids?.full(next_xid)).expect("transactions")
+        })
+    };
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+        let repository = Repository::new();
+        for (number, xid, next_xid) in order.map(|index: usize| segments[index]) {
+            arrive(&repository, WalSource::Incoming, &[(number, &segment_with(number, xid, next_xid))]);
+        }
+        assert_eq!(full_xids(&repository), expected.map(|xid| (xid, xid)), "{order:?}");
+        std::fs::remove_dir_all(repository.path("ledger")).expect("it is ours");
+        let cancel = Cancel::new();
+        repository.catalog.rebuild_ledger(options(&cancel).now, &cancel, &mut |_| {}).expect("rebuilt");
+        assert_eq!(full_xids(&repository), expected.map(|xid| (xid, xid)), "{order:?}");
+    }
+    let repository = Repository::new();
+    arrive(&repository, WalSource::Incoming, &[(4, &segment_with(4, 700, None))]);
+    let near = |repository: &Repository| {
+        repository
+            .catalog
+            .ledger_reader()
+            .and_then(|mut ledger| ledger.next_xid_near(&name(4).parse().expect("a segment")))
+    };
+    assert_eq!(near(&repository).expect("readable"), None, "no checkpoint is near by");
+    assert_eq!(near(&Repository::new()).expect("readable"), None, "there is no ledger");
+}
+
 #[test]
 fn a_ledger_that_cannot_be_written_keeps_no_wal_waiting() {
     let repository = Repository::new();

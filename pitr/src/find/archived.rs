@@ -19,7 +19,7 @@ use crate::stop::segment_reader::SegmentReader;
 use crate::stop::wal_row::{RowSegment, WalRow};
 
 /// How far from something that a transaction did its end or its beginning is looked for, in segments.
-const REACH: usize = 64;
+pub(super) const REACH: usize = 64;
 
 /// Is told what is known of a segment.
 type Visit<'v> = dyn FnMut(Place, Option<&Facts>) -> Result<(), PlanError> + 'v;
@@ -122,6 +122,19 @@ impl<'a> Archived<'a> {
             let segment = self.rows.get(place.row).and_then(|row| row.segments.get(place.index));
             segment.is_some_and(|segment| segment.number == number) && self.timeline_at(*place, lsn) == timeline
         })
+    }
+
+    /// The next transaction of a checkpoint near a segment.
+    pub(super) fn next_xid_near(&self, place: Place) -> Result<Option<u64>, PlanError> {
+        match self.file(place) {
+            WalFileName::Segment(name) => Ok(self.catalog.ledger_reader()?.next_xid_near(&name)?),
+            _ => Ok(None),
+        }
+    }
+
+    /// The same of the segment that a record begins in.
+    pub(super) fn next_xid_at(&self, timeline: TimelineId, lsn: Lsn) -> Result<Option<u64>, PlanError> {
+        self.place_of(timeline, lsn).map_or(Ok(None), |place| self.next_xid_near(place))
     }
 
     /// The timeline of a record: a segment in which one begins holds the end of the one before.

@@ -387,7 +387,7 @@ mod tests {
         let (pattern, mut tracker) = ("t".parse().unwrap(), Tracker::default());
         for (lsn, changes) in (1..).zip(transactions) {
             let (lsn, at) = (Lsn::new(lsn), Timestamp::from_unix_micros(0));
-            let end = TransactionPoint { lsn, xid: 700, at, committed: true };
+            let end = TransactionPoint { lsn, xid: 700, full_xid: None, at, committed: true };
             tracker.change(&pattern, TimelineId::FIRST, CatalogChange::Relations { end, changes });
         }
         let id = "20260101T000000".parse().unwrap();

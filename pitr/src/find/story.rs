@@ -186,7 +186,7 @@ fn transaction(
             return;
         }
         let ended = |end: &TransactionEnd<'_>, committed| {
-            let point = TransactionPoint { lsn, xid: end.xid, at: end.at, committed };
+            let point = TransactionPoint { lsn, xid: end.xid, full_xid: None, at: end.at, committed };
             (point, end.subxids.iter().chain([end.xid]).collect(), end.dropped.iter().collect())
         };
         found = match record.decode() {

@@ -262,7 +262,7 @@ impl Catalogs {
             return None;
         }
         let xid = xids.last().copied().unwrap_or(0);
-        let end = TransactionPoint { lsn, xid, at, committed };
+        let end = TransactionPoint { lsn, xid, full_xid: None, at, committed };
         let outcome = done.outcome();
         let mut changes = relation_changes(&outcome);
         let named = |catalogs: &Self, id: RelationId| catalogs.relation(id).map(|row| catalogs.named(id.0, row));

@@ -27,7 +27,7 @@ impl Mark {
     /// Reads a record. One that cannot be read is nothing to PostgreSQL either: it would stop there with a panic.
     pub(crate) fn of(record: &Record<'_>) -> Self {
         let end = |end: &wal_format::TransactionEnd<'_>, committed| {
-            let point = TransactionPoint { lsn: record.start, xid: end.xid, at: end.at, committed };
+            let point = TransactionPoint { lsn: record.start, xid: end.xid, full_xid: None, at: end.at, committed };
             Self::TransactionEnd(point, end.subxids.iter().collect())
         };
         match record.decode() {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn end(lsn: u64, xid: u32, seconds: i64, committed: bool) -> Step {
-        let point = TransactionPoint { lsn: Lsn::new(lsn), xid, at: at(seconds), committed };
+        let point = TransactionPoint { lsn: Lsn::new(lsn), xid, full_xid: None, at: at(seconds), committed };
         step(lsn, Mark::TransactionEnd(point, vec![xid + 1]))
     }
 

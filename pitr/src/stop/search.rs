@@ -158,7 +158,8 @@ impl Search<'_> {
         let Some(replayed_to) = self.consistent_at(hit.replayed_to())? else {
             return self.inconsistent(hit.step.start);
         };
-        if let Some(found) = self.other_epoch(rule, &hit)? {
+        let next_xid = self.next_xid_near(hit.index)?;
+        if let Some(found) = other_epoch(rule, &hit, next_xid) {
             return Ok(Found::Unreached(found));
         }
         let own = hit.step.mark.transaction();
@@ -177,24 +178,19 @@ impl Search<'_> {
             is_replayed: hit.is_replayed,
             replayed_to,
             timeline: self.scope.path.timeline_at(hit.step.start),
-            last_transaction,
-            first_left_out,
+            last_transaction: last_transaction.map(|point| point.counted(next_xid)),
+            first_left_out: first_left_out.map(|point| point.counted(next_xid)),
             restore_points: self.namesakes(rule, &hit)?,
         }))
     }
 
-    /// PostgreSQL compares the lower halves only: with an epoch it can be told whether that is the transaction meant.
-    fn other_epoch(&mut self, rule: &StopRule<'_>, hit: &Hit) -> Result<Option<Unreached>, PlanError> {
-        let (StopPoint::Xid(target), Some(point)) = (rule.stop(), hit.step.mark.transaction()) else { return Ok(None) };
-        let Some(wanted) = target.with_epoch() else { return Ok(None) };
-        for segment in self.scope.row.segments.iter().take(hit.index + 1).rev() {
-            let records = self.ledger.facts(&segment.file)?.and_then(|facts| facts.records.as_ref());
-            let Some(next_xid) = records.and_then(|records| records.next_xid) else { continue };
-            let full = barman_catalog::XidRange::of(point.xid).full(next_xid).map(|(found, _)| found);
-            let other = full.filter(|found| *found != wanted);
-            return Ok(other.map(|found| Unreached::XidEpoch { target: *target, found }));
+    /// The next transaction of a checkpoint near a segment: with that the others are told apart that have its number in
+    /// another epoch.
+    fn next_xid_near(&mut self, index: usize) -> Result<Option<u64>, PlanError> {
+        match self.scope.row.segments.get(index) {
+            Some(segment) => Ok(self.ledger.next_xid_near(&segment.name)?),
+            None => Ok(None),
         }
-        Ok(None)
     }
 
     /// The last end of a transaction in the segments before `index`.
@@ -388,6 +384,13 @@ impl Search<'_> {
             restore_points: Vec::new(),
         }))
     }
+}
+
+/// PostgreSQL compares the lower halves only: with an epoch it can be told whether that is the transaction meant.
+fn other_epoch(rule: &StopRule<'_>, hit: &Hit, next_xid: Option<u64>) -> Option<Unreached> {
+    let StopPoint::Xid(target) = rule.stop() else { return None };
+    let (wanted, found) = (target.with_epoch()?, hit.step.mark.transaction()?.counted(next_xid).full_xid?);
+    (found != wanted).then_some(Unreached::XidEpoch { target: *target, found })
 }
 
 /// What can be believed of a segment without reading it: all records that end in it are in its facts. What crosses into the

@@ -168,6 +168,8 @@ fn targets_that_are_not_there_are_refused_with_what_is() {
     fixture.fill_ledger();
     let other = unreached(&fixture, xid(epoch));
     assert!(matches!(other, Unreached::XidEpoch { found, .. } if found == u64::from(xid_of(9))), "{other:?}");
+    let counted = stop(&fixture, xid(xid_of(9)), false).last_transaction.and_then(|end| end.full_xid);
+    assert_eq!(counted, Some(xid_of(9).into()));
     let missed = unreached(&fixture, name("rp2"));
     let Unreached::Name { known, .. } = missed else { panic!("{missed:?}") };
     let names: Vec<_> = known.iter().map(|point| point.name.as_str()).collect();

@@ -112,7 +112,7 @@ fn namesakes(points: &[NamedPoint]) -> Vec<String> {
 
 pub(crate) fn point_text(point: &TransactionPoint) -> String {
     let what = if point.committed { "committed" } else { "rolled back" };
-    format!("{} {what} at {} ({})", point.xid, local_with_offset(point.at), point.lsn)
+    format!("{} {what} at {} ({})", full_xid(point), local_with_offset(point.at), point.lsn)
 }
 
 fn restore_lines(plan: &RestorePlan) -> Vec<String> {
@@ -254,9 +254,14 @@ fn stop_json(stop: &PlannedStop) -> Value {
     })
 }
 
+/// As `txid_current()` and `pg_current_xact_id()` show it, as far as that is known.
+fn full_xid(point: &TransactionPoint) -> u64 {
+    point.full_xid.unwrap_or(point.xid.into())
+}
+
 pub(in crate::commands) fn point_json(point: &TransactionPoint) -> Value {
     json!({
-        "xid": point.xid,
+        "xid": full_xid(point),
         "time": local_with_offset(point.at),
         "lsn": point.lsn.to_string(),
         "committed": point.committed,

@@ -14,8 +14,17 @@ use crate::journal::LONGEST_ENTRY;
 /// The fewest rows, of one table and by one transaction, that make a delete a large one.
 pub const LARGE_DELETE_ROWS: u64 = 1000;
 
-/// The fewest in one segment that are worth keeping: the others of a large delete may be in the segments beside it.
+/// The fewest in one segment that are worth keeping whatever else is in it: the others of a large delete may be in the segments
+/// beside it.
 const PART_OF_LARGE_DELETE_ROWS: u64 = LARGE_DELETE_ROWS / 10;
+
+/// The fewest that are worth keeping if there are not many such parts: what else goes on may have a large delete spread over many
+/// segments.
+const SMALL_PART_ROWS: u64 = LARGE_DELETE_ROWS / 100;
+
+/// How many of these are kept, the largest ones: each takes some 20 bytes of the ledger, and there are servers whose every
+/// segment has hundreds of small deletes.
+const SMALL_PARTS: usize = 16;
 
 /// Tables that one segment's deletes are counted for, at most; what one transaction does to others is not found.
 const DELETES: usize = 4096;
@@ -251,9 +260,12 @@ impl Notes<'_> {
 
     /// Adds what is only known in the end.
     fn finish(&mut self) {
-        let deletes = std::mem::take(self.deletes).into_iter();
-        let parts = deletes.filter(|(_, (rows, _))| *rows >= PART_OF_LARGE_DELETE_ROWS);
-        for ((xid, relation), (rows, lsn)) in parts {
+        let deletes = std::mem::take(self.deletes).into_iter().filter(|(_, (rows, _))| *rows >= SMALL_PART_ROWS);
+        let (parts, mut small): (Vec<_>, Vec<_>) =
+            deletes.partition(|(_, (rows, _))| *rows >= PART_OF_LARGE_DELETE_ROWS);
+        small.sort_by_key(|(_, (rows, _))| std::cmp::Reverse(*rows));
+        small.truncate(SMALL_PARTS);
+        for ((xid, relation), (rows, lsn)) in parts.into_iter().chain(small) {
             let kind = WalEventKind::LargeDelete { relation, rows };
             self.note(WalEvent { lsn, xid: Some(xid), at: None::<Timestamp>, kind });
         }

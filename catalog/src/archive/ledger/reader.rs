@@ -1,9 +1,9 @@
 //! Asking the ledger about many files.
 
 use barman_storage::{Cancel, RelativePath};
-use wal_format::{Timestamp, WalFileName};
+use wal_format::{SegmentName, Timestamp, WalFileName};
 
-use super::{DirectoryFacts, Ledger};
+use super::{DirectoryFacts, Known, Ledger};
 use crate::archive::ingest::{Neighbours, observe_stored};
 use crate::{Catalog, Error, Facts, layout};
 
@@ -47,12 +47,45 @@ impl LedgerReader {
     /// # Errors
     /// The ledger cannot be read.
     pub fn facts(&mut self, name: &WalFileName) -> Result<Option<&Facts>, Error> {
-        let Some(ledger) = &self.ledger else { return Ok(None) };
-        let path = layout::ledger_of(name);
-        if self.directory.as_ref().is_none_or(|(known, _)| *known != path) {
-            self.directory = Some((path.clone(), ledger.directory(&path)?));
+        Ok(self.directory(layout::ledger_of(name))?.and_then(|known| known.get(name)).map(|known| &known.facts))
+    }
+
+    /// Returns the next transaction, as the cluster counts them with 64 bits, of a checkpoint near a segment: its own, else that
+    /// of the nearest segment before it that has one, else behind it, in its directory or one beside that. `None` if there
+    /// is none. [`XidRange::full`](crate::XidRange::full) tells with it which transactions the segment has.
+    ///
+    /// Transactions that are under way are less than 2^31 away from the next one (`xidStopLimit` leaves 3 million of these), and
+    /// what two directories hold cannot number as many more: each takes a record of its end.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn next_xid_near(&mut self, name: &SegmentName) -> Result<Option<u64>, Error> {
+        let file = WalFileName::Segment(*name);
+        let own = layout::ledger_of(&file);
+        let next_xid = |known: &Known| known.facts.records.as_ref().and_then(|records| records.next_xid);
+        let before = |known: &DirectoryFacts| known.range(..=file).rev().find_map(|(_, known)| next_xid(known));
+        let behind = |known: &DirectoryFacts| known.range(file..).find_map(|(_, known)| next_xid(known));
+        let journal_of =
+            |log: Option<u32>| log.map(|log| layout::ledger_of(&WalFileName::Segment(SegmentName { log, ..*name })));
+        let (earlier, later) = (journal_of(name.log.checked_sub(1)), journal_of(name.log.checked_add(1)));
+        let places: [(_, &dyn Fn(&DirectoryFacts) -> _); 4] =
+            [(Some(own.clone()), &before), (earlier, &before), (Some(own), &behind), (later, &behind)];
+        for (journal, find) in places {
+            let Some(journal) = journal else { continue };
+            if let Some(found) = self.directory(journal)?.and_then(find) {
+                return Ok(Some(found));
+            }
         }
-        let known = self.directory.as_ref().and_then(|(_, known)| known.get(name));
-        Ok(known.map(|known| &known.facts))
+        Ok(None)
+    }
+
+    /// What a journal says; `None` without a ledger.
+    fn directory(&mut self, journal: RelativePath) -> Result<Option<&DirectoryFacts>, Error> {
+        let Some(ledger) = &self.ledger else { return Ok(None) };
+        if self.directory.as_ref().is_none_or(|(known, _)| *known != journal) {
+            let known = ledger.directory(&journal)?;
+            self.directory = Some((journal, known));
+        }
+        Ok(self.directory.as_ref().map(|(_, known)| known))
     }
 }
