@@ -179,11 +179,27 @@ impl KeptHome {
         assert_eq!(verified.code, Some(0), "{verified:?}: {when}");
     }
 
-    pub(super) fn assert_barman_lists_the_same(&self, when: &str) {
-        for command in [&["list-backups", "main"][..], &["list-backups", "--minimal", "main"]] {
-            let (theirs, ours) = (Barman::reference().run(&self.home, command), self.run(command, None));
-            assert_eq!((theirs.code, &theirs.stdout), (ours.code, &ours.stdout), "{when}\n{theirs:?}\n{ours:?}");
+    /// Barman reads the home as we do: the list of backups, and of each its record and its files.
+    pub(super) fn assert_barman_reads_the_same(&self, when: &str) {
+        self.assert_both_say_the_same(&["list-backups", "main"], when);
+        for backup in self.assert_both_say_the_same(&["list-backups", "--minimal", "main"], when).lines() {
+            self.assert_both_say_the_same(&["show-backup", "main", backup], when);
+            self.assert_both_say_the_same(&["list-files", "--target", "full", "main", backup], when);
         }
+    }
+
+    /// Barman finds nothing wrong with any backup. It may write a status that it found out.
+    pub(super) fn assert_barman_checks_all_backups(&self, when: &str) {
+        for backup in self.run(&["list-backups", "--minimal", "main"], None).stdout.lines() {
+            let checked = Barman::reference().run(&self.home, &["check-backup", "main", backup]);
+            assert_eq!(checked.code, Some(0), "{when}: {checked:?}");
+        }
+    }
+
+    fn assert_both_say_the_same(&self, command: &[&str], when: &str) -> String {
+        let (theirs, ours) = (Barman::reference().run(&self.home, command), self.run(command, None));
+        assert_eq!((theirs.code, &theirs.stdout), (ours.code, &ours.stdout), "{when}\n{theirs:?}\n{ours:?}");
+        ours.stdout
     }
 
     /// Barman's rebuild of the index names what ours names, but for `.partial` files, which it forgets.
