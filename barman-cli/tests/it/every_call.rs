@@ -58,7 +58,7 @@ impl Case {
                 let when = format!("{:?}: {effect:?} at call {nth} of {calls}, {call}", self.command);
                 if effect != CallEffect::Kill && ended.code == Some(0) {
                     self.home.assert_is(&expected, &format!("told to be done, and is not: {when}"));
-                    assert!(may_fail_unnoticed(&call), "{when}");
+                    assert!(self.may_fail_unnoticed(&call), "{when}");
                     tolerated.push(call);
                 }
                 self.home.assert_nothing_is_lost(self.deletes, &when);
@@ -135,15 +135,21 @@ impl Case {
         self.command == ["cron"]
     }
 
+    /// Whether the command works around an error at this call. All others have to be told.
+    fn may_fail_unnoticed(&self, call: &str) -> bool {
+        // What the ledger lacks is found out again.
+        let is_ledger = call.contains("/main/ledger");
+        // The number of a process in the lock on the index is for people to read.
+        let is_number = call.ends_with("-xlogdb.lock");
+        // What could not be compressed ahead of its turn, with its directory, is compressed when that comes.
+        let is_ahead = self.command.first() == Some(&"archive-wal") && call.contains("/main/wals/");
+        is_ledger || is_number || (is_ahead && (call.ends_with(".tmp") || call.starts_with("mkdir ")))
+    }
+
     /// Barman takes a second to start, and is asked some questions: in a short run at one call.
     fn barman_each(&self, calls: usize) -> usize {
         if per_way() >= calls { 20 } else { WAYS.len() * per_way() }
     }
-}
-
-/// What the ledger lacks is found out again; what could not be compressed ahead of its turn is compressed when that comes.
-fn may_fail_unnoticed(call: &str) -> bool {
-    ["/ledger", ".tmp", "-xlogdb.lock", "mkdir "].iter().any(|part| call.contains(part))
 }
 
 const WAYS: [CallEffect; 4] = [CallEffect::Kill, CallEffect::Fail(ENOSPC), CallEffect::Fail(EIO), CallEffect::FullDisk];
