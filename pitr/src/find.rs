@@ -250,7 +250,7 @@ fn search(
         // PostgreSQL compares the lower halves only, and so did this; the epoch is what was asked for, too.
         Quarry::Xid(target) => findings.hits.retain(|hit| {
             let full = hit.transaction.and_then(|end| end.full_xid);
-            target.with_epoch().is_none_or(|wanted| full.is_none_or(|found| found == wanted))
+            target.with_epoch().is_none_or(|wanted| full.is_none_or(|found| found.get() == wanted))
         }),
         Quarry::Around(time) => nearest(&mut findings.hits, *time),
         Quarry::LargeDelete(_) => findings.hits = deletes.hits(archived)?,

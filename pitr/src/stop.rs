@@ -9,6 +9,8 @@ pub(crate) mod search;
 pub(crate) mod segment_reader;
 pub(crate) mod wal_row;
 
+use std::num::NonZeroU64;
+
 use wal_format::{Lsn, TimelineId, Timestamp};
 
 use crate::target::TargetXid;
@@ -60,7 +62,7 @@ pub struct TransactionPoint {
     /// The top-level transaction; 0 if it had no number.
     pub xid: u32,
     /// The same as the cluster counts it, with its epoch; `None` while no checkpoint has told that.
-    pub full_xid: Option<u64>,
+    pub full_xid: Option<NonZeroU64>,
     /// When.
     pub at: Timestamp,
     /// Whether it was committed; otherwise it was rolled back.
@@ -70,7 +72,7 @@ pub struct TransactionPoint {
 impl TransactionPoint {
     /// The same with its epoch: `next_xid` is the next transaction of a checkpoint near by, if there is one.
     pub(crate) fn counted(self, next_xid: Option<u64>) -> Self {
-        let of = |next_xid| barman_catalog::XidRange::of(self.xid).full(next_xid).map(|(full, _)| full);
+        let of = |next_xid| NonZeroU64::new(barman_catalog::XidRange::of(self.xid).full(next_xid)?.0);
         Self { full_xid: next_xid.filter(|_| self.xid != 0).and_then(of), ..self }
     }
 }

@@ -135,6 +135,8 @@ fn deletes_points_transactions_and_times_are_found() {
     let parts = (0..20).map(|part| {
         format!("delete from spread where i > {0} * 50 and i <= ({0} + 1) * 50; select pg_switch_wal(); ", part)
     });
+    // Each part begins a segment, and lies in that alone.
+    server.switch_wal();
     server.psql(&format!("begin; {} commit", parts.collect::<String>()));
     scene.archive_everything();
 

@@ -389,7 +389,7 @@ impl Search<'_> {
 /// PostgreSQL compares the lower halves only: with an epoch it can be told whether that is the transaction meant.
 fn other_epoch(rule: &StopRule<'_>, hit: &Hit, next_xid: Option<u64>) -> Option<Unreached> {
     let StopPoint::Xid(target) = rule.stop() else { return None };
-    let (wanted, found) = (target.with_epoch()?, hit.step.mark.transaction()?.counted(next_xid).full_xid?);
+    let (wanted, found) = (target.with_epoch()?, hit.step.mark.transaction()?.counted(next_xid).full_xid?.get());
     (found != wanted).then_some(Unreached::XidEpoch { target: *target, found })
 }
 

@@ -1,5 +1,7 @@
 //! A plan in words and as values.
 
+use std::num::NonZeroU64;
+
 use crate::output::time::local_with_offset;
 use barman_catalog::BackupInfo;
 use barman_pitr::{
@@ -256,7 +258,7 @@ fn stop_json(stop: &PlannedStop) -> Value {
 
 /// As `txid_current()` and `pg_current_xact_id()` show it, as far as that is known.
 fn full_xid(point: &TransactionPoint) -> u64 {
-    point.full_xid.unwrap_or(point.xid.into())
+    point.full_xid.map_or(point.xid.into(), NonZeroU64::get)
 }
 
 pub(in crate::commands) fn point_json(point: &TransactionPoint) -> Value {

@@ -68,10 +68,10 @@ impl LedgerReader {
         let journal_of =
             |log: Option<u32>| log.map(|log| layout::ledger_of(&WalFileName::Segment(SegmentName { log, ..*name })));
         let (earlier, later) = (journal_of(name.log.checked_sub(1)), journal_of(name.log.checked_add(1)));
-        let places: [(_, &dyn Fn(&DirectoryFacts) -> _); 4] =
-            [(Some(own.clone()), &before), (earlier, &before), (Some(own), &behind), (later, &behind)];
-        for (journal, find) in places {
+        let places = [(Some(own.clone()), true), (earlier, true), (Some(own), false), (later, false)];
+        for (journal, is_before) in places {
             let Some(journal) = journal else { continue };
+            let find = |known| if is_before { before(known) } else { behind(known) };
             if let Some(found) = self.directory(journal)?.and_then(find) {
                 return Ok(Some(found));
             }
