@@ -31,8 +31,8 @@ pub(crate) fn with_segments(backups: u64, segments: u64) -> BarmanHome {
     for number in 0..backups {
         let backup = backup(number, segments / backups);
         catalog.save(&backup).expect("saved");
-        let data = home.path().join("main/base").join(backup.backup_id.to_string());
-        std::fs::create_dir(data).expect("a directory can be made");
+        let data = home.path().join("main/base").join(backup.backup_id.to_string()).join("data");
+        std::fs::create_dir_all(data).expect("a directory can be made");
     }
     add_segments(&home, 0..segments);
     home

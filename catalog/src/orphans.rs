@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use barman_storage::Dir;
+
 use crate::catalog::existing;
 use crate::{BackupId, BackupInfo, BackupType, Catalog, Error, Status, layout};
 
@@ -32,9 +34,14 @@ impl Catalog {
         let directories = self.directory_ids()?;
         let recorded: BTreeSet<_> = backups.iter().map(|info| info.backup_id).collect();
         let unrecorded: Vec<_> = directories.difference(&recorded).copied().collect();
+        let base = existing(&self.layout().basebackups_directory)?;
         let mut records = BTreeSet::new();
         for info in backups.iter().filter(|info| has_data(info)) {
-            if !directories.contains(&info.backup_id) || self.is_bare(&info.backup_id)? {
+            let bare = match base.as_ref().filter(|_| directories.contains(&info.backup_id)) {
+                Some(base) => is_bare(base, &info.backup_id)?,
+                None => true,
+            };
+            if bare {
                 records.insert(info.backup_id);
             }
         }
@@ -49,18 +56,15 @@ impl Catalog {
     }
 }
 
-impl Catalog {
-    /// Whether nothing is left in a backup's directory but a record at its old place. Of thousands of backups each costs a look
-    /// for `data`, and no more.
-    fn is_bare(&self, id: &BackupId) -> Result<bool, Error> {
-        let Some(backups) = existing(&self.layout().basebackups_directory)? else { return Ok(true) };
-        if backups.stat(&layout::backup(id).join(&layout::data()))?.is_some() {
-            return Ok(false);
-        }
-        let record = layout::old_backup_info(id);
-        let Some(directory) = existing(&backups.path().join(layout::backup(id)))? else { return Ok(true) };
-        Ok(directory.entries()?.iter().all(|entry| entry.name == record.file_name()))
+/// Whether nothing is left in a backup's directory but a record at its old place. Of thousands of backups each costs a look
+/// for `data`, and no more.
+fn is_bare(base: &Dir, id: &BackupId) -> Result<bool, Error> {
+    if base.stat(&layout::backup(id).join(&layout::data()))?.is_some() {
+        return Ok(false);
     }
+    let record = layout::old_backup_info(id);
+    let Some(directory) = existing(&base.path().join(layout::backup(id)))? else { return Ok(true) };
+    Ok(directory.entries()?.iter().all(|entry| entry.name == record.file_name()))
 }
 
 /// Whether a backup should have a directory: those that are being made may have none yet, and a cloud provider keeps its own.

@@ -54,7 +54,7 @@ pub use check::{CheckReport, CheckResult};
 pub use cron::{Maintenance, Task};
 pub use delete::Deletion;
 pub use error::Error;
-pub use listing::{BackupDetail, BackupSummary};
+pub use listing::{BackupChain, BackupDetail, BackupSummary};
 pub use postgres::WalSwitch;
 pub use processes::Process;
 pub use receive_wal::{ReceiveWal, ReceiveWalEvent, Reset};

@@ -43,6 +43,37 @@ pub struct BackupDetail {
     pub previous: Option<BackupId>,
     /// The one after it whose data is complete.
     pub next: Option<BackupId>,
+    /// What it builds on, if it is incremental.
+    pub chain: Option<BackupChain>,
+}
+
+/// The backups that an incremental one is restored with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackupChain {
+    /// The oldest that there is, which is the full one unless that is gone.
+    pub root: BackupId,
+    /// The one that it was taken from, be it there or not.
+    pub parent: BackupId,
+    /// How many there are, itself included.
+    pub size: usize,
+}
+
+impl BackupChain {
+    fn of(info: &BackupInfo, backups: &[BackupInfo]) -> Option<Self> {
+        let parent_of = |info: &BackupInfo| {
+            let parent = info.parent_backup_id?;
+            backups.iter().find(|other| other.backup_id == parent)
+        };
+        let mut chain = Self { root: info.backup_id, parent: info.parent_backup_id?, size: 1 };
+        let mut next = parent_of(info);
+        // A circle, which only a spoilt record can make, has no more than all of them.
+        while let Some(ancestor) = next.filter(|_| chain.size < backups.len()) {
+            chain.root = ancestor.backup_id;
+            chain.size += 1;
+            next = parent_of(ancestor);
+        }
+        Some(chain)
+    }
 }
 
 impl BackupDetail {
@@ -72,16 +103,21 @@ impl BackupDetail {
         self.info().deduplicated_size.or(self.info().size).unwrap_or(0)
     }
 
-    /// Returns what hard links to older backups saved an rsync backup: bytes, and percent of its size. As with Barman,
-    /// the bytes are that part of the whole cluster, which is a little more than was copied.
+    /// Returns what an rsync backup saved by hard links to older ones, and an incremental one by what it leaves out: bytes, and
+    /// percent. As with Barman, the bytes are that part of the whole cluster, which is a little more than was copied.
     #[must_use]
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn resources_saved(&self) -> Option<(u64, f64)> {
         let info = self.info();
-        let size = info.size.filter(|size| *size > 0 && info.backup_type() == Some(BackupType::Rsync))?;
-        let ratio = 1.0 - self.own_size() as f64 / size as f64;
-        let cluster = info.cluster_size.unwrap_or(size) as f64;
-        (ratio > 0.0).then_some(((cluster * ratio) as u64, ratio * 100.0))
+        let whole = match info.backup_type()? {
+            BackupType::Rsync => info.size,
+            BackupType::Incremental => info.cluster_size,
+            _ => None,
+        };
+        let whole = whole.filter(|size| *size > 0)?;
+        let ratio = 1.0 - self.own_size() as f64 / whole as f64;
+        let cluster = info.cluster_size.unwrap_or(whole) as f64;
+        (ratio >= 0.0).then_some(((cluster * ratio) as u64, ratio * 100.0))
     }
 
     /// Returns what part of the WAL that it needs compression saved, 0.0 to 1.0; `None` where it saved nothing.
@@ -144,6 +180,7 @@ impl Server {
             reachable_timelines: self.catalog().reachable_timelines(&info)?,
             previous: previous_backup(&backups, id).map(|info| info.backup_id),
             next: next_backup(&backups, id).map(|info| info.backup_id),
+            chain: BackupChain::of(&info, &backups),
             summary: BackupSummary {
                 wal: wal.remove(id).unwrap_or_default(),
                 retention: retention.get(id).copied(),

@@ -9,8 +9,8 @@ fn each_backup_more_takes_few_system_calls() {
     const MORE: usize = 200;
     let homes = [with_backups(50), with_backups(50 + MORE)];
     // To open a record, to ask what it is, to read it and find its end, and to close it, before which a program that is built
-    // for tests asks whether it is open; to look for an annotation in the old place.
-    const EACH: usize = 7;
+    // for tests asks whether it is open; to look for an annotation in the old place, and whether there is data.
+    const EACH: usize = 9;
     for command in [&["list-backups", "main"][..], &["show-backup", "main", "latest"], &["check", "main"]] {
         let [few, many] = homes.each_ref().map(|home| system_calls(ours().command(home).args(command)));
         let more = many - few;
@@ -24,7 +24,7 @@ fn with_backups(number: usize) -> BarmanHome {
     for second in 0..number {
         let id = format!("20260101T{second:06}");
         write(&home.path().join(format!("main/meta/{id}-backup.info")), &record(2, &[]));
-        std::fs::create_dir_all(home.path().join(format!("main/base/{id}"))).expect("the home is ours");
+        std::fs::create_dir_all(home.path().join(format!("main/base/{id}/data"))).expect("the home is ours");
     }
     home
 }

@@ -1,5 +1,6 @@
 //! Text and JSON are Barman's to the byte: both programs read one catalog, and what they print is compared.
 
+use crate::made_home::{self, ONE, TWO};
 use crate::scene::ours;
 use std::path::Path;
 use test_support::{Barman, BarmanHome};
@@ -147,6 +148,28 @@ fn every_backup_is_shown_as_by_barman() {
     }
     for word in ["latest", "last", "oldest", "first", "latest-full", "last-full", "last-failed", "first-full", "nope"] {
         assert_same(&home, &["show-backup", "window", word]);
+    }
+}
+
+/// Also what a backup saved, by hard links to an older one, or by leaving out what has not changed since.
+#[test]
+fn chains_are_shown_as_by_barman() {
+    let sizes =
+        |size, deduplicated, cluster| [("size", size), ("deduplicated_size", deduplicated), ("cluster_size", cluster)];
+    let full = [&sizes("1000", "1000", "1000")[..], &[("children_backup_ids", TWO)]].concat();
+    let incremental = |sizes: [Field<'static>; 3]| [&sizes[..], &[("parent_backup_id", ONE)]].concat();
+    let rsync = |sizes: [Field<'static>; 3]| [&sizes[..], &[("mode", "rsync")]].concat();
+    for other in [
+        incremental(sizes("400", "400", "1000")),
+        incremental(sizes("400", "400", "400")),
+        rsync(sizes("400", "100", "1000")),
+        rsync(sizes("400", "400", "1000")),
+    ] {
+        let home = made_home::home(&[], &[(ONE, 2, &full), (TWO, 4, &other)]);
+        for id in [ONE, TWO] {
+            assert_same(&home, &["show-backup", "main", id]);
+            assert_same(&home, &["-f", "json", "show-backup", "main", id]);
+        }
     }
 }
 

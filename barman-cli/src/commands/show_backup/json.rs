@@ -122,10 +122,15 @@ fn catalog(detail: &BackupDetail) -> Value {
         "previous_backup": neighbour(detail.previous, OLDEST),
         "retention_policy": detail.retention_text(),
     });
+    if let Some(chain) = &detail.chain {
+        value["root_backup_id"] = json!(chain.root.to_string());
+        value["parent_backup_id"] = json!(chain.parent.to_string());
+        value["chain_size"] = json!(chain.size);
+    }
     // Only what the replication protocol made can have incremental children.
     if detail.info().backup_type() != Some(BackupType::Rsync) {
         let children: Vec<String> = detail.info().children_backup_ids.iter().map(ToString::to_string).collect();
-        value["children_backup_ids"] = if children.is_empty() { Value::Null } else { json!(children.join(",")) };
+        value["children_backup_ids"] = if children.is_empty() { Value::Null } else { json!(children) };
     }
     value
 }

@@ -159,6 +159,11 @@ fn catalog(text: &mut Text, detail: &BackupDetail) {
     text.nested("Previous Backup", previous.unwrap_or_else(|| OLDEST.to_owned()));
     let next = detail.next.map(|id| id.to_string());
     text.nested("Next Backup", next.unwrap_or_else(|| LATEST.to_owned()));
+    if let Some(chain) = &detail.chain {
+        text.nested("Root Backup", chain.root);
+        text.nested("Parent Backup", chain.parent);
+        text.nested("Backup chain size", chain.size);
+    }
     if !detail.info().children_backup_ids.is_empty() {
         let children: Vec<String> = detail.info().children_backup_ids.iter().map(ToString::to_string).collect();
         text.nested("Children Backup(s)", children.join(","));

@@ -2,7 +2,7 @@
 
 use super::wal::{archive, name};
 use super::{Case, KeptHome};
-use barman_catalog::{BackupId, BackupInfo, BackupMode, BackupTime, Status};
+use barman_catalog::{BackupId, BackupInfo, BackupMode, BackupTime, Status, Tablespace};
 use wal_format::{SegmentSize, Timestamp};
 
 pub(super) const ONE: &str = "20260101T000000";
@@ -30,6 +30,7 @@ pub(super) fn backup(home: &KeptHome, text: &str, begin: u64, change: impl FnOnc
     info.version = Some(170_002);
     info.pgdata = Some("/srv/pgdata".to_owned());
     info.summarize_wal = Some("on".to_owned());
+    info.tablespaces = Some(vec![Tablespace { name: "tbs1".to_owned(), oid: 16386, location: "/srv/tbs1".to_owned() }]);
     change(&mut info);
     home.catalog().save(&info).expect("the home is ours");
     for file in ["data/PG_VERSION", "data/base/1/2", "16386/PG_17/1"] {

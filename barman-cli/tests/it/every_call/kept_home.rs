@@ -112,12 +112,14 @@ impl KeptHome {
     }
 
     /// Everything that the home is to hold in the end: all files but locks, the ledger and what is our own record of it,
-    /// by their paths. A moment in a name, or in a file with a reason, is always the same one here.
+    /// by their paths. A moment in a name, or in a file with a reason, is always the same one here; and lines of the index are in
+    /// order, though they are not where a file was passed over because it could not be stored.
     pub(super) fn state(&self) -> Files {
         let files = files_below(&self.home.path()).into_iter();
         let counts = |path: &Path| !is_lock(path) && !path.starts_with("main/ledger");
         let mut state = Files::new();
         for (path, bytes) in files.filter(|(path, _)| counts(path)) {
+            let bytes = if path.ends_with("main-xlog.db") { in_order(&bytes) } else { bytes };
             let other = state.insert(without_moment(&path), bytes);
             assert_eq!(other.map(drop), None, "{} is there twice", path.display());
         }
@@ -188,11 +190,12 @@ impl KeptHome {
         }
     }
 
-    /// Barman finds nothing wrong with any backup. It may write a status that it found out.
+    /// Barman finds nothing wrong with any backup but one that was found to have failed. It may write a status that it found out.
     pub(super) fn assert_barman_checks_all_backups(&self, when: &str) {
         for backup in self.run(&["list-backups", "--minimal", "main"], None).stdout.lines() {
             let checked = Barman::reference().run(&self.home, &["check-backup", "main", backup]);
-            assert_eq!(checked.code, Some(0), "{when}: {checked:?}");
+            let has_failed = checked.stderr.contains("The validity of a failed backup cannot be checked");
+            assert!(checked.code == Some(0) || has_failed, "{when}: {checked:?}");
         }
     }
 
@@ -245,6 +248,12 @@ pub(super) fn files_below(directory: &Path) -> Files {
         }
     }
     files
+}
+
+fn in_order(index: &[u8]) -> Vec<u8> {
+    let mut lines: Vec<_> = index.split_inclusive(|byte| *byte == b'\n').collect();
+    lines.sort_unstable();
+    lines.concat()
 }
 
 fn is_lock(path: &Path) -> bool {
