@@ -155,7 +155,10 @@ fn restore_of_a_server() {
                 let before = placed(&destination, &whole);
                 scene.succeed(&["restore", "main", "latest", text(&destination)]);
                 let again = before.iter().find(|(path, number)| inode(&destination.join(path)) != **number);
-                assert_eq!(again, None, "copied again: {when}");
+                // What a failed sync leaves is not believed (invariant 2).
+                if effect == CallEffect::Kill || !call.starts_with("sync ") {
+                    assert_eq!(again, None, "copied again: {when}");
+                }
             }
             let mut server = Postgres::builder().launch_existing(&destination);
             server.wait_until_recovered();
