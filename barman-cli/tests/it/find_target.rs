@@ -133,7 +133,7 @@ fn deletes_points_transactions_and_times_are_found() {
     server.psql("create table spread as select generate_series(1, 1000) i");
     let spread = file_of(&scene, "spread");
     let parts = (0..20).map(|part| {
-        format!("delete from spread where i > {0} * 50 and i <= ({0} + 1) * 50; select pg_switch_wal(); ", part)
+        format!("delete from spread where i > {part} * 50 and i <= ({part} + 1) * 50; select pg_switch_wal(); ")
     });
     // Each part begins a segment, and lies in that alone.
     server.switch_wal();
