@@ -45,7 +45,7 @@ fn age_size_and_number_of_backups_are_held_against_the_options() {
         info.size = Some(size);
         info.end_time = Some(at("2026-01-08 00:00:00+00:00"));
         home.server.catalog().save(&info).expect("the home is ours");
-        std::fs::create_dir_all(home.dir.path().join("main/base").join(id)).expect("the home is ours");
+        std::fs::create_dir_all(home.dir.path().join("main/base").join(id).join("data")).expect("the home is ours");
     }
     let report = check(&home);
     // Exactly at the limit is not over it.
