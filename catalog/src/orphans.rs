@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use barman_storage::Dir;
 
 use crate::catalog::existing;
+use crate::side_by_side::on_all_cores;
 use crate::{BackupId, BackupInfo, BackupType, Catalog, Error, Status, layout};
 
 /// What of a catalog has lost its other half.
@@ -35,16 +36,13 @@ impl Catalog {
         let recorded: BTreeSet<_> = backups.iter().map(|info| info.backup_id).collect();
         let unrecorded: Vec<_> = directories.difference(&recorded).copied().collect();
         let base = existing(&self.layout().basebackups_directory)?;
-        let mut records = BTreeSet::new();
-        for info in backups.iter().filter(|info| has_data(info)) {
-            let bare = match base.as_ref().filter(|_| directories.contains(&info.backup_id)) {
-                Some(base) => is_bare(base, &info.backup_id)?,
-                None => true,
-            };
-            if bare {
-                records.insert(info.backup_id);
-            }
-        }
+        let expected: Vec<_> = backups.iter().filter(|info| has_data(info)).map(|info| info.backup_id).collect();
+        let is_missing = |id: &BackupId| match base.as_ref().filter(|_| directories.contains(id)) {
+            Some(base) => is_bare(base, id),
+            None => Ok(true),
+        };
+        let missing = on_all_cores(&expected, is_missing)?;
+        let records = expected.into_iter().zip(missing).filter_map(|(id, missing)| missing.then_some(id)).collect();
         if unrecorded.is_empty() {
             return Ok(Orphans { records, data: BTreeSet::new() });
         }
