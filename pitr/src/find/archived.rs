@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
 
-use barman_catalog::{Catalog, Facts, Partial, WalEvent};
+use barman_catalog::{Catalog, Facts, LedgerReader, Partial, WalEvent};
 use barman_storage::Cancel;
 use wal_format::{Lsn, RelFileLocator, SegmentNumber, SegmentSize, TimelineHistory, TimelineId, WalFileName};
 
@@ -31,6 +32,8 @@ pub(super) struct Archived<'a> {
     /// Rows of segments that follow each other, by timeline and position.
     rows: Vec<WalRow>,
     histories: BTreeMap<TimelineId, TimelineHistory>,
+    /// For questions about one segment: those that follow each other are in one journal, which is read once.
+    ledger: Mutex<LedgerReader>,
 }
 
 /// A segment.
@@ -53,7 +56,8 @@ impl<'a> Archived<'a> {
         for timeline in names.iter().map(|(timeline, _)| *timeline).collect::<BTreeSet<_>>() {
             histories.extend(catalog.timeline_history(timeline)?.map(|history| (timeline, history)));
         }
-        Ok(Self { catalog, size, rows: rows(names, size), histories })
+        let ledger = Mutex::new(catalog.ledger_reader()?);
+        Ok(Self { catalog, size, rows: rows(names, size), histories, ledger })
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = Place> + '_ {
@@ -127,7 +131,9 @@ impl<'a> Archived<'a> {
     /// The next transaction of a checkpoint near a segment.
     pub(super) fn next_xid_near(&self, place: Place) -> Result<Option<u64>, PlanError> {
         match self.file(place) {
-            WalFileName::Segment(name) => Ok(self.catalog.ledger_reader()?.next_xid_near(&name)?),
+            WalFileName::Segment(name) => {
+                Ok(self.ledger.lock().unwrap_or_else(PoisonError::into_inner).next_xid_near(&name)?)
+            }
             _ => Ok(None),
         }
     }
