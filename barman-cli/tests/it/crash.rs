@@ -35,8 +35,7 @@ fn what_a_killed_receiver_left_is_archived_before_what_comes_after() {
     let scene = Scene::of(Postgres::builder().initdb_option("--wal-segsize=1"));
     scene.succeed(&["receive-wal", "--create-slot", "main"]);
     let streamed = |name: &str| scene.home.path().join("main/streaming").join(name);
-    let lock = std::fs::File::create(scene.home.path().join(".main-archive-wal.lock")).expect("the home is ours");
-    lock.lock().expect("nobody archives yet");
+    let lock = scene.keep_archivers_away();
     let mut receiver = start(&scene, &["receive-wal", "main"]);
     scene.wait_until_streaming();
     let left = scene.server.switch_wal();

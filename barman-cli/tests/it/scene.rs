@@ -1,5 +1,6 @@
 //! What most tests start from: a server, a home, and WAL streaming into it.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -61,6 +62,13 @@ impl Scene {
     pub(crate) fn archive_everything(&self) {
         self.server.psql("select pg_logical_emit_message(false, 'test', 'x')");
         self.succeed(&["switch-wal", "--archive", "--archive-timeout", "60", "main"]);
+    }
+
+    /// Keeps WAL from being archived until what is returned is dropped.
+    pub(crate) fn keep_archivers_away(&self) -> File {
+        let lock = File::create(self.home.path().join(".main-archive-wal.lock")).expect("the home is ours");
+        lock.lock().expect("whoever archives comes to an end");
+        lock
     }
 
     /// Restores into a fresh directory below the home and returns it.

@@ -58,10 +58,7 @@ fn wherever_the_receiver_is_killed_what_it_acknowledged_is_readable() {
         }
     }
     eprintln!("{kills} of {kills} kills fired");
-    scene.succeed(&["cron"]);
-    scene.wait_until_streaming();
-    scene.archive_everything();
-    assert_archive_equals(&scene, kept.path());
+    assert_all_arrives(&scene, kept.path());
 }
 
 #[test]
@@ -71,8 +68,7 @@ fn what_a_sync_failed_to_keep_is_written_again_into_a_new_file_and_not_reported_
     let failures = rounds("BARMAN_FAILURES", 3);
     for nth in 1..=failures {
         // The archiver syncs the directory, too, when it has removed something, and nothing rests on that.
-        let lock = std::fs::File::create(scene.home.path().join(".main-archive-wal.lock")).expect("the home is ours");
-        lock.lock().expect("nobody archives yet");
+        let lock = scene.keep_archivers_away();
         let receiver = failing(&scene, CallKind::Sync, nth..nth + 1, EIO);
         load_until(&scene, || after_failure(&receiver.calls()).1.iter().any(is_good_sync));
         assert_rewritten(&receiver.calls(), nth);
@@ -93,8 +89,7 @@ fn what_was_acknowledged_before_a_sync_failed_outlives_a_kill_behind_that() {
     let kills = rounds("BARMAN_FAILURES", 3);
     for nth in 1..=kills {
         let behind = if nth <= kills.div_ceil(2) { 1 } else { nth % 8 + 2 };
-        let lock = std::fs::File::create(scene.home.path().join(".main-archive-wal.lock")).expect("the home is ours");
-        lock.lock().expect("nobody archives yet");
+        let _lock = scene.keep_archivers_away();
         let calls = FailingCalls { kind: CallKind::Sync, which: nth..nth + 1, errno: EIO };
         let (command, streaming) = receiver(&scene);
         let receiver = FaultyProgram::failing_then_killed(&command, &streaming, calls, behind);
@@ -109,10 +104,19 @@ fn what_was_acknowledged_before_a_sync_failed_outlives_a_kill_behind_that() {
         verified = acknowledged / MIB * MIB;
     }
     eprintln!("{kills} of {kills} kills fired");
+    assert_all_arrives(&scene, kept.path());
+}
+
+/// The next receiver goes on without a gap.
+fn assert_all_arrives(scene: &Scene, kept: &Path) {
+    receive_and_archive(scene);
+    assert_archive_equals(scene, kept);
+}
+
+fn receive_and_archive(scene: &Scene) {
     scene.succeed(&["cron"]);
     scene.wait_until_streaming();
     scene.archive_everything();
-    assert_archive_equals(&scene, kept.path());
 }
 
 fn has_mark(streaming: &Path) -> bool {
@@ -134,10 +138,7 @@ fn a_disk_that_takes_nothing_ends_the_receiver_and_nothing_more_is_reported() {
     let log = std::fs::read_to_string(scene.home.log_file()).unwrap_or_default();
     assert!(log.contains("cannot make segment"), "{log}");
     // Another disk, or the same one mended.
-    scene.succeed(&["cron"]);
-    scene.wait_until_streaming();
-    scene.archive_everything();
-    assert_archive_equals(&scene, kept.path());
+    assert_all_arrives(&scene, kept.path());
 }
 
 #[test]

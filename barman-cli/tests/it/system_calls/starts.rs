@@ -4,8 +4,8 @@
 //! `BARMAN_START_KILLS` says at how many calls: 4 by default, 120 in `scripts/receiver-faults`, which are all of the first ones.
 
 use super::{
-    EIO, MIB, acknowledged, assert_readable, failing, is_readable, load_until, originals, receiver, receiving_scene,
-    rounds, segment_name, wait_until_left,
+    EIO, MIB, acknowledged, assert_readable, failing, is_readable, load_until, originals, receive_and_archive,
+    receiver, receiving_scene, rounds, segment_name, wait_until_left,
 };
 use crate::crash::{archiving_to, assert_archive_equals};
 use crate::receiver_incidents::fall_behind;
@@ -81,9 +81,7 @@ fn kill_starts(scene: &Scene, left: &Left, timeline: u32, from: u64, originals: 
         assert_history_first(scene, &when);
     }
     eprintln!("{kills} of {kills} kills fired");
-    scene.succeed(&["cron"]);
-    scene.wait_until_streaming();
-    scene.archive_everything();
+    receive_and_archive(scene);
 }
 
 /// WAL of a timeline is nowhere without the history that explains it.
