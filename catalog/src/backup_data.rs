@@ -64,13 +64,15 @@ impl Catalog {
             if backup.stat(path)?.is_some() {
                 backup.remove_tree(path)?;
             }
-            Ok::<_, Error>(backup.create_subdir(path, DATA_MODE)?)
+            Ok::<_, Error>(backup.make_subdir(path, DATA_MODE)?)
         };
         let tablespace = |oid: &u32| Ok::<_, Error>((*oid, fresh(&layout::tablespace(*oid))?));
-        Ok(BackupData {
+        let data = BackupData {
             data: fresh(&layout::data())?,
             tablespaces: tablespaces.iter().map(tablespace).collect::<Result<_, _>>()?,
-        })
+        };
+        backup.sync()?;
+        Ok(data)
     }
 
     /// Opens the directories of a backup in the plain format.

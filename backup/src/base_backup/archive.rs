@@ -72,7 +72,8 @@ impl<'a> Unpacker<'a> {
             ArchiveEntryKind::TablespaceLink { oid } if self.unpacked.links.insert(oid) => Ok(()),
             ArchiveEntryKind::TablespaceLink { .. } => Err(EntryError::Duplicate.into()),
             ArchiveEntryKind::Directory if root.stat(&entry.path)?.is_some() => Err(EntryError::Duplicate.into()),
-            ArchiveEntryKind::Directory => Ok(root.create_subdir(&entry.path, entry.mode)?.set_mode(entry.mode)?),
+            // Nothing is relied on before the whole tree is synced.
+            ArchiveEntryKind::Directory => Ok(root.make_subdir(&entry.path, entry.mode)?.set_mode(entry.mode)?),
             ArchiveEntryKind::File { size } => {
                 let crc = self.write_file(root, &entry, size, tar)?;
                 self.unpacked.bytes += size;
