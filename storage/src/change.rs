@@ -36,6 +36,8 @@ pub(crate) enum Change<'a> {
     Rename {
         from: PathBuf,
         to: PathBuf,
+        /// Whether what has the new name gives way.
+        replaces: bool,
     },
     Remove {
         path: PathBuf,
@@ -63,6 +65,23 @@ pub(crate) enum Change<'a> {
         node: NodeId,
         contents_only: bool,
     },
+}
+
+#[cfg(feature = "testing")]
+impl Change<'_> {
+    /// Whether it cannot be made as things are: its new name is taken, or there is nothing to remove.
+    pub(crate) fn is_vain(&self) -> bool {
+        let exists = |path: &Path| path.symlink_metadata().is_ok();
+        match self {
+            Self::CreateFile { path, .. }
+            | Self::CreateDirectory { path, .. }
+            | Self::CreateLink { path, .. }
+            | Self::AddName { path, .. }
+            | Self::Rename { to: path, replaces: false, .. } => exists(path),
+            Self::Remove { path } => !exists(path),
+            _ => false,
+        }
+    }
 }
 
 /// A file or directory as the recorder knows it, whatever its name is by now. Always 0 where nothing is recorded.

@@ -282,7 +282,7 @@ impl Dir {
     }
 
     fn rename_into(&self, from: &OsStr, to_dir: &Self, to: &OsStr) -> Result<(), Error> {
-        let describe = || Change::Rename { from: self.path_of(from), to: to_dir.path_of(to) };
+        let describe = || Change::Rename { from: self.path_of(from), to: to_dir.path_of(to), replaces: true };
         self.gate()
             .pass(describe, || rustix::fs::renameat(self, from, to_dir, to))
             .map_err(|e| to_dir.failed(Operation::Rename, to, e))
@@ -290,7 +290,7 @@ impl Dir {
 
     /// Renames a file unless the name is taken. Returns whether it did.
     fn rename_if_free(&self, from: &OsStr, to_dir: &Self, to: &OsStr) -> Result<bool, Error> {
-        let describe = || Change::Rename { from: self.path_of(from), to: to_dir.path_of(to) };
+        let describe = || Change::Rename { from: self.path_of(from), to: to_dir.path_of(to), replaces: false };
         let rename = || rustix::fs::renameat_with(self, from, to_dir, to, RenameFlags::NOREPLACE);
         match self.gate().pass(describe, rename) {
             Err(e) if is_unsupported(&e) => self.link_if_free(from, to_dir, to),

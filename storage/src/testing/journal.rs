@@ -41,7 +41,7 @@ impl Recorder {
     }
 
     /// Lets the change that would be recorded at `position` fail, once, with an error number of the system. It is not
-    /// made. Of a file whose sync fails, what was written since the last good one may be lost ever after.
+    /// made. One that would fail by itself, such as making a directory that is there, does not count. Of a file whose sync fails, what was written since the last good one may be lost ever after.
     pub fn fail_at(&self, position: usize, raw_os_error: i32) {
         lock(&self.0.state).faults.insert(position, raw_os_error);
     }
@@ -104,7 +104,8 @@ impl Journal {
         let mut state = lock(&self.state);
         let step = state.step(&self.root, change);
         let position = state.recording.len();
-        if let Some(error) = state.faults.remove(&position) {
+        let fault = if change.is_vain() { None } else { state.faults.remove(&position) };
+        if let Some(error) = fault {
             if let Some(Step::Sync { node, .. }) = step {
                 state.recording.add_failed_sync(node);
             }
@@ -127,7 +128,7 @@ impl State {
                 let (_, node) = self.named(root, existing)?;
                 Step::Insert { place: self.place(root, path).0, node, is_durable: false }
             }
-            Change::Rename { ref from, ref to } => {
+            Change::Rename { ref from, ref to, .. } => {
                 let (from, node) = self.named(root, from)?;
                 Step::Rename { from, to: self.place(root, to).0, node }
             }

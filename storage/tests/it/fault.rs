@@ -142,6 +142,23 @@ fn a_failed_sync_of_a_file_is_never_made_good_by_another_one() -> Result<(), Err
     Ok(())
 }
 
+/// Whoever makes a directory, and whoever claims a name, tries first and looks then.
+#[test]
+fn a_fault_is_not_used_up_by_what_fails_by_itself() -> Result<(), PublishError> {
+    let (root, dir) = empty_directory();
+    dir.create_subdir(&path("below"), 0o700)?.replace(&path("a"), 0o600, b"contents")?;
+    let recorder = Recorder::start(root.path());
+    recorder.fail_at(0, Errno::IO.raw_os_error());
+    let below = Dir::open(root.path())?.create_subdir(&path("below"), 0o700)?;
+    below.symlink(root.path(), &path("a")).expect_err("the name is taken");
+    below.create_file(&path("a"), 0o600).expect_err("the name is taken");
+    below.remove_file(&path("absent"))?;
+    assert_eq!(recorder.position(), 0);
+    let error = below.create_file(&path("b"), 0o600).expect_err("the fault");
+    assert_eq!(error.kind(), std::io::Error::from(Errno::IO).kind());
+    Ok(())
+}
+
 #[test]
 fn a_full_disk_is_told_from_other_errors() {
     let (root, _) = empty_directory();
