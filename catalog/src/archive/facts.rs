@@ -1,5 +1,6 @@
 //! What is known of one archived file.
 
+mod deletes;
 mod entry;
 mod observer;
 #[cfg(test)]
@@ -7,7 +8,7 @@ mod tests;
 
 use wal_format::{Lsn, RelFileLocator, SegmentSize, SystemId, TimelineId, Timestamp, WalFileName};
 
-pub use observer::LARGE_DELETE_ROWS;
+pub use deletes::LARGE_DELETE_ROWS;
 pub(crate) use observer::{Observed, Observer};
 
 /// What is known of one archived file: what it held when it was archived, whether that could be believed, and what it says.

@@ -1,46 +1,22 @@
 //! Reads the records of a segment, once, and keeps what is worth knowing.
 
-use std::collections::BTreeMap;
-
 use wal_format::{
     BorderState, ClassRow, Damage, DatabaseRow, Item, Lsn, NamespaceRow, Payload, Pending, Record, RecordHeader,
-    RecordReader, RelFileLocator, ResourceManager, RowChange, RowChangeKind, SegmentName, SegmentSize, Source,
-    SystemId, Timestamp, TransactionEnd, Walk,
+    RecordReader, ResourceManager, RowChange, RowChangeKind, SegmentName, SegmentSize, Source, SystemId, Timestamp,
+    TransactionEnd, Walk,
 };
 
+use super::deletes::{DeletedRows, Deletes};
 use super::{CheckpointFacts, RecordFacts, TimeRange, WalEvent, WalEventKind, XidRange};
 use crate::journal::LONGEST_ENTRY;
-
-/// The fewest rows, of one table and by one transaction, that make a delete a large one.
-pub const LARGE_DELETE_ROWS: u64 = 1000;
-
-/// The fewest in one segment that are worth keeping whatever else is in it: the others of a large delete may be in the segments
-/// beside it.
-const PART_OF_LARGE_DELETE_ROWS: u64 = LARGE_DELETE_ROWS / 10;
-
-/// The fewest that are worth keeping if there are not many such parts: what else goes on may have a large delete spread over many
-/// segments.
-const SMALL_PART_ROWS: u64 = LARGE_DELETE_ROWS / 100;
-
-/// How many of these are kept, the largest ones: each takes some 20 bytes of the ledger, and there are servers whose every
-/// segment has hundreds of small deletes.
-const SMALL_PARTS: usize = 16;
-
-/// Tables that one segment's deletes are counted for, at most; what one transaction does to others is not found.
-const DELETES: usize = 4096;
 
 /// How long the events of a segment may be together, in bytes of memory: well below what an entry can hold.
 const EVENT_BYTES: usize = LONGEST_ENTRY / 4;
 
 /// Adds one event, for tests of the limits.
 #[cfg(test)]
-pub(super) fn note(
-    facts: &mut RecordFacts,
-    deletes: &mut BTreeMap<(u32, RelFileLocator), (u64, Lsn)>,
-    event_bytes: &mut usize,
-    event: WalEvent,
-) {
-    Notes { facts, deletes, event_bytes }.note(event);
+pub(super) fn note(facts: &mut RecordFacts, event_bytes: &mut usize, event: WalEvent) {
+    Notes { facts, deletes: &mut Deletes::default(), event_bytes }.note(event);
 }
 
 /// Reads the bytes of one segment as they come.
@@ -51,7 +27,7 @@ pub(crate) struct Observer {
     has_records: bool,
     /// Whether nothing is left to be proven by the segment before.
     border_closed: bool,
-    deletes: BTreeMap<(u32, RelFileLocator), (u64, Lsn)>,
+    deletes: Deletes,
     event_bytes: usize,
     damage: Option<Damage>,
 }
@@ -109,7 +85,7 @@ impl Observer {
             facts,
             has_records: false,
             border_closed,
-            deletes: BTreeMap::new(),
+            deletes: Deletes::default(),
             event_bytes: 0,
             damage: None,
         }
@@ -156,7 +132,7 @@ impl Observer {
 /// What records are added to.
 struct Notes<'o> {
     facts: &'o mut RecordFacts,
-    deletes: &'o mut BTreeMap<(u32, RelFileLocator), (u64, Lsn)>,
+    deletes: &'o mut Deletes,
     event_bytes: &'o mut usize,
 }
 
@@ -235,6 +211,7 @@ impl Notes<'_> {
         self.facts.ends = Some(self.facts.ends.map_or(at, |range| range.joined(at)));
         // What ends a prepared transaction has no number of its own in its header.
         self.xid(end.xid);
+        self.deletes.end(end.xid, end.subxids.iter());
         if !end.dropped.is_empty() {
             let kind = WalEventKind::FilesRemoved { relations: end.dropped.iter().collect(), committed };
             self.note(WalEvent { lsn, xid: Some(end.xid).filter(|xid| *xid != 0), at: Some(end.at), kind });
@@ -242,10 +219,9 @@ impl Notes<'_> {
     }
 
     fn rows(&mut self, record: &Record<'_>, change: RowChange) {
-        let key = (record.header.xid, change.relation);
-        if change.kind == RowChangeKind::Delete && (self.deletes.len() < DELETES || self.deletes.contains_key(&key)) {
-            let (rows, last) = self.deletes.entry(key).or_insert((0, record.start));
-            (*rows, *last) = (*rows + u64::from(change.rows), record.start);
+        if change.kind == RowChangeKind::Delete {
+            let (xid, last) = (record.header.xid, record.start);
+            self.deletes.add(DeletedRows { xid, relation: change.relation, rows: change.rows.into(), last });
         }
     }
 
@@ -260,14 +236,9 @@ impl Notes<'_> {
 
     /// Adds what is only known in the end.
     fn finish(&mut self) {
-        let deletes = std::mem::take(self.deletes).into_iter().filter(|(_, (rows, _))| *rows >= SMALL_PART_ROWS);
-        let (parts, mut small): (Vec<_>, Vec<_>) =
-            deletes.partition(|(_, (rows, _))| *rows >= PART_OF_LARGE_DELETE_ROWS);
-        small.sort_by_key(|(_, (rows, _))| std::cmp::Reverse(*rows));
-        small.truncate(SMALL_PARTS);
-        for ((xid, relation), (rows, lsn)) in parts.into_iter().chain(small) {
+        for DeletedRows { xid, relation, rows, last } in self.deletes.take() {
             let kind = WalEventKind::LargeDelete { relation, rows };
-            self.note(WalEvent { lsn, xid: Some(xid), at: None::<Timestamp>, kind });
+            self.note(WalEvent { lsn: last, xid: Some(xid), at: None::<Timestamp>, kind });
         }
         self.facts.events.sort_by_key(|event| event.lsn);
     }

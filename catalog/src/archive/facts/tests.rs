@@ -193,12 +193,12 @@ fn neighbours_leave_nothing_open_in_order() {
 fn a_million_files_removed_leave_room_for_the_rest() {
     let mut facts = golden_facts(1).0;
     facts.events.clear();
-    let (mut deletes, mut event_bytes) = (std::collections::BTreeMap::new(), 0);
+    let mut event_bytes = 0;
     let relation = RelFileLocator { tablespace: u32::MAX, database: u32::MAX, number: u32::MAX };
     for number in 0..200 {
         let kind = WalEventKind::FilesRemoved { relations: vec![relation; 10_000], committed: true };
         let event = WalEvent { lsn: Lsn::new(number), xid: Some(number as u32), at: None, kind };
-        observer::note(&mut facts, &mut deletes, &mut event_bytes, event);
+        observer::note(&mut facts, &mut event_bytes, event);
     }
     assert!(facts.events_left_out > 0 && !facts.events.is_empty());
     let content = Content { bytes: 0, crc32c: 0 };
