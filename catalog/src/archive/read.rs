@@ -5,11 +5,11 @@ use std::io::{self, Read};
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 
-use barman_storage::{Dir, Operation, RelativePath};
-use wal_format::{SegmentName, SegmentSize, WalFileName};
+use barman_storage::{Cancel, Dir, Operation, RelativePath};
+use wal_format::{Crc32c, SegmentName, SegmentSize, WalFileName};
 
 use crate::catalog::existing;
-use crate::{Catalog, Encoding, Error, WalSource, WalStorage, layout};
+use crate::{Catalog, Content, Encoding, Error, WalSource, WalStorage, layout};
 
 /// Whether a segment will do that PostgreSQL has not finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,23 @@ impl ArchivedSegment {
             return Err(Error::Encoded { path, encoding: self.encoding });
         }
         self.storage.reader(self.encoding, self.open()?).map_err(|source| Error::Unwrap { path, source })
+    }
+
+    /// Returns length and checksum of the file as it is stored.
+    pub(crate) fn stored_content(&self, cancel: &Cancel) -> Result<Content, Error> {
+        const BUFFER: usize = 256 * 1024;
+        let mut file = self.open()?;
+        let (mut crc, mut bytes, mut buffer) = (Crc32c::new(), 0, vec![0; BUFFER]);
+        loop {
+            cancel.check()?;
+            let unreadable = |error| barman_storage::Error::new(Operation::Read, self.display_path(), error);
+            let length = file.read(&mut buffer).map_err(unreadable)?;
+            if length == 0 {
+                return Ok(Content { bytes, crc32c: crc.finish() });
+            }
+            crc.update(buffer.get(..length).unwrap_or_default());
+            bytes += length as u64;
+        }
     }
 
     /// Returns the directory in which the file was found, and its path there, for whoever copies many.

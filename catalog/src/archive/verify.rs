@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
-use std::io::Read as _;
 
-use barman_storage::{Cancel, Operation, RelativePath};
-use wal_format::{Crc32c, SystemId, Timestamp, WalFileName};
+use barman_storage::{Cancel, RelativePath};
+use wal_format::{SystemId, Timestamp, WalFileName};
 
 use crate::archive::ingest::{Neighbours, observe_stored};
 use crate::archive::ledger::{Known, Ledger};
@@ -246,19 +245,6 @@ impl Run<'_> {
 
     /// What is stored now; `None` if the file is gone.
     fn content(&self, name: &WalFileName) -> Result<Option<Content>, Error> {
-        const BUFFER: usize = 256 * 1024;
-        let Some(found) = self.catalog.find_archived(name)? else { return Ok(None) };
-        let mut file = found.open()?;
-        let (mut crc, mut bytes, mut buffer) = (Crc32c::new(), 0, vec![0; BUFFER]);
-        loop {
-            self.cancel.check()?;
-            let unreadable = |error| barman_storage::Error::new(Operation::Read, found.display_path(), error);
-            let length = file.read(&mut buffer).map_err(unreadable)?;
-            if length == 0 {
-                return Ok(Some(Content { bytes, crc32c: crc.finish() }));
-            }
-            crc.update(buffer.get(..length).unwrap_or_default());
-            bytes += length as u64;
-        }
+        self.catalog.find_archived(name)?.map(|found| found.stored_content(self.cancel)).transpose()
     }
 }

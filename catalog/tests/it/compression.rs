@@ -3,13 +3,14 @@
 use std::io::{Read as _, Write as _};
 
 use barman_catalog::{
-    ArchivedFile, Catalog, CustomFilters, Encoding, Error, Hooks, IngestEvent, IngestOptions, LocalZone, ServerLayout,
-    Verdict, WalCompression, WalSource, WalStorage,
+    ArchivedFile, Catalog, CustomFilters, Encoding, Error, Hooks, IngestEvent, IngestOptions, LocalZone, PutWalError,
+    ServerLayout, Verdict, WalCompression, WalSource, WalStorage,
 };
 use barman_storage::Cancel;
 use barman_storage::codec::{Algorithm, Compression, Format, Level, ShellFilter};
 use wal_format::WalFileName;
 
+use crate::put_wal::stream;
 use crate::repository::{Repository, SEGMENT_BYTES, name, options, segment};
 
 const HISTORY: &str = "1\t0/3000000\treason\n";
@@ -223,6 +224,56 @@ fn the_same_contents_are_no_duplicate_however_they_are_compressed() {
     stored[middle] ^= 1;
     std::fs::write(&path, stored).expect("write");
     assert!(deliver(7, None).contains("Duplicate"));
+}
+
+/// As where files are encrypted, and only those who restore have the passphrase.
+#[test]
+fn what_cannot_be_read_where_it_is_archived_is_compared_by_what_the_ledger_noted() {
+    let repository = Repository::new();
+    let mut storage = custom(Some(b"CUST"));
+    storage.filters.decompress = None;
+    let catalog = storing(&repository, storage);
+    let bytes = [7, 8].map(|salt| segment(&name(1), salt));
+    let deliver = |bytes: &[u8]| {
+        repository.write(&format!("incoming/{}", name(1)), bytes);
+        ingest(&catalog).pop().expect("told")
+    };
+    let put = |bytes: &[u8]| {
+        let sent = stream(&[(&name(1), bytes)]);
+        catalog.put_wal(&mut &*sent, None, options(&Cancel::new()).now, &mut |_| {})
+    };
+    assert!(deliver(&bytes[0]).starts_with("Archived"));
+    for _ in 0..2 {
+        assert!(deliver(&bytes[0]).starts_with("AlreadyArchived"));
+        assert!(deliver(&bytes[1]).contains("Duplicate"));
+        assert!(repository.names("incoming").is_empty(), "nothing is in the way of what follows");
+    }
+    put(&bytes[0]).expect("the same");
+    std::fs::remove_file(repository.path(&format!("incoming/{}", name(1)))).expect("it is ours");
+    std::fs::remove_dir_all(repository.path("errors")).expect("it is ours");
+    assert!(matches!(put(&bytes[1]), Err(PutWalError::ArchivedOtherwise { .. })));
+
+    // What was noted is not what is there now, or nothing was: then nothing tells, and all is kept.
+    repository.write(&format!("wals/0000000100000000/{}", name(1)), b"CUST and no more");
+    assert!(deliver(&bytes[0]).contains("Duplicate"));
+    std::fs::remove_dir_all(repository.path("ledger")).expect("it is ours");
+    assert!(deliver(&bytes[0]).contains("Duplicate"));
+    let kept = repository.names("errors").into_iter().filter(|kept| kept.ends_with(".duplicate"));
+    assert_eq!(kept.filter(|kept| repository.read(&format!("errors/{kept}")) == bytes[0]).count(), 2);
+}
+
+/// What a server's own command encrypted is stored as it came, and can be compared byte by byte.
+#[test]
+fn what_arrived_encrypted_may_arrive_again() {
+    let repository = Repository::new();
+    let deliver = |bytes: &[u8]| {
+        repository.write(&format!("incoming/{}", name(1)), bytes);
+        ingest(&repository.catalog).pop().expect("told")
+    };
+    let encrypted = b"\x85\x01\x0c\x03 encrypted elsewhere";
+    deliver(encrypted);
+    assert!(deliver(encrypted).starts_with("AlreadyArchived"));
+    assert!(deliver(b"\x85\x01\x0c\x03 encrypted with another session key").contains("Duplicate"));
 }
 
 /// Sends two segments anew while the first one has its turn: by then they are prepared, or being prepared.

@@ -14,7 +14,7 @@ use super::detect::Detected;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The archive has other contents under its name. A compressed or encrypted copy always counts as different.
+    /// The archive has other contents under its name, or contents of which nothing tells whether they are the same.
     #[error("{name} is archived already, with different contents{}", how(*stored))]
     Duplicate {
         /// Its name.

@@ -17,6 +17,7 @@ use super::check::Finding;
 use super::detect::Detected;
 use super::observe::Observation;
 use super::partial;
+use super::walk::sum_up;
 
 /// What became of a file.
 #[derive(Debug)]
@@ -114,12 +115,13 @@ pub(crate) fn is_archived_otherwise(
     let Some(stored) = catalog.find_archived(&name)? else { return Ok(false) };
     let candidate = Candidate { name, path: path.clone() };
     let file = Detected::open(WalSource::Incoming, dir, &candidate, catalog.wal_storage())?;
-    Ok(file.map(|mut file| compare(&mut file, &stored)).transpose()?.flatten() == Some(false))
+    let compared = file.map(|mut file| compare(catalog, &mut file, &stored, &Cancel::new())).transpose()?.flatten();
+    Ok(compared == Some(false))
 }
 
 /// Deals with a file that has changed, or whose name the archive has already; `None` if it is to be archived.
 fn publish_known(
-    Places { catalog, source, wals }: Places<'_>,
+    places @ Places { catalog, source, wals }: Places<'_>,
     db: &mut XlogDb,
     due: &mut Due,
     ledger: &mut Ledger,
@@ -133,7 +135,7 @@ fn publish_known(
         return Ok(None);
     }
     record_stored(catalog, wals, db, file)?;
-    match (settle(catalog, wals, source, file)?, file.entry.name) {
+    match (settle(places, file, cancel)?, file.entry.name) {
         (Outcome::Differs(_), WalFileName::Partial(_)) => {
             let facts = &mut observation.facts;
             let outcome = partial::settle(catalog, (wals, source), db, file, facts, cancel)?;
@@ -244,18 +246,19 @@ fn make_durable(wals: &Dir, name: &WalFileName) -> Result<(), Error> {
 }
 
 /// Removes a file whose contents are archived already, or says that they differ.
-fn settle(catalog: &Catalog, wals: &Dir, source: &Dir, file: &mut Detected) -> Result<Outcome, Error> {
+fn settle(places: Places<'_>, file: &mut Detected, cancel: &Cancel) -> Result<Outcome, Error> {
+    let Places { catalog, source, wals } = places;
     let name = &file.entry.name;
     let Some(stored) = catalog.find_archived(name)? else { return Ok(Outcome::Changed) };
-    if stored.encoding != file.encoding || file.encoding == Encoding::Encrypted {
-        return settle_wrapped(wals, source, file, &stored);
+    if stored.encoding != file.encoding {
+        return settle_wrapped(places, file, &stored, cancel);
     }
     match source.rename_new(&file.path, wals, &layout::archived(name)) {
         Ok(Published::AlreadyThere(())) => Ok(Outcome::AlreadyArchived),
         Ok(Published::Created(())) => Ok(Outcome::Archived),
         // The same contents, compressed by another program or at another level.
         Err(PublishError::Conflict { .. }) if stored.encoding != Encoding::Plain => {
-            settle_wrapped(wals, source, file, &stored)
+            settle_wrapped(places, file, &stored, cancel)
         }
         Err(PublishError::Conflict { .. }) => Ok(Outcome::Differs(stored.encoding)),
         Err(error) => Err(error.into()),
@@ -263,9 +266,14 @@ fn settle(catalog: &Catalog, wals: &Dir, source: &Dir, file: &mut Detected) -> R
 }
 
 /// Does the same where bytes say nothing: what counts is what both hold.
-fn settle_wrapped(wals: &Dir, source: &Dir, file: &mut Detected, stored: &ArchivedSegment) -> Result<Outcome, Error> {
-    // What cannot be read, such as what is encrypted, is different from everything.
-    if compare(file, stored)? != Some(true) {
+fn settle_wrapped(
+    Places { catalog, source, wals }: Places<'_>,
+    file: &mut Detected,
+    stored: &ArchivedSegment,
+    cancel: &Cancel,
+) -> Result<Outcome, Error> {
+    // What cannot be compared is different: it is kept in `errors/`, whatever it is.
+    if compare(catalog, file, stored, cancel)? != Some(true) {
         return Ok(Outcome::Differs(stored.encoding));
     }
     make_durable(wals, &file.entry.name)?;
@@ -276,13 +284,18 @@ fn settle_wrapped(wals: &Dir, source: &Dir, file: &mut Detected, stored: &Archiv
     Ok(Outcome::AlreadyArchived)
 }
 
-/// Tells whether two files hold the same; `None` if one of them cannot be read, such as what is encrypted.
-fn compare(file: &mut Detected, stored: &ArchivedSegment) -> Result<Option<bool>, Error> {
+/// Tells whether two files hold the same; `None` if nothing tells.
+fn compare(
+    catalog: &Catalog,
+    file: &mut Detected,
+    stored: &ArchivedSegment,
+    cancel: &Cancel,
+) -> Result<Option<bool>, Error> {
     if !file.is_readable() {
         return Ok(None);
     }
     let mut theirs = match stored.contents() {
-        Err(Error::Encoded { .. } | Error::Unwrap { .. }) => return Ok(None),
+        Err(Error::Encoded { .. } | Error::Unwrap { .. }) => return compare_as_noted(catalog, file, stored, cancel),
         contents => contents?,
     };
     let (mut piece, mut is_same) = (Vec::new(), true);
@@ -293,4 +306,20 @@ fn compare(file: &mut Detected, stored: &ArchivedSegment) -> Result<Option<bool>
     })?;
     // Without the end of what is stored nothing of it counts.
     Ok(Some(is_same && matches!(theirs.read(&mut [0]), Ok(0))))
+}
+
+/// Does the same where what is stored cannot be read here, as where only those who restore have the passphrase: the ledger
+/// knows what it held before it was encrypted, as long as it is still the file which that was noted of.
+fn compare_as_noted(
+    catalog: &Catalog,
+    file: &mut Detected,
+    stored: &ArchivedSegment,
+    cancel: &Cancel,
+) -> Result<Option<bool>, Error> {
+    // A ledger that cannot be read knows nothing.
+    let Some(noted) = catalog.facts(&stored.name).ok().flatten() else { return Ok(None) };
+    match noted.raw {
+        Some(raw) if stored.stored_content(cancel)? == noted.stored => Ok(Some(sum_up(file, |_| ())? == raw)),
+        _ => Ok(None),
+    }
 }
