@@ -1,5 +1,7 @@
-//! The index of the WAL archive, `<server>-xlog.db`: one line for every archived file, in the order of archiving.
+//! The index of the WAL archive, `<server>-xlog.db`: one line for every archived file, in the order of archiving, but for segments
+//! that come late.
 
+mod late;
 mod line;
 mod rebuild;
 mod shrink;
@@ -196,11 +198,19 @@ impl XlogDb {
         Ok(false)
     }
 
-    /// Adds entries, in this order. When this returns, they are durable (invariant 1).
+    /// Adds entries, in this order; a segment that comes late goes before those of its timeline that follow it. When this
+    /// returns, they are durable (invariant 1).
     ///
     /// # Errors
     /// The lines cannot be written or synced; some of them, and a part of one, may be there.
     pub fn append<'e>(&mut self, entries: impl IntoIterator<Item = &'e XlogEntry>) -> Result<(), Error> {
+        let entries: Vec<&XlogEntry> = entries.into_iter().collect();
+        match self.insert_late(&entries) {
+            Ok(true) => return Ok(()),
+            // What is broken elsewhere in the file keeps no WAL waiting.
+            Ok(false) | Err(Error::XlogDb { .. }) => {}
+            Err(error) => return Err(error),
+        }
         let lines: String = entries.into_iter().map(XlogEntry::to_line).collect();
         match lines.as_str() {
             "" => Ok(()),
@@ -241,13 +251,19 @@ impl XlogDb {
     /// Tells whether a crash interrupted an append, and nobody has mended that. It lies at the end, behind which Barman may
     /// have added lines.
     fn is_torn(&self) -> Result<bool, Error> {
+        let end = self.end()?;
+        Ok(!end.is_empty() && !is_whole(&end))
+    }
+
+    /// The last lines, of the first of which a part may be missing.
+    fn end(&self) -> Result<Vec<u8>, Error> {
         const END: u64 = 16 * 1024;
         let mut file = self.dir.open_file(&self.path)?;
         let length = file.seek(SeekFrom::End(0)).map_err(|error| self.unreadable(error))?;
         file.seek(SeekFrom::Start(length.saturating_sub(END))).map_err(|error| self.unreadable(error))?;
         let mut end = Vec::new();
         file.read_to_end(&mut end).map_err(|error| self.unreadable(error))?;
-        Ok(!end.is_empty() && !is_whole(&end))
+        Ok(end)
     }
 
     fn read_all(&self) -> Result<Vec<u8>, Error> {

@@ -1,6 +1,6 @@
 //! Removing many lines at once, while archiving goes on.
 
-use barman_storage::Replacement;
+use barman_storage::{OutFile, Replacement};
 use wal_format::{Crc32c, WalFileName};
 
 use super::snapshot::Snapshot;
@@ -76,7 +76,7 @@ impl<'a> Written<'a> {
             crc.update(line.raw);
             written.sort_out(&line, &mut kept)
         })?;
-        kept.flush(&mut written.file)?;
+        kept.flush(written.file.file())?;
         written.file.file().sync()?;
         written.checksum = crc.finish();
         Ok(written)
@@ -86,7 +86,7 @@ impl<'a> Written<'a> {
     fn finish(mut self, db: &XlogDb, old: &Snapshot) -> Result<Shrunk, Error> {
         let mut kept = Buffered::default();
         db.scan_since(old, |line| self.sort_out(&line, &mut kept))?;
-        kept.flush(&mut self.file)?;
+        kept.flush(self.file.file())?;
         self.file.commit()?;
         Ok(Shrunk { removed: self.removed, index: db.snapshot()? })
     }
@@ -94,7 +94,7 @@ impl<'a> Written<'a> {
     fn sort_out(&mut self, line: &XlogLine<'_>, kept: &mut Buffered) -> Result<(), Error> {
         match line.name().parse() {
             Ok(name) if (self.goes)(&name) => self.removed.push(name),
-            _ => kept.add(line.raw, &mut self.file)?,
+            _ => kept.add(line.raw, self.file.file())?,
         }
         Ok(())
     }
@@ -102,16 +102,16 @@ impl<'a> Written<'a> {
 
 /// Lines on their way into the new index.
 #[derive(Default)]
-struct Buffered(Vec<u8>);
+pub(super) struct Buffered(Vec<u8>);
 
 impl Buffered {
-    fn add(&mut self, line: &[u8], file: &mut Replacement) -> Result<(), Error> {
+    pub(super) fn add(&mut self, line: &[u8], file: &mut OutFile) -> Result<(), Error> {
         self.0.extend_from_slice(line);
         if self.0.len() >= super::BUFFER { self.flush(file) } else { Ok(()) }
     }
 
-    fn flush(&mut self, file: &mut Replacement) -> Result<(), Error> {
-        file.file().write_all(&self.0)?;
+    pub(super) fn flush(&mut self, file: &mut OutFile) -> Result<(), Error> {
+        file.write_all(&self.0)?;
         self.0.clear();
         Ok(())
     }

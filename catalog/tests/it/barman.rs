@@ -76,6 +76,24 @@ fn save(home: &Home, info: &BackupInfo) {
     home.ours.catalog.create_backup_data(&info.backup_id, &[16386]).expect("directories");
 }
 
+/// Barman, which adds late segments to the end of the index, looks no further than the first one behind the next backup.
+#[test]
+fn barman_finds_a_segment_that_came_late() {
+    let home = Home::new(&[]);
+    let identity = Identity { system_id: SYSTEM, version: "15".to_owned() };
+    home.ours.catalog.write_identity(&identity).expect("identity");
+    for (id, begin, end) in [(BACKUP, 2, 3), (LATER, 5, 6)] {
+        save(&home, &record(id, begin, end));
+    }
+    home.deliver([2, 3, 5, 6, 7]);
+    home.ours.ingest(WalSource::Incoming).expect("a run");
+    home.deliver([4]);
+    home.ours.ingest(WalSource::Incoming).expect("a run");
+    let listed = home.barman(&["list-files", "--target", "wal", "main", BACKUP]);
+    let names: Vec<_> = listed.lines().filter_map(|path| path.rsplit('/').next()).map(str::to_owned).collect();
+    assert_eq!(names, (2..=6).map(name).collect::<Vec<_>>());
+}
+
 #[test]
 fn barman_reads_our_records_and_writes_the_same() {
     let home = Home::new(&[]);

@@ -16,9 +16,8 @@ const SEGMENTS: u64 = 8;
 type Archive = BTreeMap<String, (Vec<u8>, String)>;
 
 fn archive(repository: &Repository) -> Archive {
-    let mut recorded = repository.recorded();
-    recorded.sort();
-    assert_eq!(recorded, repository.archived(), "the index and the archive");
+    let recorded = repository.recorded();
+    assert_eq!(recorded, repository.archived(), "the index, in the order of the log, and the archive");
     let entry = |name: String| {
         let contents = repository.read(&format!("wals/{}/{name}", &name[..16]));
         let file: WalFileName = name.parse().expect("a name");

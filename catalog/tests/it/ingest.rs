@@ -157,7 +157,7 @@ fn what_is_refused_or_there_already_takes_its_turn_among_what_is_archived_togeth
     let expected =
         [&["Started"][..], &archived, &archived, &["File", "Refused"], &archived, &["File", "AlreadyArchived"]];
     assert_eq!(turns, [&expected.concat()[..], &["File", "Refused"], &archived, &["Gap"]].concat(), "{told:#?}");
-    assert_eq!(repository.recorded(), [3, 5, 1, 2, 4, 7].map(name));
+    assert_eq!(repository.recorded(), [1, 2, 3, 4, 5, 7].map(name));
     assert!(repository.names("incoming").is_empty());
 }
 

@@ -181,6 +181,24 @@ fn archiving_together() {
     trial.check(promise, &[SEGMENTS, INDEX, "incoming"], &sent.each_ref().map(String::as_str));
 }
 
+/// Its line goes between those that are there: the index is replaced, and not added to.
+#[test]
+fn archiving_a_segment_that_comes_late() {
+    let prepare = |repository: &Repository| {
+        waiting(repository);
+        repository.write(&format!("{SEGMENTS}/{}", name(3)), segment(&name(3), 7));
+        let index = repository.text(INDEX);
+        repository.write(INDEX, index.clone() + &index.replace(&name(1), &name(3)));
+    };
+    let trial = Trial::of(prepare, ingest);
+    let is_archived = archived(segment(&name(2), 7));
+    let promise = |left: &Survivors, done: bool| {
+        is_archived(left, done) && [1, 3].iter().all(|number| is_recorded(left, &name(*number)))
+    };
+    let sent = format!("incoming/{}", name(2));
+    trial.check(promise, &[SEGMENTS, NEW_INDEX, "wals", "incoming"], &[&sent]);
+}
+
 /// What is stored as it was delivered is not copied, and whoever delivered it need not have synced it.
 #[test]
 fn archiving_what_nobody_has_synced() {
@@ -220,7 +238,7 @@ fn a_file_whose_sync_failed_ahead_of_its_turn_is_not_archived() {
     let recorder = Recorder::start(&repository.home);
     recorder.fail_at(recorder.position(), EIO);
     repository.ingest(WalSource::Incoming).expect_err("the sync fails");
-    assert_eq!((repository.archived(), repository.names("incoming")), (vec![name(1)], vec![name(2), name(3)]));
+    assert_eq!((repository.archived(), repository.names("incoming")), (vec![name(1), name(3)], vec![name(2)]));
 }
 
 /// The first run gave the file its name and broke off in front of the sync of that: the second one finds it archived. What it

@@ -28,11 +28,42 @@ fn entry(number: u64) -> XlogEntry {
 #[test]
 fn entries_are_appended_in_order() {
     let repository = Repository::new();
-    for number in [3, 1, 2] {
-        repository.catalog.xlog_db().expect("index").append([&entry(number)]).expect("append");
-    }
-    assert_eq!(repository.text(DB), line(3) + &line(1) + &line(2));
-    assert_eq!(repository.catalog.xlog_db().expect("index").entries().expect("entries")[0], entry(3));
+    repository.catalog.xlog_db().expect("index").append([&entry(1), &entry(3)]).expect("append");
+    repository.catalog.xlog_db().expect("index").append([&entry(4)]).expect("append");
+    assert_eq!(repository.text(DB), line(1) + &line(3) + &line(4));
+    assert_eq!(repository.catalog.xlog_db().expect("index").entries().expect("entries")[1], entry(3));
+}
+
+/// Barman reads no further than the first segment behind what it looks for.
+#[test]
+fn a_segment_that_comes_late_goes_to_where_it_belongs() {
+    let repository = Repository::new();
+    let append = |entries: &[&XlogEntry]| repository.catalog.xlog_db().expect("index").append(entries.iter().copied());
+    let other = XlogEntry { name: "000000020000000000000002".parse().expect("a name"), ..entry(0) };
+    let history = XlogEntry { name: "00000002.history".parse().expect("a name"), ..entry(0) };
+    append(&[&entry(2), &entry(6), &history, &other]).expect("append");
+    append(&[&entry(4), &entry(7)]).expect("append");
+    let others = history.to_line() + &other.to_line();
+    assert_eq!(repository.text(DB), line(2) + &line(4) + &line(6) + &others + &line(7));
+    append(&[&entry(1), &entry(3), &entry(5)]).expect("append");
+    assert_eq!(repository.text(DB), lines(1..7) + &others + &line(7));
+    // The last lines are of another timeline: its own are further up. And others' lines stay as they are.
+    let spaced = line(3).replace('\t', "  ");
+    let many: String = (3..1000u32)
+        .map(|number| line(0).replacen(&name(0), &format!("00000002{:08X}{:08X}", number >> 8, number & 0xFF), 1))
+        .collect();
+    repository.write(DB, line(1) + &spaced + &many);
+    append(&[&entry(2)]).expect("append");
+    assert_eq!(repository.text(DB), lines(1..3) + &spaced + &many);
+}
+
+/// What is broken in the index is for a rebuild to mend.
+#[test]
+fn a_broken_index_keeps_no_segment_waiting() {
+    let repository = Repository::new();
+    repository.write(DB, "no line of an index\n".to_owned() + &line(3));
+    repository.catalog.xlog_db().expect("index").append([&entry(2)]).expect("append");
+    assert_eq!(repository.text(DB), "no line of an index\n".to_owned() + &line(3) + &line(2));
 }
 
 #[test]
