@@ -108,7 +108,7 @@ struct Range {
     /// The furthest limit of this range and all that begin before it.
     furthest: Option<SegmentName>,
     stats: WalStats,
-    /// The last line counted, as it was read: a million lines are counted, and only the last of them is looked at closely.
+    /// The last line counted, as it was read.
     last: Vec<u8>,
 }
 
@@ -125,22 +125,24 @@ impl Range {
         })
     }
 
-    fn count(&mut self, name: SegmentName, line: &XlogLine<'_>) {
+    /// Counts a batch, of which `line` is the last.
+    fn count(&mut self, batch: &Batch, line: &[u8]) {
+        let (name, stats) = (batch.last, &mut self.stats);
         if !is_within(name, self.limit) {
             return;
         }
         if name == self.begin {
-            self.stats.first_modified = line.modified();
+            stats.first_modified = XlogLine::of(line).and_then(|line| line.modified());
         }
         if name <= self.end {
-            self.stats.wal_num += 1;
-            self.stats.wal_size = self.stats.wal_size.saturating_add(line.size);
+            stats.wal_num += batch.number;
+            stats.wal_size = stats.wal_size.saturating_add(batch.size);
         } else {
-            self.stats.wal_until_next_num += 1;
-            self.stats.wal_until_next_size = self.stats.wal_until_next_size.saturating_add(line.size);
+            stats.wal_until_next_num += batch.number;
+            stats.wal_until_next_size = stats.wal_until_next_size.saturating_add(batch.size);
         }
         self.last.clear();
-        self.last.extend_from_slice(line.raw);
+        self.last.extend_from_slice(line);
     }
 
     /// Adds what was counted in a later part of the index.
@@ -161,84 +163,138 @@ impl Range {
     }
 }
 
-/// The ranges of all backups, so arranged that a segment finds its own without a look at all the others.
+/// The ranges of all backups, so arranged that most segments cost no look at any of them: a million lines are counted, and only
+/// the last of those that count alike is looked at closely.
 #[derive(Debug, Clone)]
 struct Counters {
+    timelines: BTreeMap<TimelineId, Timeline>,
+    /// Lines that no range has counted yet.
+    batch: Option<Batch>,
+    /// The last of them, as it was read.
+    line: Vec<u8>,
+}
+
+/// The ranges on one timeline.
+#[derive(Debug, Clone, Default)]
+struct Timeline {
     /// Ascending by begin.
-    timelines: BTreeMap<TimelineId, Vec<Range>>,
-    /// The part of a timeline in which the last segment lay: the next one is most likely there too.
-    stretch: Option<Stretch>,
+    ranges: Vec<Range>,
+    /// Where ranges begin, end and have their limits: the segments between two of these count alike. Ascending.
+    borders: Vec<Border>,
 }
 
-/// Names from one backup's begin to the next one's.
+/// A place right before or right behind a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Border {
+    name: SegmentName,
+    is_behind: bool,
+}
+
+/// Lines that follow each other in the index, whose segments lie between the same two borders.
 #[derive(Debug, Clone, Copy)]
-struct Stretch {
-    timeline: TimelineId,
-    /// How many ranges have begun.
-    begun: usize,
-    /// `None` before the first begin.
-    start: Option<SegmentName>,
-    /// Itself excluded; `None` without a limit.
-    end: Option<SegmentName>,
+struct Batch {
+    /// The borders; `None` where there is none on that side.
+    between: (Option<Border>, Option<Border>),
+    number: u64,
+    size: u64,
+    /// The segment of the last line.
+    last: SegmentName,
 }
-
-impl Stretch {
-    fn contains(&self, name: SegmentName) -> bool {
-        name.timeline == self.timeline
-            && self.start.is_none_or(|start| start <= name)
-            && self.end.is_none_or(|end| name < end)
-    }
-}
-
 impl Counters {
     fn new(backups: &[BackupInfo]) -> Self {
-        let mut timelines: BTreeMap<TimelineId, Vec<Range>> = BTreeMap::new();
+        let mut timelines: BTreeMap<TimelineId, Timeline> = BTreeMap::new();
         let mut next = None;
         for info in backups.iter().rev() {
             if let Some(range) = Range::of(info, next) {
-                timelines.entry(range.begin.timeline).or_default().push(range);
+                timelines.entry(range.begin.timeline).or_default().ranges.push(range);
             }
             next = if info.status.is_copied() { Some(info) } else { next };
         }
-        for ranges in timelines.values_mut() {
-            ranges.sort_by_key(|range| range.begin);
-            let mut furthest = ranges.first().map(|first| first.begin);
-            for range in ranges {
-                furthest = furthest.zip(range.limit).map(|(one, other)| one.max(other));
-                range.furthest = furthest;
-            }
-        }
-        Self { timelines, stretch: None }
+        timelines.values_mut().for_each(Timeline::arrange);
+        Self { timelines, batch: None, line: Vec::new() }
     }
 
+    #[inline]
     fn count(&mut self, name: SegmentName, line: &XlogLine<'_>) {
-        if self.stretch.is_none_or(|stretch| !stretch.contains(name)) {
-            self.stretch = self.find(name);
+        if self.batch.is_none_or(|batch| !batch.has_place_for(name)) {
+            self.settle();
+            self.batch = self.timelines.get(&name.timeline).map(|timeline| timeline.batch(name));
         }
-        let Some(stretch) = self.stretch else { return };
-        let Some(ranges) = self.timelines.get_mut(&stretch.timeline) else { return };
-        // A backup's range ends with the next one's, so ranges overlap by little: going back from the last that has begun,
-        // the search soon comes to one that ends before the segment, as do all before it.
-        let begun = ranges.iter_mut().take(stretch.begun).rev();
-        begun.take_while(|range| is_within(name, range.furthest)).for_each(|range| range.count(name, line));
+        let Some(batch) = &mut self.batch else { return };
+        batch.number += 1;
+        batch.size = batch.size.saturating_add(line.size);
+        batch.last = name;
+        self.line.clear();
+        self.line.extend_from_slice(line.raw);
+    }
+
+    /// Has the ranges count the batch.
+    fn settle(&mut self) {
+        if let Some(batch) = self.batch.take()
+            && let Some(timeline) = self.timelines.get_mut(&batch.last.timeline)
+        {
+            timeline.count(&batch, &self.line);
+        }
     }
 
     /// Adds what the same ranges counted in a later part of the index.
-    fn add(&mut self, later: Self) {
-        let ranges = self.timelines.values_mut().flatten();
-        ranges.zip(later.timelines.into_values().flatten()).for_each(|(range, later)| range.add(later));
-    }
-
-    fn find(&self, name: SegmentName) -> Option<Stretch> {
-        let ranges = self.timelines.get(&name.timeline)?;
-        let begun = ranges.partition_point(|range| range.begin <= name);
-        let start = begun.checked_sub(1).and_then(|last| ranges.get(last)).map(|range| range.begin);
-        let end = ranges.get(begun).map(|range| range.begin);
-        Some(Stretch { timeline: name.timeline, begun, start, end })
+    fn add(&mut self, mut later: Self) {
+        later.settle();
+        let ranges = self.timelines.values_mut().flat_map(|timeline| &mut timeline.ranges);
+        let later = later.timelines.into_values().flat_map(|timeline| timeline.ranges);
+        ranges.zip(later).for_each(|(range, later)| range.add(later));
     }
 
     fn finish(self) -> BTreeMap<BackupId, WalStats> {
-        self.timelines.into_values().flatten().map(Range::finish).collect()
+        self.timelines.into_values().flat_map(|timeline| timeline.ranges).map(Range::finish).collect()
+    }
+}
+
+impl Timeline {
+    fn arrange(&mut self) {
+        self.ranges.sort_by_key(|range| range.begin);
+        let mut furthest = self.ranges.first().map(|first| first.begin);
+        for range in &mut self.ranges {
+            furthest = furthest.zip(range.limit).map(|(one, other)| one.max(other));
+            range.furthest = furthest;
+            let behind = |name| Border { name, is_behind: true };
+            // A begin lies between two: the time of that segment is asked for.
+            let begin = [Border { name: range.begin, is_behind: false }, behind(range.begin)];
+            self.borders.extend(begin.into_iter().chain([behind(range.end)]).chain(range.limit.map(behind)));
+        }
+        self.borders.sort_unstable();
+        self.borders.dedup();
+    }
+
+    /// An empty batch for a segment.
+    fn batch(&self, name: SegmentName) -> Batch {
+        let behind = self.borders.partition_point(|border| border.is_before(name));
+        let before = behind.checked_sub(1).and_then(|before| self.borders.get(before));
+        Batch { between: (before.copied(), self.borders.get(behind).copied()), number: 0, size: 0, last: name }
+    }
+
+    fn count(&mut self, batch: &Batch, line: &[u8]) {
+        let name = batch.last;
+        let begun = self.ranges.partition_point(|range| range.begin <= name);
+        // A backup's range ends with the next one's, so ranges overlap by little: going back from the last that has begun,
+        // the search soon comes to one that ends before the segment, as do all before it.
+        let begun = self.ranges.iter_mut().take(begun).rev();
+        begun.take_while(|range| is_within(name, range.furthest)).for_each(|range| range.count(batch, line));
+    }
+}
+
+impl Border {
+    fn is_before(self, name: SegmentName) -> bool {
+        self.name < name || self.name == name && !self.is_behind
+    }
+}
+
+impl Batch {
+    fn has_place_for(&self, name: SegmentName) -> bool {
+        let (before, behind) = self.between;
+        name.timeline == self.last.timeline
+            && before.is_none_or(|border| border.is_before(name))
+            && behind.is_none_or(|border| !border.is_before(name))
     }
 }
 

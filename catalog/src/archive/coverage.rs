@@ -1,7 +1,5 @@
 //! What WAL there is, as the index and the ledger say: nothing of the archive itself is read.
 
-use std::ops::RangeInclusive;
-
 use barman_retention::{Coverage, DamagedWal, RunContents, WalRun};
 use wal_format::{SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
 
@@ -63,8 +61,8 @@ impl Catalog {
 #[derive(Debug, Clone)]
 pub(crate) struct Covering {
     coverage: Coverage,
-    /// Segments that follow each other.
-    run: Option<(TimelineId, RangeInclusive<SegmentNumber>)>,
+    /// Segments that follow each other: the first and the last.
+    run: Option<(TimelineId, SegmentNumber, SegmentNumber)>,
     /// The line of the last of them.
     line: Vec<u8>,
 }
@@ -75,32 +73,31 @@ impl Covering {
     }
 
     /// Adds what the line of a segment says.
+    #[inline]
     pub(crate) fn add(&mut self, name: SegmentName, line: &XlogLine<'_>) {
         let Ok(number) = name.number(self.coverage.segment_size()) else { return };
-        match self.run.take() {
-            Some((timeline, run)) if (timeline, run.end().next()) == (name.timeline, number) => {
-                self.run = Some((timeline, *run.start()..=number));
-            }
-            run => {
-                self.settle(run);
-                self.run = Some((name.timeline, number..=number));
-            }
+        if let Some((timeline, _, last)) = &mut self.run
+            && (*timeline, last.next()) == (name.timeline, number)
+        {
+            *last = number;
+        } else {
+            self.settle();
+            self.run = Some((name.timeline, number, number));
         }
         self.line.clear();
         self.line.extend_from_slice(line.raw);
     }
 
     pub(crate) fn finish(mut self) -> Coverage {
-        let run = self.run.take();
-        self.settle(run);
+        self.settle();
         self.coverage
     }
 
-    fn settle(&mut self, run: Option<(TimelineId, RangeInclusive<SegmentNumber>)>) {
-        if let Some((timeline, run)) = run
-            && let Some(last) = XlogLine::of(&self.line)
+    fn settle(&mut self) {
+        if let Some((timeline, first, last)) = self.run.take()
+            && let Some(line) = XlogLine::of(&self.line)
         {
-            self.coverage.add_segments(timeline, run, last.modified_at());
+            self.coverage.add_segments(timeline, first..=last, line.modified_at());
         }
     }
 }

@@ -37,45 +37,52 @@ impl XlogEntry {
 pub struct XlogLine<'a> {
     /// The line with its line break.
     pub raw: &'a [u8],
-    /// The file's name, of which nothing is known but that it is text.
-    name: &'a [u8],
-    segment: Option<SegmentName>,
+    /// The digits of the file's name, if a whole segment is called so.
+    digits: Option<&'a SegmentDigits>,
     /// Its length as stored, in bytes.
     pub size: u64,
-    /// The columns behind these.
-    rest: &'a [u8],
 }
 
 impl<'a> XlogLine<'a> {
-    /// Finds the first two columns of a line, and leaves the others for whoever asks. Returns `None` if it has none, and
+    /// Reads the first two columns of a line, and leaves the others for whoever asks. Returns `None` if it has none, and
     /// `Some(None)` if it is blank.
+    // Inlined: a command that looks through a million lines is to answer at once, and passing each by memory takes as long as
+    // reading it.
     #[allow(clippy::option_option, reason = "a blank line is neither an entry nor an error")]
+    #[inline(always)]
     pub(super) fn parse(raw: &'a [u8]) -> Option<Option<Self>> {
-        if let Some(line) = Self::parse_usual(raw) {
-            return Some(Some(line));
+        match Self::parse_usual(raw) {
+            Some(line) => Some(Some(line)),
+            None => Self::parse_any(raw),
         }
+    }
+
+    /// Reads the line of a segment with a tab behind each column, which nearly all lines are.
+    #[inline(always)]
+    fn parse_usual(raw: &'a [u8]) -> Option<Self> {
+        let (name, rest) = raw.split_first_chunk()?;
+        if !is_hex(name) {
+            return None;
+        }
+        let (size, rest) = digits(rest.strip_prefix(b"\t")?, usize::MAX)?;
+        let rest = rest.strip_prefix(b"\t")?;
+        rest.first().is_some_and(u8::is_ascii_digit).then_some(Self {
+            raw,
+            digits: Some(name),
+            size: size.unsigned_abs(),
+        })
+    }
+
+    #[allow(clippy::option_option, reason = "as with `parse`")]
+    #[cold]
+    fn parse_any(raw: &'a [u8]) -> Option<Option<Self>> {
         let Some((name, rest)) = column(raw) else { return Some(None) };
         let (size, rest) = column(rest)?;
         let size = std::str::from_utf8(size).ok()?.parse().ok()?;
         column(rest)?;
         std::str::from_utf8(name).ok()?;
-        let segment =
-            name.first_chunk().filter(|_| name.len() == SEGMENT_NAME_LENGTH && is_hex(name)).and_then(segment);
-        Some(Some(Self { raw, name, segment, size, rest }))
-    }
-
-    /// Does the same for a segment with a tab behind each column, which nearly all lines are: a command that looks through a
-    /// million of them is to answer at once.
-    fn parse_usual(raw: &'a [u8]) -> Option<Self> {
-        let (name, rest) = raw.split_first_chunk().filter(|(name, _)| is_hex(&name[..]))?;
-        let mut rest = rest.strip_prefix(b"\t").filter(|rest| rest.first().is_some_and(u8::is_ascii_digit))?;
-        let mut size = 0u64;
-        while let Some((digit @ b'0'..=b'9', behind)) = rest.split_first() {
-            size = size.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
-            rest = behind;
-        }
-        let rest = rest.strip_prefix(b"\t").filter(|rest| rest.first().is_some_and(u8::is_ascii_digit))?;
-        Some(Self { raw, name, segment: segment(name), size, rest })
+        let digits: Option<&SegmentDigits> = name.try_into().ok();
+        Some(Some(Self { raw, digits: digits.filter(|digits| is_hex(digits)), size }))
     }
 
     /// Splits a line that was read before; `None` if it was blank.
@@ -86,13 +93,19 @@ impl<'a> XlogLine<'a> {
     /// Returns the file's name.
     #[must_use]
     pub fn name(&self) -> &'a str {
-        std::str::from_utf8(self.name).unwrap_or_default()
+        column(self.raw).and_then(|(name, _)| std::str::from_utf8(name).ok()).unwrap_or_default()
+    }
+
+    /// The columns behind the size.
+    fn rest(&self) -> Option<&'a [u8]> {
+        let (_, rest) = column(self.raw)?;
+        column(rest).map(|(_, rest)| rest)
     }
 
     /// Returns when the server wrote the file: seconds since 1970-01-01 UTC.
     #[must_use]
     pub fn modified(&self) -> Option<f64> {
-        let (modified, _) = column(self.rest)?;
+        let (modified, _) = column(self.rest()?)?;
         std::str::from_utf8(modified).ok()?.parse().ok().filter(|seconds: &f64| seconds.is_finite())
     }
 
@@ -100,19 +113,21 @@ impl<'a> XlogLine<'a> {
     /// read.
     #[must_use]
     pub fn modified_at(&self) -> Timestamp {
-        Timestamp::from_unix_micros(micros(self.rest).unwrap_or_else(|| rounded(self.modified().unwrap_or(0.0))))
+        let micros = self.rest().and_then(|rest| micros(rest.trim_ascii_start()));
+        Timestamp::from_unix_micros(micros.unwrap_or_else(|| rounded(self.modified().unwrap_or(0.0))))
     }
 
     /// Returns the name, if the file is a whole segment.
     #[must_use]
-    pub const fn segment(&self) -> Option<SegmentName> {
-        self.segment
+    #[inline]
+    pub fn segment(&self) -> Option<SegmentName> {
+        self.digits.and_then(segment)
     }
 
     /// Returns all of it, converted.
     #[must_use]
     pub fn to_entry(&self) -> Option<XlogEntry> {
-        let (_, rest) = column(self.rest)?;
+        let (_, rest) = column(self.rest()?)?;
         let (compression, rest) = column(rest).unzip();
         let (encryption, rest) = rest.and_then(column).unzip();
         if rest.and_then(column).is_some() {
@@ -128,17 +143,19 @@ impl<'a> XlogLine<'a> {
     }
 }
 
-/// The segment that so many hexadecimal digits name.
-fn segment(name: &[u8; SEGMENT_NAME_LENGTH]) -> Option<SegmentName> {
-    let (numbers, _) = name.as_chunks();
+/// The segment that hexadecimal digits name.
+#[inline]
+fn segment(digits: &SegmentDigits) -> Option<SegmentName> {
+    let (numbers, _) = digits.as_chunks();
     let [timeline, log, segment] = numbers else { return None };
     Some(SegmentName { timeline: TimelineId::new(hex(timeline))?, log: hex(log), segment: hex(segment) })
 }
 
 /// Whether there are only hexadecimal digits. Not with `all`, which stops at the first other: without a branch for each the
 /// bytes are looked at together.
-fn is_hex(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |hex, byte| hex & byte.is_ascii_hexdigit())
+#[inline]
+fn is_hex(digits: &SegmentDigits) -> bool {
+    digits.iter().fold(true, |hex, byte| hex & byte.is_ascii_hexdigit())
 }
 
 /// The number that eight hexadecimal digits stand for, in either case: all digits at once, then neighbours put together.
@@ -165,6 +182,7 @@ fn micros(column: &[u8]) -> Option<i64> {
 }
 
 /// The number that up to `most` digits stand for, at least one, and what follows them.
+#[inline]
 fn digits(text: &[u8], most: usize) -> Option<(i64, &[u8])> {
     let (mut number, mut rest) = (0i64, text);
     while let Some((digit @ b'0'..=b'9', behind)) = rest.split_first().filter(|_| text.len() - rest.len() < most) {
@@ -189,8 +207,8 @@ fn column(text: &[u8]) -> Option<(&[u8], &[u8])> {
     text.split_at_checked(end).filter(|(word, _)| !word.is_empty())
 }
 
-/// Length of `000000010000000000000002`. All other names are shorter or longer.
-const SEGMENT_NAME_LENGTH: usize = 24;
+/// As in `000000010000000000000002`. All other names are shorter or longer.
+type SegmentDigits = [u8; 24];
 
 #[cfg(test)]
 mod tests {

@@ -50,16 +50,21 @@ fn a_backup_without_wal_has_no_rate_and_saves_nothing() {
     assert_eq!((stats.wals_per_second(), stats.compression_ratio(segment_size())), (None, 0.0));
 }
 
-/// The same by the definition: every backup looks at every segment.
-fn by_definition(backups: &[BackupInfo], segments: &[u64]) -> Vec<(u64, u64)> {
+/// What is counted of a backup: segments up to its end, segments behind it, and when its first and the last one were written.
+type Counted = (u64, u64, Option<f64>, Option<f64>);
+
+/// The same by the definition: every backup looks at every segment, each of which was written when its line was.
+fn by_definition(backups: &[BackupInfo], segments: &[u64]) -> Vec<Counted> {
     let count = |index: usize| {
         let (begin, end) =
             (backups[index].begin_wal.expect("set").to_string(), backups[index].end_wal.expect("set").to_string());
         let limit = backups.get(index + 1).and_then(|next| next.end_wal).map(|end| end.to_string());
-        let own = segments.iter().map(|number| name(*number)).filter(|name| *name >= begin);
-        let (within, after): (Vec<_>, Vec<_>) =
-            own.filter(|name| limit.as_ref().is_none_or(|limit| name <= limit)).partition(|name| *name <= end);
-        (within.len() as u64, after.len() as u64)
+        let own = segments.iter().map(|number| name(*number)).zip(0u32..).filter(|(name, _)| *name >= begin);
+        let own: Vec<_> = own.filter(|(name, _)| limit.as_ref().is_none_or(|limit| name <= limit)).collect();
+        let within = own.iter().filter(|(name, _)| *name <= end).count() as u64;
+        let written = |(_, line): &(String, u32)| f64::from(*line);
+        let first = own.iter().rfind(|(name, _)| *name == begin).map(written);
+        (within, own.len() as u64 - within, first, own.last().map(written))
     };
     (0..backups.len()).map(count).collect()
 }
@@ -73,7 +78,8 @@ proptest! {
         segments in prop::collection::vec(0u64..40, 0..60),
     ) {
         let repository = Repository::new();
-        repository.write("wals/main-xlog.db", segments.iter().map(|number| line(*number, 1, 1)).collect::<String>());
+        let lines = segments.iter().zip(0..).map(|(number, seconds)| line(*number, 1, seconds));
+        repository.write("wals/main-xlog.db", lines.collect::<String>());
         let mut begin = 0;
         let backups: Vec<_> = steps.iter().enumerate().map(|(day, (step, length))| {
             begin += step;
@@ -82,7 +88,7 @@ proptest! {
         let stats = repository.catalog.wal_stats(&backups).expect("readable");
         let counted: Vec<_> = backups.iter().map(|info| {
             let stats = &stats[&info.backup_id];
-            (stats.wal_num, stats.wal_until_next_num)
+            (stats.wal_num, stats.wal_until_next_num, stats.first_modified, stats.last_modified)
         }).collect();
         prop_assert_eq!(counted, by_definition(&backups, &segments));
     }

@@ -99,10 +99,9 @@ impl Catalog {
         let Some(ledger) = self.existing_ledger()? else { return Ok(Summaries::default()) };
         let summaries: Vec<_> = ledger.summaries()?.into_iter().collect();
         let holding = on_all_cores(&summaries, |(journal, summary)| {
-            let length = ledger.dir.stat(journal)?.map(|stat| stat.size);
-            Ok((length == Some(summary.journal)).then(|| (journal.clone(), *summary)))
+            Ok(ledger.dir.stat(journal)?.is_some_and(|stat| stat.size == summary.journal))
         })?;
-        Ok(holding.into_iter().flatten().collect())
+        Ok(summaries.into_iter().zip(holding).filter_map(|(summary, holds)| holds.then_some(summary)).collect())
     }
 }
 
