@@ -41,7 +41,7 @@ impl Home {
         home
     }
 
-    /// Delivers segments into an empty archive. They are links: that they come from afar is not what is measured.
+    /// Delivers segments into an empty archive.
     pub(crate) fn deliver(&self, segments: &[PathBuf]) {
         self.empty();
         for segment in segments {

@@ -3,35 +3,42 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use benches::Comparison;
+use benches::{Comparison, Interval};
+use test_support::TempDir;
 
 use crate::home::{Home, Side, time};
 
-/// `put-wal` beside writing the same bytes, giving them their name and syncing both.
+/// How many segments are sent one after the other: how long a disk takes for one differs too much.
+const SENT: usize = 8;
+
+/// `put-wal` of segments beside writing the same bytes, giving them their name and syncing both; each a process or a file, as
+/// `archive_command` does it. Both begin with an empty directory and with nothing that waits to be written.
 pub(crate) fn put_wal(pairs: usize, segments: &[PathBuf]) {
-    let home = Home::new(Side::Ours, "none");
-    let stream = home.path("stream.tar");
-    home.deliver(&[]);
-    pack(&segments[0], &stream);
-    let bytes = std::fs::read(&segments[0]).expect("readable");
+    let (home, place) = (Home::new(Side::Ours, "none"), TempDir::new());
+    let segments = &segments[..SENT];
+    let streams: Vec<PathBuf> = segments.iter().map(|segment| pack(segment, place.path())).collect();
+    let contents: Vec<Vec<u8>> = segments.iter().map(|segment| std::fs::read(segment).expect("readable")).collect();
     let put = || {
         home.deliver(&[]);
-        pack(&segments[0], &stream);
-        time(home.command(&["put-wal", "main"]).stdin(File::open(&stream).expect("packed")))
+        let put = |stream| time(home.command(&["put-wal", "main"]).stdin(File::open(stream).expect("packed")));
+        streams.iter().map(put).sum::<Duration>()
     };
-    let written = home.path("incoming/written");
     let write = || {
+        home.deliver(&[]);
         let started = Instant::now();
-        write_and_sync(&bytes, &written);
+        for (bytes, segment) in contents.iter().zip(segments) {
+            write_and_sync(bytes, &home.path("incoming").join(segment.file_name().expect("a segment")));
+        }
         started.elapsed()
     };
     let outcome = Comparison::of_pairs(pairs).measure(write, put);
-    let (write, put) = (millis(outcome.first_secs().median), millis(outcome.second_secs().median));
+    let each = |secs: Interval| millis(secs.median) / SENT as f64;
+    let (write, put) = (each(outcome.first_secs()), each(outcome.second_secs()));
     println!(
-        "put-wal: times as long as writing and syncing {} (goal 1.3) [{put:.1} and {write:.1} ms]",
+        "put-wal: times as long as writing and syncing {} (goal 1.3) [{put:.1} and {write:.1} ms each]",
         outcome.speed()
     );
     // What can be known of a process that does nothing.
@@ -48,15 +55,15 @@ fn write_and_sync(bytes: &[u8], path: &Path) {
     File::open(path.parent().expect("a file in a directory")).and_then(|dir| dir.sync_all()).expect("synced");
 }
 
-/// The stream that `barman-wal-archive` sends: the segment and its checksum.
-fn pack(segment: &Path, stream: &Path) {
-    let script = "cd \"$1\" && sha256sum -b \"$2\" > \"$4/SHA256SUMS\" && tar -cf \"$3\" \"$2\" -C \"$4\" SHA256SUMS";
+/// Makes the stream that `barman-wal-archive` sends: the segment and its checksum.
+fn pack(segment: &Path, place: &Path) -> PathBuf {
+    let script =
+        "cd \"$1\" && sha256sum -b \"$2\" > \"$3/SHA256SUMS\" && tar -cf \"$3/$2.tar\" \"$2\" -C \"$3\" SHA256SUMS";
     let (dir, name) = (segment.parent().expect("a directory"), segment.file_name().expect("a name"));
-    let list = stream.parent().expect("a directory");
     let mut command = Command::new("sh");
-    let status =
-        command.args(["-c", script, "pack"]).args([dir.as_os_str(), name, stream.as_os_str(), list.as_os_str()]);
-    assert!(status.stdout(Stdio::null()).status().expect("a shell").success());
+    command.args(["-c", script, "pack"]).args([dir.as_os_str(), name, place.as_os_str()]);
+    assert!(command.status().expect("a shell").success());
+    place.join(name).with_extension("tar")
 }
 
 /// `get-wal` of a segment that is stored with zstd.

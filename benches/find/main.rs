@@ -1,12 +1,14 @@
 //! Finding the moment to recover to. Process start included, files in the page cache.
 //!
-//! - `find-target` over the ledger of 100 GB of WAL, 6,400 segments: under 1 s. And `plan` over the same: under 100 ms; it is
-//!   asked for a time that no WAL reaches, so that it looks at all segments and ends with a refusal.
-//! - The same for a table that is known by its name, from a backup before 100 GB of WAL in which no name changes: under 1 s.
+//! - `find-target` over the ledger of 100 GB of WAL, 6,400 segments: under 1 s. And `plan` over the same for a time that no WAL
+//!   reaches, so that it looks at all segments and ends with a refusal: under 100 ms.
+//! - `find-target` for a table that is known by its name, from the backup of a real server before 100 GB of WAL in which no name
+//!   changes: under 1 s. And `plan` for a restore point behind that backup, which it finds, in the WAL of that server: under
+//!   100 ms.
 //! - `find-target` over WAL that the ledger does not know, uncompressed: at least 2 GB/s on two cores. One archive is nearly
 //!   all full-page images, the other small transactions (as in the benchmark `wal`).
 //!
-//! `find [ROUNDS]` prints medians. No peer searches WAL.
+//! `find [ROUNDS]` prints medians with their intervals. No peer searches WAL.
 
 // The repository is made by hand: archiving so many segments would take hours.
 #![allow(clippy::disallowed_methods)]
@@ -23,6 +25,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use barman_catalog::{Catalog, LocalZone, ServerLayout};
+use benches::Interval;
 use test_support::{Barman, BarmanHome};
 use workload::Workload;
 
@@ -31,26 +34,31 @@ fn main() {
     let ours = Barman::at(benches::our_program());
     let known = home::with_segments(30, 6_400);
     println!("6400 segments, all in the ledger");
+    let report = |home: &BarmanHome, arguments: &[&str], is_answered: bool| {
+        let taken = measure(rounds, || time(ours.command(home).args(arguments), is_answered));
+        println!("  {}: {} ms", arguments.join(" "), Interval::of_millis(taken));
+    };
     for question in [&["--restore-point", "none"][..], &["--drop-of", "16384"], &["--xid", "7403"]] {
-        let command = || ours.command(&known);
-        let taken = median(rounds, || time(command().arg("find-target").args(question).arg("main")));
-        println!("  find-target {}: {:.1} ms", question.join(" "), taken.as_secs_f64() * 1000.0);
+        report(&known, &[&["find-target", "main"], question].concat(), true);
     }
-    let too_late = ["plan", "--target-time", "2199-01-01 00:00:00Z", "main", "auto"];
-    let taken = median(rounds, || time(ours.command(&known).args(too_late)));
-    println!("  plan: {:.1} ms", taken.as_secs_f64() * 1000.0);
+    report(&known, &["plan", "main", "auto", "--target-time", "2199-01-01 00:00:00Z"], false);
     drop(known);
+    println!("the backup of a real server before 6400 segments");
     let named = named::home_with_dropped_table(6_400);
-    let drop_of = ["find-target", "--drop-of", "public.orders", "main"];
-    let taken = median(rounds, || time(ours.command(&named).args(drop_of)));
-    println!("  {} of a real server's backup: {:.1} ms", drop_of.join(" "), taken.as_secs_f64() * 1000.0);
+    report(&named, &["find-target", "main", "--drop-of", "public.orders"], true);
+    report(&named, &["plan", "main", "auto", "--target-name", named::BEFORE], true);
     drop(named);
     for workload in Workload::ALL {
         let (home, bytes) = unknown(&workload.prepared());
         let search = ["find-target", "--restore-point", "none", "main"];
-        let taken = median(rounds, || time(ours.command(&home).args(search)));
-        let rate = bytes as f64 / 1e9 / taken.as_secs_f64();
-        println!("{}, {:.2} GB without a ledger: {rate:.2} GB/s", workload.name, bytes as f64 / 1e9);
+        let taken = measure(rounds, || time(ours.command(&home).args(search), true));
+        let rates = taken.iter().map(|taken| bytes as f64 / 1e9 / taken.as_secs_f64());
+        println!(
+            "{}, {:.2} GB without a ledger: {} GB/s",
+            workload.name,
+            bytes as f64 / 1e9,
+            Interval::of(rates.collect())
+        );
     }
 }
 
@@ -76,15 +84,18 @@ fn unknown(segments: &Path) -> (BarmanHome, u64) {
     (home, bytes)
 }
 
-fn median(rounds: usize, mut run: impl FnMut() -> Duration) -> Duration {
+/// What each of so many runs takes, after one that fills the page cache.
+fn measure(rounds: usize, mut run: impl FnMut() -> Duration) -> Vec<Duration> {
     run();
-    let mut taken: Vec<_> = (0..rounds).map(|_| run()).collect();
-    taken.sort_unstable();
-    taken[taken.len() / 2]
+    (0..rounds).map(|_| run()).collect()
 }
 
-fn time(command: &mut Command) -> Duration {
+/// Runs a program that answers, be it that there is nothing, or refuses.
+fn time(command: &mut Command, is_answered: bool) -> Duration {
     let started = Instant::now();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().expect("the program can be run");
-    started.elapsed()
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = command.status().expect("the program can be run");
+    let taken = started.elapsed();
+    assert_eq!(status.success(), is_answered, "{command:?}: {status}");
+    taken
 }

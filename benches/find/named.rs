@@ -7,6 +7,9 @@ use wal_format::{SegmentName, SegmentSize};
 
 use super::home::add_segments;
 
+/// The restore point right before the table is dropped.
+pub(crate) const BEFORE: &str = "before";
+
 /// A home with that backup and so many segments, in which no name changes as the ledger knows.
 pub(crate) fn home_with_dropped_table(segments: u64) -> BarmanHome {
     let home = BarmanHome::new();
@@ -26,6 +29,7 @@ pub(crate) fn home_with_dropped_table(segments: u64) -> BarmanHome {
     let ours = Barman::at(benches::our_program());
     server.psql("create table orders (i int); checkpoint");
     ours.succeed(&home, &["backup", "--wait", "main"]);
+    server.psql(&format!("select pg_create_restore_point('{BEFORE}')"));
     server.psql("drop table orders");
     let last = server.switch_wal();
     let archived = home.path().join("main/wals").join(&last[..16]).join(&last);

@@ -21,6 +21,25 @@ pub(crate) enum Side {
     PgBackRest(&'static str),
 }
 
+/// A backup that Barman and we restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backup {
+    /// A directory of files, which we took.
+    Plain,
+    /// An archive that is compressed with zstd, which Barman took.
+    Packed,
+}
+
+impl Backup {
+    /// What it is called: the packed one was taken first.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "latest",
+            Self::Packed => "oldest",
+        }
+    }
+}
+
 pub(crate) struct Ground {
     place: TempDir,
     home: BarmanHome,
@@ -51,13 +70,24 @@ impl Ground {
             ("conninfo", conninfo.as_str()),
             ("streaming_conninfo", conninfo.as_str()),
         ];
-        home.server("main", &options);
         let ground = Self { place, home, server };
+        ground.back_up_packed(&options);
+        ground.home.server("main", &options);
         run(ground.barman(Side::Ours, &["backup", "--wait", "main"]));
         for repository in repositories {
             ground.back_up_with_pgbackrest(repository);
         }
         ground
+    }
+
+    /// Has Barman take a backup, for which some WAL must be archived.
+    fn back_up_packed(&self, options: &[(&str, &str)]) {
+        let packed = [("backup_compression", "zstd"), ("backup_compression_format", "tar")];
+        self.home.server("main", &[options, &packed].concat());
+        let last = self.server.switch_wal();
+        self.server.wait_until(&format!("select last_archived_wal >= '{last}' from pg_stat_archiver"));
+        run(self.barman(Side::Barman, &["archive-wal", "main"]));
+        run(self.barman(Side::Barman, &["backup", "--wait", "main"]));
     }
 
     fn back_up_with_pgbackrest(&self, compression: &str) {
@@ -99,12 +129,12 @@ impl Ground {
     }
 
     /// Restores into an empty directory.
-    pub(crate) fn full(&self, side: Side) -> Duration {
+    pub(crate) fn full(&self, side: Side, backup: Backup) -> Duration {
         let destination = self.destination();
         _ = std::fs::remove_dir_all(&destination);
         std::fs::create_dir(&destination).expect("a directory can be made");
         settle();
-        self.restore(side, &destination, &[])
+        self.restore(side, backup, &destination, &[])
     }
 
     /// Restores over what the same side restored before, to which nothing has happened.
@@ -112,13 +142,18 @@ impl Ground {
         let destination = self.place.path().join(format!("delta-{side:?}").replace(['"', '(', ')'], ""));
         if !destination.exists() {
             std::fs::create_dir(&destination).expect("a directory can be made");
-            self.restore(side, &destination, &[]);
+            self.restore(side, Backup::Plain, &destination, &[]);
         }
         settle();
-        self.restore(side, &destination, &[if side == Side::Ours { "--delta-restore" } else { "--delta" }])
+        self.restore(
+            side,
+            Backup::Plain,
+            &destination,
+            &[if side == Side::Ours { "--delta-restore" } else { "--delta" }],
+        )
     }
 
-    fn restore(&self, side: Side, destination: &Path, options: &[&str]) -> Duration {
+    fn restore(&self, side: Side, backup: Backup, destination: &Path, options: &[&str]) -> Duration {
         let destination = destination.to_str().expect("the path is text");
         let command = match side {
             Side::PgBackRest(compression) => {
@@ -126,7 +161,8 @@ impl Ground {
                 self.pgbackrest(compression, &[options, &[&place, "--type=none", "restore"]].concat())
             }
             side => {
-                self.barman(side, &[&["restore", "--jobs", JOBS], options, &["main", "latest", destination]].concat())
+                let words = ["main", backup.word(), destination];
+                self.barman(side, &[&["restore", "--jobs", JOBS], options, &words].concat())
             }
         };
         let start = Instant::now();

@@ -123,7 +123,9 @@ impl Interval {
         Self::of(times.into_iter().map(|time| time.as_secs_f64() * 1000.0).collect())
     }
 
-    fn of(mut values: Vec<f64>) -> Self {
+    /// The median of what was measured.
+    #[must_use]
+    pub fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let (n, rank) = (values.len(), bound_rank(values.len()));
         let median = (values[(n - 1) / 2] + values[n / 2]) / 2.0;
