@@ -51,6 +51,7 @@ mod publish;
 mod relative_path;
 mod remote_host;
 mod replacement;
+mod scratch;
 mod temporary;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -69,4 +70,5 @@ pub use publish::{Published, Unpublished};
 pub use relative_path::{InvalidPath, InvalidPathReason, RelativePath};
 pub use remote_host::{InvalidSshCommand, RemoteError, RemoteHost, RemoteInput};
 pub use replacement::Replacement;
+pub use scratch::Scratch;
 pub use throttle::Throttle;
