@@ -3,6 +3,7 @@
 mod json;
 mod report;
 
+use super::retries::Retries;
 use super::unbuilt::UnbuiltOptions;
 use crate::context::{Context, Inactive};
 use crate::error::CommandError;
@@ -37,17 +38,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "MODE", num_args = 0..=1, default_missing_value = "link", value_parser = ["copy", "link", "off"])]
     reuse_backup: Option<String>,
 
-    /// How often a copy that fails is tried again
-    #[arg(long, value_name = "N", conflicts_with = "no_retry")]
-    retry_times: Option<u32>,
-
-    /// How long to wait before that, in seconds
-    #[arg(long, value_name = "SECONDS")]
-    retry_sleep: Option<u64>,
-
-    /// Do not try again
-    #[arg(long)]
-    no_retry: bool,
+    #[command(flatten)]
+    retries: Retries,
 
     /// How many files are copied at a time (rsync only)
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -132,13 +124,13 @@ fn back_up(context: &Context, name: &str, arguments: &Arguments) -> Result<(), C
 fn request(arguments: &Arguments, config: &ServerConfig) -> BackupRequest {
     let immediate = config.immediate_checkpoint && !arguments.no_immediate_checkpoint;
     let limit = arguments.bwlimit.map(u64::from).or(config.bandwidth_limit_kb).filter(|limit| *limit > 0);
-    let configured_retries = u32::try_from(config.basebackup_retry_times).unwrap_or(u32::MAX);
+    let (retries, retry_sleep) = arguments.retries.of(config);
     BackupRequest {
         name: arguments.name.clone(),
         immediate_checkpoint: arguments.immediate_checkpoint || immediate,
         bandwidth_limit_kb: limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
-        retries: if arguments.no_retry { 0 } else { arguments.retry_times.unwrap_or(configured_retries) },
-        retry_sleep: arguments.retry_sleep.map_or(config.basebackup_retry_sleep, Duration::from_secs),
+        retries,
+        retry_sleep,
         wait: match arguments.wait {
             true => Wait::For(arguments.wait_timeout.map(Duration::from_secs)),
             false => Wait::No,

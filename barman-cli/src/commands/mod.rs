@@ -25,6 +25,7 @@ pub(crate) mod recovery_progress;
 mod recovery_window;
 mod restore;
 mod retention;
+mod retries;
 mod show_backup;
 mod switch_wal;
 mod terminate_process;

@@ -7,6 +7,7 @@ mod report;
 pub(super) mod target;
 mod unbuilt;
 
+use super::retries::Retries;
 use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use crate::output::time::local_with_offset;
@@ -80,7 +81,7 @@ pub(crate) struct Arguments {
     remote: remote::Arguments,
 
     #[command(flatten)]
-    retries: remote::Retries,
+    retries: Retries,
 
     #[command(flatten)]
     staging: remote::Staging,
@@ -169,7 +170,7 @@ pub(super) fn relocation(rule: &str) -> Result<Relocation, CommandError> {
 fn options(server: &Server, arguments: &Arguments, cancel: Cancel) -> RestoreOptions {
     let rate = |kb: u64| NonZeroU64::new(kb.saturating_mul(1024));
     let config = server.config();
-    let (retries, retry_pause) = arguments.retries.of(server);
+    let (retries, retry_pause) = arguments.retries.of(server.config());
     let of_tablespaces = config.tablespace_bandwidth_limits_kb.iter();
     RestoreOptions {
         jobs: jobs(server, arguments),

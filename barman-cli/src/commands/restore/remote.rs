@@ -5,7 +5,6 @@ use barman_pitr::{Host, WalFetch};
 use barman_server::Server;
 use barman_storage::RemoteHost;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -63,32 +62,6 @@ impl Arguments {
             None => std::path::absolute(word)
                 .map_err(|error| CommandError::new(format!("the destination directory is unusable: {error}"))),
         }
-    }
-}
-
-/// How often, and after which pause, a connection that was lost is tried again.
-#[derive(Debug, clap::Args)]
-#[group(skip)]
-pub(super) struct Retries {
-    /// How often to try again when the connection to the other host is lost
-    #[arg(long, value_name = "N", conflicts_with = "no_retry")]
-    retry_times: Option<u32>,
-
-    /// How many seconds to wait before that
-    #[arg(long, value_name = "SECONDS")]
-    retry_sleep: Option<u64>,
-
-    /// Do not try again
-    #[arg(long)]
-    no_retry: bool,
-}
-
-impl Retries {
-    pub(super) fn of(&self, server: &Server) -> (u32, Duration) {
-        let config = server.config();
-        let configured = u32::try_from(config.basebackup_retry_times).unwrap_or(u32::MAX);
-        let times = if self.no_retry { 0 } else { self.retry_times.unwrap_or(configured) };
-        (times, self.retry_sleep.map_or(config.basebackup_retry_sleep, Duration::from_secs))
     }
 }
 
