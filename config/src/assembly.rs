@@ -104,6 +104,7 @@ fn typed(name: &str, interpretation: Interpretation) -> ServerConfig {
         basebackup_retry_times: values.positive("basebackup_retry_times").unwrap_or(0),
         basebackup_retry_sleep: values.seconds("basebackup_retry_sleep").unwrap_or(Duration::ZERO),
         streaming_backup_name: values.owned_text("streaming_backup_name").unwrap_or_default(),
+        local_staging_path: local_staging_path(&values),
         parallel_jobs: values.positive("parallel_jobs").unwrap_or(1),
         worm_mode: values.boolean("worm_mode"),
         archiver: values.boolean("archiver"),
@@ -136,4 +137,11 @@ fn typed(name: &str, interpretation: Interpretation) -> ServerConfig {
         warnings,
         values,
     }
+}
+
+/// The place for intermediate copies on this host.
+fn local_staging_path(values: &Values) -> Option<PathBuf> {
+    let is_here = values.text("staging_location") != Some("remote");
+    let path = values.text("staging_path").filter(|_| is_here);
+    path.or_else(|| values.text("local_staging_path")).map(PathBuf::from)
 }

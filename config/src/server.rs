@@ -83,6 +83,9 @@ pub struct ServerConfig {
     pub basebackup_retry_sleep: Duration,
     /// `application_name` of a backup.
     pub streaming_backup_name: String,
+    /// Where on this host a restore keeps what it cannot put into its place at once: `staging_path`, unless `staging_location`
+    /// says that it is on the other host, or else `local_staging_path`.
+    pub local_staging_path: Option<PathBuf>,
     /// How many workers copy files, at least 1.
     pub parallel_jobs: u64,
     /// WAL before the first backup is not deleted.

@@ -27,6 +27,7 @@
 //!     wal: WalSupply::Copy { staging: None, partial: false },
 //!     relocations: Vec::new(),
 //!     recovery_conf_file: RelativePath::literal(RestoreRequest::RECOVERY_CONF_FILE),
+//!     scratch: None,
 //! };
 //! // There is no backup in this catalog.
 //! assert!(matches!(barman_pitr::plan(&catalog, &request), Err(PlanError::NoCandidate { .. })));
@@ -83,10 +84,10 @@ pub use host::Host;
 pub use mangle::{DangerousSetting, SettingChange};
 pub use marker::MarkerError;
 pub use plan::{
-    ExpectedTime, IncludedSetting, LowSetting, MinimumSettings, MissingServer, PlanWarning, PlannedArchive,
-    PlannedCombination, PlannedConfiguration, PlannedFile, PlannedPart, PlannedSpace, PlannedTablespace, PlannedTree,
-    PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal, RecoveryPlan, RecoveryWal, RestorePlan, Review,
-    Standing, TreeSource, TyingSetting, plan, plan_recovery,
+    ExpectedTime, IncludedSetting, LowSetting, MinimumSettings, MissingServer, PartSource, PassedOverReason,
+    PlanWarning, PlannedArchive, PlannedCombination, PlannedConfiguration, PlannedFile, PlannedPart, PlannedScratch,
+    PlannedSpace, PlannedTablespace, PlannedTree, PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal,
+    RecoveryPlan, RecoveryWal, RestorePlan, Review, Standing, TreeSource, TyingSetting, plan, plan_recovery,
 };
 pub use plan_error::{ChainBreak, PlanError, UnsupportedBackup};
 pub use recovery_progress::{RecoveryProgress, RecoveryState, recovery_progress};

@@ -8,7 +8,7 @@ use barman_storage::{Dir, RelativePath};
 use wal_format::{Checksum, SegmentName, TimelineId, WalFileName};
 
 use crate::host::Host;
-use crate::plan_error::PlanError;
+use crate::plan_error::{ChainBreak, PlanError};
 use crate::recovery_settings::{RestoreCommand, Signal, recovery_settings};
 use crate::request::{RecoveryRequest, RestoreRequest, WalSupply};
 use crate::stop::{PlannedStop, StopReason, TransactionPoint};
@@ -29,18 +29,18 @@ mod space;
 mod standing;
 mod wal;
 
-pub use combination::{PlannedCombination, PlannedPart};
+pub use combination::{PartSource, PlannedCombination, PlannedPart};
 pub use expected_time::ExpectedTime;
 pub use included::IncludedSetting;
 pub(crate) use included::{GUARD_REMARK, guard};
 pub use recovery::{RecoveryPlan, RecoveryWal};
 pub use review::{LowSetting, MinimumSettings, MissingServer, Review, TyingSetting};
-pub use space::PlannedSpace;
+pub use space::{PlannedScratch, PlannedSpace};
 pub(crate) use standing::Restoring;
 pub use standing::Standing;
 pub use wal::{PlannedWaitingWal, PlannedWal, PlannedWalFile, PlannedWrappedWal};
 
-pub(crate) use backup::check_restorable;
+pub(crate) use backup::{block_size, check_restorable, major};
 pub(crate) use combination::read_header;
 pub(crate) use wal::archived_names;
 
@@ -74,6 +74,8 @@ pub struct RestorePlan {
     pub configuration: PlannedConfiguration,
     /// What the restored configuration will be.
     pub review: Review,
+    /// What has to be kept on this host until the end of the restore, if anything has.
+    pub scratch: Option<PlannedScratch>,
     /// What the restore takes of each file system.
     pub space: Vec<PlannedSpace>,
     /// How long it will take, as far as earlier restores tell.
@@ -111,11 +113,22 @@ pub struct PlannedTree {
     pub files: Vec<PlannedFile>,
     /// Those that are put together from several backups.
     pub combined: Vec<PlannedCombination>,
+    /// The archives of other backups that have parts of those, the newest first.
+    pub ancestor_archives: Vec<PlannedArchive>,
 }
 
 impl PlannedTree {
     const fn empty(source: TreeSource) -> Self {
-        Self { source, directories: Vec::new(), files: Vec::new(), combined: Vec::new() }
+        Self { source, directories: Vec::new(), files: Vec::new(), combined: Vec::new(), ancestor_archives: Vec::new() }
+    }
+
+    /// Leaves a file out that is in the directory, or beside the archive.
+    fn leave_out(&mut self, path: &Path) {
+        let files = match &mut self.source {
+            TreeSource::Files(_) => &mut self.files,
+            TreeSource::Archive(archive) => &mut archive.beside,
+        };
+        files.retain(|file| file.from.as_path() != path);
     }
 
     fn bytes(&self) -> u64 {
@@ -165,6 +178,13 @@ pub struct PlannedArchive {
     pub name: ArchiveName,
     /// Files that lie beside it and belong to the same tree.
     pub beside: Vec<PlannedFile>,
+}
+
+impl PlannedArchive {
+    /// Returns its path, for messages, and as that by which it is known.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.path().join(self.file.as_path())
+    }
 }
 
 /// A file to copy.
@@ -259,11 +279,41 @@ pub enum PlanWarning {
         /// The end of that transaction.
         end: TransactionPoint,
     },
-    /// A newer backup lacks WAL, so an older one is taken.
+    /// The target cannot be reached from a newer backup, so an older one is taken.
     PassedOver {
         /// The newer one.
         id: BackupId,
+        /// What is wrong with it.
+        reason: PassedOverReason,
     },
+}
+
+/// Why a backup is not the one that a recovery begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PassedOverReason {
+    /// WAL is missing that it needs to be consistent.
+    MissingWal,
+    /// It is incremental, and something is wrong with what it builds on.
+    BrokenChain {
+        /// The incremental backup: it, or one that it builds on.
+        child: BackupId,
+        /// What that builds on.
+        parent: BackupId,
+        /// What is wrong with that.
+        reason: ChainBreak,
+    },
+}
+
+impl PassedOverReason {
+    fn of(error: &PlanError) -> Self {
+        match error {
+            PlanError::BrokenChain { id, parent, reason } => {
+                Self::BrokenChain { child: *id, parent: *parent, reason: *reason }
+            }
+            _ => Self::MissingWal,
+        }
+    }
 }
 
 /// Plans a recovery, without a place to restore into. Creates nothing.
@@ -304,6 +354,7 @@ pub fn plan(catalog: &Catalog, request: &RestoreRequest) -> Result<RestorePlan, 
         wal,
         configuration,
         review,
+        scratch: None,
         space: Vec::new(),
         expected_time: ExpectedTime::default(),
     };
@@ -311,6 +362,7 @@ pub fn plan(catalog: &Catalog, request: &RestoreRequest) -> Result<RestorePlan, 
     if plan.host == Host::Here {
         plan.expected_time = ExpectedTime::of(catalog, &plan)?;
     }
+    plan.scratch = space::scratch(&plan, request.scratch.as_ref().unwrap_or(&catalog.layout().basebackups_directory));
     plan.space = space::plan(&plan, &places.facts)?;
     Ok(plan)
 }

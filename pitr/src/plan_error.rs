@@ -363,9 +363,6 @@ pub enum ChainBreak {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnsupportedBackup {
-    /// It consists of the blocks that changed since another one, and one of both is in tar archives.
-    #[error("incremental, with archives among what it consists of")]
-    IncrementalArchive,
     /// It consists of disk snapshots.
     #[error("a snapshot")]
     Snapshot,

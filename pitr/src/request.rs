@@ -31,6 +31,9 @@ pub struct RestoreRequest {
     pub relocations: Vec<Relocation>,
     /// The file in the data directory that takes the recovery settings.
     pub recovery_conf_file: RelativePath,
+    /// The directory on this host on whose file system changed blocks of backups in archives wait for the files that they are
+    /// changes of; `None` for that with the backups.
+    pub scratch: Option<PathBuf>,
 }
 
 /// A recovery as it is asked for, wherever it is to take place.

@@ -27,12 +27,14 @@ mod destination;
 mod manifest_check;
 mod parcel;
 mod remote;
+mod staged;
 mod wal;
 
 pub(crate) use configuration::{CONFIGURATION_FILES, LONGEST_FILE_BYTES, RECORD, origin};
 use destination::Places;
 use manifest_check::checks;
 use remote::RemoteRestore;
+use staged::Staged;
 
 /// PostgreSQL refuses a data directory that others may read more of than this.
 const DIRECTORY_MODE: u32 = 0o700;
@@ -256,7 +258,8 @@ pub fn restore(
     check_wal(catalog, plan)?;
     check_space(plan)?;
     let throttle = options.bytes_per_second.map(|rate| Arc::new(Throttle::new(rate)));
-    let restore = Restore { catalog, plan, options, events, throttle };
+    let staged = plan.scratch.as_ref().map(Staged::create).transpose()?;
+    let restore = Restore { catalog, plan, options, events, throttle, staged };
     match &plan.host {
         Host::Here => restore.fill_here(),
         Host::Remote(host) => RemoteRestore { restore: &restore, host }.fill(),
@@ -323,6 +326,8 @@ struct Restore<'a> {
     options: &'a RestoreOptions,
     events: &'a (dyn Fn(RestoreEvent) + Sync),
     throttle: Option<Arc<Throttle>>,
+    /// Changed blocks of backups in archives.
+    staged: Option<Staged>,
 }
 
 impl Restore<'_> {
@@ -357,6 +362,10 @@ impl Restore<'_> {
     /// Copies everything but the control file.
     fn copy_backup(&self, places: &Places) -> Result<(), RestoreError> {
         (self.events)(RestoreEvent::CopyingData { bytes: self.plan.data_bytes() });
+        self.make_directories(&self.plan.data, &places.data)?;
+        for (tablespace, dir) in self.plan.tablespaces.iter().zip(&places.tablespaces) {
+            self.make_directories(&tablespace.tree, dir)?;
+        }
         self.unpack_here(places)?;
         self.copy_tree(&self.plan.data, &places.data, self.throttle.clone())?;
         let links = places.data.create_subdir(&RelativePath::literal("pg_tblspc"), DIRECTORY_MODE)?;
@@ -373,14 +382,20 @@ impl Restore<'_> {
         own.map(|rate| Arc::new(Throttle::new(*rate))).or_else(|| self.throttle.clone())
     }
 
-    fn copy_tree(&self, tree: &PlannedTree, to: &Dir, throttle: Option<Arc<Throttle>>) -> Result<(), RestoreError> {
-        let Some(source) = tree.source.directory() else { return Ok(()) };
-        for directory in &tree.directories {
+    /// Makes the directories of a tree in files; those in an archive come out of it.
+    fn make_directories(&self, tree: &PlannedTree, to: &Dir) -> Result<(), RestoreError> {
+        for directory in tree.directories.iter().filter(|_| tree.source.directory().is_some()) {
             self.options.cancel.check()?;
             to.make_subdir(directory, DIRECTORY_MODE)?.set_mode(DIRECTORY_MODE)?;
         }
-        let items: Vec<_> = tree.files.iter().map(copy_item).collect();
-        self.copy_at_rate(source, to, &items, &checks(&tree.files), throttle.clone())?;
+        Ok(())
+    }
+
+    fn copy_tree(&self, tree: &PlannedTree, to: &Dir, throttle: Option<Arc<Throttle>>) -> Result<(), RestoreError> {
+        if let Some(source) = tree.source.directory() {
+            let items: Vec<_> = tree.files.iter().map(copy_item).collect();
+            self.copy_at_rate(source, to, &items, &checks(&tree.files), throttle.clone())?;
+        }
         self.combine_here(tree, to, throttle.as_deref())
     }
 

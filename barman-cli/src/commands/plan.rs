@@ -76,6 +76,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
         wal,
         relocations: arguments.tablespace.iter().map(|rule| relocation(rule)).collect::<Result<_, _>>()?,
         recovery_conf_file: RelativePath::literal(RestoreRequest::RECOVERY_CONF_FILE),
+        scratch: server.config().local_staging_path.clone(),
     };
     let plan = server.plan_restore_only(&request)?;
     show(context, &server, &Shown { recovery: &plan.recovery, restore: Some(&plan), zone: &zone })

@@ -12,8 +12,8 @@ use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use crate::output::time::local_with_offset;
 use barman_pitr::{
-    BackupChoice, Host, PlanWarning, Relocation, RestoreOptions, RestorePlan, RestoreRequest, Standing, WalFetch,
-    WalSupply,
+    BackupChoice, Host, PassedOverReason, PlanWarning, Relocation, RestoreOptions, RestorePlan, RestoreRequest,
+    Standing, WalFetch, WalSupply,
 };
 use barman_server::{Server, one_line};
 use barman_storage::{Cancel, RelativePath};
@@ -149,6 +149,7 @@ fn request(context: &Context, server: &Server, arguments: &Arguments) -> Result<
         },
         relocations,
         recovery_conf_file,
+        scratch: arguments.staging.path_here().or(config.local_staging_path.as_ref()).cloned(),
     })
 }
 
@@ -251,7 +252,18 @@ pub(super) fn warning_text(warning: &PlanWarning) -> String {
              DATABASE.SCHEMA.TABLE` names the position before it began",
             local_with_offset(end.at)
         ),
-        PlanWarning::PassedOver { id } => format!("backup {id} lacks WAL up to its end; an older one is taken"),
+        PlanWarning::PassedOver { id, reason } => {
+            format!("backup {id} {}; an older one is taken", passed_over(*reason))
+        }
         _ => "the plan has a warning that this version cannot put into words".to_owned(),
+    }
+}
+
+fn passed_over(reason: PassedOverReason) -> String {
+    match reason {
+        PassedOverReason::BrokenChain { child, parent, reason } => {
+            format!("cannot be put together: {child} is incremental and builds on {parent}, which {reason}")
+        }
+        _ => "lacks WAL up to its end".to_owned(),
     }
 }

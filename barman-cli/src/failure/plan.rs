@@ -70,7 +70,7 @@ pub(super) fn explain(error: &PlanError) -> CommandError {
             "deliver the missing WAL to the incoming directory if it still exists, or choose an earlier target",
         ),
         PlanError::BrokenChain { .. } => plain.hinted(
-            "without it only a part of each file is there: restore another backup, or bring that one back and try again",
+            "without it only a part of each file is there: restore another backup ('auto' finds one), or bring that one back",
         ),
         PlanError::Manifest { .. }
         | PlanError::ManifestOfOtherCluster { .. }

@@ -3,6 +3,7 @@
 //!
 //! Of PostgreSQL 17; `PG_MAJORS` names others from 17 on.
 
+use crate::encryption::{ENCRYPTED, GpgAgent, make_key};
 use crate::remote_restore::{OtherHost, assert_same_but_for_our_own};
 use crate::scene::{Scene, ours, wait_until};
 use std::path::{Path, PathBuf};
@@ -17,14 +18,21 @@ struct Chain {
     major: u32,
     /// The full one first.
     ids: Vec<String>,
+    /// Where one of them is encrypted.
+    _agent: Option<GpgAgent>,
 }
 
+/// Options of the configuration.
+type Options<'a> = Vec<(&'a str, &'a str)>;
+
 impl Chain {
-    fn take(major: u32) -> Self {
+    /// Has Barman take the backups, each with options of its own.
+    fn take(major: u32, options: [Options<'_>; 3]) -> Self {
         let builder = Postgres::builder().major(major).initdb_option("--wal-segsize=1");
         let server = builder.setting("summarize_wal", "on").start();
         let scene = Scene { server, home: BarmanHome::new().pg_major(major) };
-        scene.configure(&scene.server, &[("immediate_checkpoint", "true")]);
+        scene.configure(&scene.server, &[]);
+        let agent = options.concat().contains(&ENCRYPTED[0]).then(|| make_key(&scene.home));
         scene.start_streaming();
         let host = OtherHost::start();
         let tablespace = host.place("original");
@@ -40,20 +48,21 @@ impl Chain {
         );
         // Barman takes no backup before some WAL is archived.
         scene.archive_everything();
-        let mut chain = Self { scene, host, major, ids: Vec::new() };
-        chain.back_up(&[]);
+        let mut chain = Self { scene, host, major, ids: Vec::new(), _agent: agent };
+        let [of_full, of_first, of_second] = options;
+        chain.back_up(&of_full, &[]);
         chain.psql(
             "update t set note = 'one' where row <= 10; insert into t values (5001, 'one');
              delete from cut where row > 100; vacuum cut; drop table dropped; create table later (row int);
              insert into later values (1)",
         );
-        chain.back_up_on_top();
+        chain.back_up_on_top(&of_first);
         chain.psql("insert into t values (5002, 'between'); select pg_create_restore_point('between')");
         chain.psql(
             "update t set note = 'two' where row between 4990 and 5000; insert into later values (2);
              insert into cut select row, 'two' from generate_series(101, 900) row",
         );
-        chain.back_up_on_top();
+        chain.back_up_on_top(&of_second);
         chain.psql("insert into t values (5003, 'after')");
         chain.scene.archive_everything();
         chain
@@ -63,17 +72,22 @@ impl Chain {
         self.scene.server.psql(sql);
     }
 
-    fn back_up_on_top(&mut self) {
+    fn back_up_on_top(&mut self, options: &Options<'_>) {
         let parent = self.ids.last().expect("a full one").clone();
-        self.back_up(&["--incremental", &parent]);
+        self.back_up(options, &["--incremental", &parent]);
     }
 
-    fn back_up(&mut self, options: &[&str]) {
-        Barman::reference().succeed(&self.scene.home, &[&["backup", "--wait"], options, &["main"]].concat());
+    fn back_up(&mut self, options: &Options<'_>, arguments: &[&str]) {
+        self.configure(options);
+        Barman::reference().succeed(&self.scene.home, &[&["backup", "--wait"], arguments, &["main"]].concat());
         let ids = ours().succeed(&self.scene.home, &["list-backups", "--minimal", "main"]);
         self.ids.push(ids.lines().next().expect("the newest").to_owned());
         // Barman would name two backups of one second alike.
         std::thread::sleep(Duration::from_secs(1));
+    }
+
+    fn configure(&self, options: &Options<'_>) {
+        self.scene.configure(&self.scene.server, &[&[("immediate_checkpoint", "true")], &options[..]].concat());
     }
 
     /// The arguments that restore a backup here.
@@ -121,7 +135,7 @@ const END: &str = "5003|5003|11|11\n900|900|800\nf|t";
 #[test]
 fn incremental_backups_are_restored_as_barman_restores_them() {
     for major in majors_with_increments() {
-        let chain = Chain::take(major);
+        let chain = Chain::take(major, [const { Vec::new() }; 3]);
         let [full, first, second] = &chain.ids[..] else { panic!("{:?}", chain.ids) };
         let plan = chain.scene.succeed(&["plan", "main", "latest"]);
         assert!(plan.contains(&format!("  Incremental, on top of: {full}, then {first}\n")), "{plan}");
@@ -134,35 +148,72 @@ fn incremental_backups_are_restored_as_barman_restores_them() {
 
         let theirs = chain.restored(&Barman::reference(), second, "theirs", &[]);
         let here = chain.restored(&ours(), second, "ours", &[]);
-        // It describes what `pg_combinebackup` made, and the record how long that took.
-        std::fs::remove_file(theirs.join(format!("backup_manifest.{second}"))).expect("Barman keeps it");
-        for data in [&here, &theirs] {
-            std::fs::remove_file(data.join(".barman-recover.info")).expect("both have it");
-        }
-        assert_same_but_for_our_own(&here, &theirs);
+        assert_same_but_for_the_manifest(&here, &theirs, second);
         let there = chain.host.restored(&ours(), &chain.scene, "there", &[]);
         assert_eq!(chain.rows(&there), END, "on another host");
         assert_eq!(chain.rows(&here), END);
+        // Its server has gone on since, and writes nothing now.
+        let over = chain.restored(&ours(), second, "ours", &["--delta-restore"]);
+        assert_eq!(chain.rows(&over), END, "over an older directory");
 
-        a_killed_restore_goes_on(&chain);
+        let through_ssh = ["--remote-ssh-command", &chain.host.command()];
+        for (name, options) in [("killed", &[][..]), ("killed-there", &through_ssh)] {
+            a_killed_restore_goes_on(&chain, name, options);
+        }
         damage_is_found(&chain);
         a_chain_with_a_gap_is_refused(&chain);
     }
 }
 
-fn a_killed_restore_goes_on(chain: &Chain) {
-    let place = chain.host.place("killed");
-    let mut restore = chain.scene.command();
-    restore.args(chain.restore("latest", "killed", &["--bwlimit", "2000"]));
+/// Each of them packed in another way; one of them is encrypted.
+#[test]
+fn incremental_backups_in_archives_are_restored_as_barman_restores_them() {
+    let packed = |compression| vec![("backup_compression", compression), ("backup_compression_format", "tar")];
+    let encrypted = [&packed("gzip")[..], &ENCRYPTED].concat();
+    let chain = Chain::take(17, [packed("gzip"), encrypted, packed("zstd")]);
+    let [_, first, second] = &chain.ids[..] else { panic!("{:?}", chain.ids) };
+
+    chain.configure(&ENCRYPTED.to_vec());
+    let staging = chain.host.place("staging");
+    let place = staging.to_str().expect("the path is text");
+    let nowhere = chain.host.place("nowhere").display().to_string();
+    let relocation = format!("tbs1:{nowhere}.tbs1");
+    let planned = ["plan", "--tablespace", &relocation, "main", "latest", &nowhere];
+    let plan = ours().succeed(&chain.scene.home, &planned);
+    assert!(plan.contains("of changed blocks is kept aside until the end"), "{plan}");
+    let theirs = chain.restored(&Barman::reference(), second, "theirs", &[]);
+    let here = chain.restored(&ours(), second, "ours", &[]);
+    assert_same_but_for_the_manifest(&here, &theirs, second);
+    let there = chain.host.restored(&ours(), &chain.scene, "there", &["--staging-path", place]);
+    assert_eq!(std::fs::read_dir(&staging).expect("it was made").count(), 0, "nothing stays there");
+    assert_eq!(chain.rows(&there), END, "on another host");
+    assert_eq!(chain.rows(&here), END);
+    let immediate = ["--target-immediate", "--target-action", "promote"];
+    assert_eq!(chain.rows(&chain.restored(&ours(), first, "first", &immediate)), FIRST);
+}
+
+/// What Barman's restore has beside ours: a manifest of what `pg_combinebackup` made. And the records tell how long each took.
+fn assert_same_but_for_the_manifest(ours: &Path, theirs: &Path, id: &str) {
+    std::fs::remove_file(theirs.join(format!("backup_manifest.{id}"))).expect("Barman keeps it");
+    for data in [ours, theirs] {
+        std::fs::remove_file(data.join(".barman-recover.info")).expect("both have it");
+    }
+    assert_same_but_for_our_own(ours, theirs);
+}
+
+fn a_killed_restore_goes_on(chain: &Chain, name: &str, options: &[&str]) {
+    let place = chain.host.place(name);
+    let mut restore = ours().command(&chain.scene.home);
+    restore.args(chain.restore("latest", name, &[options, &["--bwlimit", "2000"]].concat()));
     let mut restore = restore.stdout(std::process::Stdio::null()).spawn().expect("it starts");
     let whole = place.join("PG_VERSION");
     wait_until("files are there", || whole.exists());
     restore.kill().expect("a child can be killed");
     restore.wait().expect("a child can be waited for");
     assert!(place.join(".barman-restore").exists() && !place.join("global/pg_control").exists());
-    let data = chain.restored(&ours(), "latest", "killed", &[]);
+    let data = chain.restored(&ours(), "latest", name, options);
     assert!(!data.join(".barman-restore").exists());
-    assert_eq!(chain.rows(&data), END, "after it was killed");
+    assert_eq!(chain.rows(&data), END, "{name}, after it was killed");
 }
 
 /// A bit that changed in a backup between the full one and the last.

@@ -19,6 +19,11 @@ impl OtherHost {
         Self { sshd: Sshd::start(), places }
     }
 
+    /// What leads there.
+    pub(crate) fn command(&self) -> String {
+        self.sshd.command()
+    }
+
     pub(crate) fn place(&self, name: &str) -> PathBuf {
         self.places.path().join(name)
     }

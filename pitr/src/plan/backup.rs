@@ -36,11 +36,7 @@ pub(crate) fn check_restorable(info: &BackupInfo, server: &str) -> Result<(), Pl
 }
 
 fn unsupported(info: &BackupInfo) -> Option<UnsupportedBackup> {
-    match info.backup_type() {
-        Some(BackupType::Incremental) if info.compression.is_some() => Some(UnsupportedBackup::IncrementalArchive),
-        Some(BackupType::Snapshot) => Some(UnsupportedBackup::Snapshot),
-        _ => None,
-    }
+    (info.backup_type() == Some(BackupType::Snapshot)).then_some(UnsupportedBackup::Snapshot)
 }
 
 /// Before its end a backup may already hold what was committed later than the target. PostgreSQL does not look.
@@ -70,8 +66,15 @@ pub(super) fn control_file(data: &Dir, info: &BackupInfo) -> Result<Option<Contr
     Ok(bytes.zip(major(info)).and_then(|(bytes, major)| ControlFile::parse(&bytes, major).ok()))
 }
 
+/// Returns how long a block of relations is, in bytes.
+pub(crate) fn block_size(control: &ControlFile) -> Option<u32> {
+    /// PostgreSQL can be built with no longer ones.
+    const LONGEST_BLOCK_BYTES: u32 = 32 << 10;
+    Some(control.block_size).filter(|size| size.is_power_of_two() && *size <= LONGEST_BLOCK_BYTES)
+}
+
 /// The major version of the backup's server.
-pub(super) fn major(info: &BackupInfo) -> Option<PgMajor> {
+pub(crate) fn major(info: &BackupInfo) -> Option<PgMajor> {
     info.version.and_then(|version| PgMajor::from_version_num(version).ok())
 }
 

@@ -4,7 +4,7 @@ use barman_catalog::{BackupInfo, Catalog};
 use wal_format::BackupLabel;
 
 use super::backup::major;
-use crate::plan_error::{ChainBreak, PlanError, UnsupportedBackup};
+use crate::plan_error::{ChainBreak, PlanError};
 
 /// Follows an incremental backup to the full one at the root of its chain. Returns all that it builds on, the full one first;
 /// nothing for a full backup.
@@ -38,10 +38,6 @@ fn check_parent(child: &BackupInfo, parent: &BackupInfo) -> Result<Option<ChainB
     let from = label.and_then(|label| label.incremental_from).ok_or(incomplete)?;
     if (parent.begin_xlog, parent.timeline) != (Some(from.lsn), Some(from.timeline)) {
         return Ok(Some(ChainBreak::OtherBackup { lsn: from.lsn, timeline: from.timeline }));
-    }
-    if parent.compression.is_some() {
-        let kind = UnsupportedBackup::IncrementalArchive;
-        return Err(PlanError::UnsupportedBackup { id: child.backup_id, kind });
     }
     Ok(None)
 }

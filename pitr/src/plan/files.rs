@@ -44,27 +44,43 @@ pub(super) fn plan(catalog: &Catalog, recovery: &RecoveryPlan, places: &Places) 
     let mut expected = Expected::read(info, &backup)?;
     let selection = Selection { id, staging: places.staging_in_data.as_ref() };
     // Barman writes `none` for archives without compression, and nothing for plain files.
-    if info.compression.is_some() {
-        return archived(catalog, info, places, &backup.data, expected, &selection);
-    }
-    places.check_staging(backup.data.entries()?.into_iter().map(|entry| entry.name))?;
-    let mut data = selection.data(&backup, &mut expected)?;
-    let mut tablespaces = Vec::new();
-    for TablespacePlace { tablespace, location, is_taken } in &places.tablespaces {
-        let tree = selection.tablespace(&backup, tablespace.oid, &mut expected)?;
-        let (oid, name, location) = (tablespace.oid, tablespace.name.clone(), location.clone());
-        tablespaces.push(PlannedTablespace { oid, name, location, is_taken: *is_taken, tree });
-    }
-    expected.check_complete(&selection)?;
+    let (mut data, mut tablespaces) = if info.compression.is_some() {
+        check_readable(catalog, info, &expected)?;
+        archived(id, places, &backup.data, expected, &selection)?
+    } else {
+        let trees = plain(places, &backup, &mut expected, &selection)?;
+        expected.check_complete(&selection)?;
+        trees
+    };
     if !recovery.ancestors.is_empty() {
         let ancestors = Ancestors::open(catalog, recovery)?;
         ancestors.complete(&mut data, None)?;
         tablespaces.iter_mut().try_for_each(|one| ancestors.complete(&mut one.tree, Some(one.oid)))?;
         // It describes what the backup consists of, and not what comes of it.
-        data.files.retain(|file| file.from.as_path() != Path::new(MANIFEST));
+        data.leave_out(Path::new(MANIFEST));
     }
     let control_file = take_control_file(id, &mut data)?;
     Ok(Files { data, control_file, tablespaces })
+}
+
+/// The trees of a backup: the data directory's, and those of tablespaces.
+type Trees = (PlannedTree, Vec<PlannedTablespace>);
+
+fn plain(
+    places: &Places,
+    backup: &BackupData,
+    expected: &mut Expected,
+    selection: &Selection<'_>,
+) -> Result<Trees, PlanError> {
+    places.check_staging(backup.data.entries()?.into_iter().map(|entry| entry.name))?;
+    let data = selection.data(backup, expected)?;
+    let mut tablespaces = Vec::new();
+    for TablespacePlace { tablespace, location, is_taken } in &places.tablespaces {
+        let tree = selection.tablespace(backup, tablespace.oid, expected)?;
+        let (oid, name, location) = (tablespace.oid, tablespace.name.clone(), location.clone());
+        tablespaces.push(PlannedTablespace { oid, name, location, is_taken: *is_taken, tree });
+    }
+    Ok((data, tablespaces))
 }
 
 fn take_control_file(id: BackupId, data: &mut PlannedTree) -> Result<PlannedFile, PlanError> {
@@ -75,15 +91,8 @@ fn take_control_file(id: BackupId, data: &mut PlannedTree) -> Result<PlannedFile
     }
 }
 
-/// What is in archives is what the manifest says: they are read when they are restored, and only once.
-fn archived(
-    catalog: &Catalog,
-    info: &BackupInfo,
-    places: &Places,
-    dir: &Dir,
-    expected: Expected,
-    selection: &Selection<'_>,
-) -> Result<Files, PlanError> {
+/// Whether the archives of a backup can be read, and what has to be in them is known.
+pub(super) fn check_readable(catalog: &Catalog, info: &BackupInfo, expected: &Expected) -> Result<(), PlanError> {
     let id = info.backup_id;
     if info.encryption.is_some() && !catalog.wal_storage().can_read(Encoding::Encrypted) {
         return Err(PlanError::NoPassphrase { id });
@@ -91,10 +100,22 @@ fn archived(
     if expected.files.is_empty() {
         return Err(PlanError::LostFile { id, path: PathBuf::from(MANIFEST) });
     }
-    let mut data = archive_tree(id, dir, ArchiveName::Main, beside(selection, dir)?)?;
+    Ok(())
+}
+
+/// What is in archives is what the manifest says: they are read when they are restored, and only once.
+fn archived(
+    id: BackupId,
+    places: &Places,
+    dir: &Dir,
+    expected: Expected,
+    selection: &Selection<'_>,
+) -> Result<Trees, PlanError> {
+    let tree = |name, beside| archive(id, dir, name, beside).map(TreeSource::Archive).map(PlannedTree::empty);
+    let mut data = tree(ArchiveName::Main, beside(selection, dir)?)?;
     let mut tablespaces = Vec::new();
     for TablespacePlace { tablespace, location, is_taken } in &places.tablespaces {
-        let tree = archive_tree(id, dir, ArchiveName::Tablespace(tablespace.oid), Vec::new())?;
+        let tree = tree(ArchiveName::Tablespace(tablespace.oid), Vec::new())?;
         let (oid, name, location) = (tablespace.oid, tablespace.name.clone(), location.clone());
         tablespaces.push(PlannedTablespace { oid, name, location, is_taken: *is_taken, tree });
     }
@@ -114,8 +135,7 @@ fn archived(
     }
     std::iter::once(&mut data).chain(tablespaces.iter_mut().map(|one| &mut one.tree)).for_each(add_directories);
     places.check_staging(data.top_names())?;
-    let control_file = take_control_file(id, &mut data)?;
-    Ok(Files { data, control_file, tablespaces })
+    Ok((data, tablespaces))
 }
 
 /// The manifest, which is not in an archive.
@@ -131,13 +151,13 @@ fn beside(selection: &Selection<'_>, dir: &Dir) -> Result<Vec<PlannedFile>, Plan
     Ok(planned.into_iter().collect())
 }
 
-/// An archive, whatever it is compressed and encrypted with; without its files.
-fn archive_tree(
+/// Finds an archive of a backup, whatever it is compressed and encrypted with.
+pub(super) fn archive(
     id: BackupId,
     dir: &Dir,
     name: ArchiveName,
     beside: Vec<PlannedFile>,
-) -> Result<PlannedTree, PlanError> {
+) -> Result<PlannedArchive, PlanError> {
     let plain = name.to_string();
     let is_it = |entry: &&Entry| {
         let rest = entry.name.to_str().and_then(|found| found.strip_prefix(&plain));
@@ -147,8 +167,7 @@ fn archive_tree(
     let Some(entry) = entries.iter().find(is_it) else {
         return Err(PlanError::LostFile { id, path: PathBuf::from(plain) });
     };
-    let archive = PlannedArchive { dir: dir.clone(), file: entry.path(), name, beside };
-    Ok(PlannedTree::empty(TreeSource::Archive(archive)))
+    Ok(PlannedArchive { dir: dir.clone(), file: entry.path(), name, beside })
 }
 
 /// The directories that files lie in; empty ones are only known to the archive.

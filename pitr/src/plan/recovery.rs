@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use barman_catalog::{BackupInfo, Catalog, Verdict, WalEventKind};
 use wal_format::{SegmentName, SegmentNumber, TimelineId, WalFileName};
 
-use super::PlanWarning;
 use super::backup::{self, Extent};
 use super::chain;
 use super::histories::Histories;
+use super::{PassedOverReason, PlanWarning};
 use crate::plan_error::PlanError;
 use crate::request::{BackupChoice, RecoveryRequest, WalSupply};
 use crate::stop::search::{Found, Scope};
@@ -97,13 +97,13 @@ fn newest(catalog: &Catalog, request: &RecoveryRequest<'_>, histories: &Historie
         match way(catalog, request, histories, info) {
             Err(PlanError::UnreachableTimeline { .. } | PlanError::Unreached(Unreached::Inconsistent { .. })) => {}
             Err(error @ PlanError::Unreached(_)) => refused = refused.or(Some(error)),
-            Err(error @ PlanError::MissingWal { .. }) => {
-                passed_over.push(id);
+            Err(error @ (PlanError::MissingWal { .. } | PlanError::BrokenChain { .. })) => {
+                passed_over.push(PlanWarning::PassedOver { id, reason: PassedOverReason::of(&error) });
                 refused = refused.or(Some(error));
             }
             Err(error) => return Err(error),
             Ok(mut way) => {
-                way.recovery.warnings.extend(passed_over.into_iter().map(|id| PlanWarning::PassedOver { id }));
+                way.recovery.warnings.extend(passed_over);
                 return Ok(way);
             }
         }

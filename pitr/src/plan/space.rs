@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{PlannedTree, PlannedWal, RestorePlan, Standing};
-use crate::host::{HostFacts, PlaceFacts};
+use super::{PlannedCombination, PlannedTree, PlannedWal, RestorePlan, Standing};
+use crate::host::{Host, HostFacts, PlaceFacts};
 use crate::plan_error::PlanError;
 use crate::survey::Found;
 
@@ -27,25 +27,63 @@ impl PlannedSpace {
     }
 }
 
+/// Changed blocks of backups in archives, which are kept on this host until the file passes by that they are changes of. They
+/// are in a file without a name, of which nothing is left however the restore ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedScratch {
+    /// A directory on the file system that they are kept on.
+    pub place: PathBuf,
+    /// How many bytes they have.
+    pub bytes: u64,
+}
+
+/// What has to be kept of backups in archives, if anything has.
+pub(super) fn scratch(plan: &RestorePlan, place: &Path) -> Option<PlannedScratch> {
+    let trees = std::iter::once(&plan.data).chain(plan.tablespaces.iter().map(|tablespace| &tablespace.tree));
+    let bytes = trees.flat_map(|tree| &tree.combined).map(PlannedCombination::scratch_bytes).sum();
+    (bytes > 0).then(|| PlannedScratch { place: place.to_owned(), bytes })
+}
+
+/// The number of this host's file system, or of another one's.
+type FileSystem = (bool, u64);
+
 /// Sums up what goes where. Places on one file system share what is free there.
 pub(super) fn plan(plan: &RestorePlan, facts: &HostFacts) -> Result<Vec<PlannedSpace>, PlanError> {
-    let mut spaces: BTreeMap<u64, PlannedSpace> = BTreeMap::new();
+    let mut spaces: BTreeMap<FileSystem, PlannedSpace> = BTreeMap::new();
+    let is_here = plan.host == Host::Here;
     let file_system = |place: &Path| facts.places.iter().find(|facts| place.starts_with(&facts.path));
     for (place, needed) in needs(plan) {
-        let Some(PlaceFacts { device, free, .. }) = file_system(&place) else { continue };
-        let space =
-            spaces.entry(*device).or_insert_with(|| PlannedSpace { places: Vec::new(), needed: 0, free: *free });
-        if !space.places.contains(&place) {
-            space.places.push(place);
+        if let Some(facts) = file_system(&place) {
+            add(&mut spaces, is_here, facts, place, needed);
         }
-        space.needed = space.needed.saturating_add(needed);
+    }
+    if let Some(PlannedScratch { place, bytes }) = &plan.scratch {
+        for facts in &Host::Here.look(&[place])?.places {
+            add(&mut spaces, true, facts, place.clone(), *bytes);
+        }
     }
     for place in taken(plan) {
-        if let Some(space) = file_system(place).and_then(|facts| spaces.get_mut(&facts.device)) {
+        if let Some(space) = file_system(place).and_then(|facts| spaces.get_mut(&(is_here, facts.device))) {
             space.free = space.free.saturating_add(blocks_below(&plan.host.found_below(place)?));
         }
     }
     Ok(spaces.into_values().collect())
+}
+
+fn add(
+    spaces: &mut BTreeMap<FileSystem, PlannedSpace>,
+    is_here: bool,
+    facts: &PlaceFacts,
+    place: PathBuf,
+    needed: u64,
+) {
+    let PlaceFacts { device, free, .. } = facts;
+    let space = spaces.entry((is_here, *device));
+    let space = space.or_insert_with(|| PlannedSpace { places: Vec::new(), needed: 0, free: *free });
+    if !space.places.contains(&place) {
+        space.places.push(place);
+    }
+    space.needed = space.needed.saturating_add(needed);
 }
 
 /// The places that have something in them.

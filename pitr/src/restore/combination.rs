@@ -19,18 +19,20 @@ use wal_format::IncrementalHeader;
 use super::archive::{Here, Sink as _};
 use super::manifest_check::{check, is_sum_of};
 use super::parcel::{Account, BUFFER_BYTES, Contents, Parcel, failure, modified};
+use super::staged::{Staged, StagedFile};
 use super::{Restore, RestoreError, RestoreEvent};
-use crate::plan::{PlannedCombination, PlannedPart, PlannedTree, Standing, read_header};
+use crate::plan::{PartSource, PlannedCombination, PlannedPart, PlannedTree, Standing, read_header};
 
 impl Restore<'_> {
-    /// Puts the files of a tree together, on this host, that consist of parts.
+    /// Puts the files of a tree together, on this host, that consist of parts; but those whose whole file is in an archive have
+    /// been put together when that passed.
     pub(super) fn combine_here(
         &self,
         tree: &PlannedTree,
         to: &Dir,
         throttle: Option<&Throttle>,
     ) -> Result<(), RestoreError> {
-        let mut order: Vec<_> = tree.combined.iter().map(Parcel::combined).collect();
+        let mut order: Vec<_> = self.combined_parcels(tree).collect();
         order.sort_by_key(|parcel| Reverse(parcel.size));
         let next = AtomicUsize::new(0);
         self.in_parallel(order.len(), &|| {
@@ -43,6 +45,16 @@ impl Restore<'_> {
                 Here { restore: self, dir: to }.file(&parcel.to, parcel.mode, parcel.open(self, account)?)?;
             }
             Ok(())
+        })
+    }
+
+    /// The files of a tree that consist of parts, and whose whole file is in a directory.
+    pub(super) fn combined_parcels<'p>(&'p self, tree: &'p PlannedTree) -> impl Iterator<Item = Parcel<'p>> {
+        tree.combined.iter().filter_map(|file| {
+            let PartSource::Directory(dir) = &file.whole.source else { return None };
+            let mode = mode_of(file, self.staged.as_ref());
+            let contents = Contents::Combined(file, dir);
+            Some(Parcel { to: file.to.clone(), mode, size: file.size, checksum: None, contents })
         })
     }
 
@@ -61,24 +73,23 @@ impl Restore<'_> {
     }
 }
 
-impl<'a> Parcel<'a> {
-    /// A file that is put together on its way.
-    pub(super) fn combined(file: &'a PlannedCombination) -> Self {
-        let contents = Contents::Combined(file);
-        Self { to: file.to.clone(), mode: file.mode, size: file.size, checksum: None, contents }
-    }
+/// The permissions of a file that is put together: those of the newest of its parts.
+pub(super) fn mode_of(planned: &PlannedCombination, staged: Option<&Staged>) -> u32 {
+    let newest = planned.changes.first().and_then(|newest| staged?.find(newest));
+    newest.map_or(planned.mode, |newest| newest.mode())
 }
 
 /// Reads a file that is put together while it is read.
-pub(super) struct Combination {
-    whole: CheckedFile,
-    changes: Vec<File>,
+pub(super) struct Combination<'a> {
+    whole: Checked<Box<dyn Read + 'a>>,
+    changes: Vec<Change<'a>>,
     /// Where a block is that has changed: in which of the changes, and at which byte.
     changed: BTreeMap<u64, (usize, u64)>,
     /// Length of a block in bytes.
     block_size: u64,
     /// From here on, in bytes, nothing of the whole file counts: it was cut off there.
     cut: u64,
+    /// Length of the file in bytes.
     size: u64,
     position: u64,
     buffer: Vec<u8>,
@@ -86,39 +97,61 @@ pub(super) struct Combination {
     given: usize,
 }
 
-impl Combination {
+impl<'a> Combination<'a> {
     /// How many blocks are put together at a time.
     const BLOCKS: u64 = 32;
 
-    /// Opens all parts.
-    pub(super) fn open(planned: &PlannedCombination) -> Result<Self, RestoreError> {
-        let block_size = u64::from(planned.block_size);
-        let (mut changes, mut changed, mut kept) = (Vec::new(), BTreeMap::new(), None);
+    /// Opens all parts but the whole file, which is given.
+    pub(super) fn of(
+        planned: &'a PlannedCombination,
+        whole: Box<dyn Read + 'a>,
+        staged: Option<&'a Staged>,
+    ) -> Result<Self, RestoreError> {
+        let unknown = || damaged(&planned.whole, "no control file said how long a block is");
+        let block_size = planned.block_size.or_else(|| staged?.block_size()).ok_or_else(unknown)?;
+        let (mut changes, mut changed) = (Vec::new(), BTreeMap::new());
+        let (mut kept, mut size) = (None, 0);
         for (index, part) in planned.changes.iter().enumerate() {
-            let mut change = CheckedFile::open(part)?;
-            change.finish().map_err(|error| failure(error, &change.path))?;
-            changes.push(change.file);
-            let bytes = read_header(&part.dir, &part.path)?;
+            let change = Change::open(part, staged)?;
+            let bytes = read_header(part.size, |buffer, at| change.read_exact_at(buffer, at));
+            let bytes = bytes.map_err(|error| failure(error, &part.full_path()))?;
             let header = IncrementalHeader::parse(&bytes).map_err(|error| damaged(part, error))?;
+            let (expected, found) = (header.file_len(block_size), part.size);
+            if expected != found {
+                return Err(CopyError::WrongSize { path: part.full_path(), expected, found }.into());
+            }
+            if index == 0 {
+                size = header.whole_blocks() * u64::from(block_size);
+            }
             // What the newest one lacks behind its cut was cut off meanwhile, and is as it was made since: zeros.
             let kept = *kept.get_or_insert(header.truncation_block_length);
-            let places = (header.len(planned.block_size)..).step_by(planned.block_size as usize);
+            let places = (header.len(block_size)..).step_by(block_size as usize);
             for (block, place) in header.blocks.iter().zip(places) {
                 if index == 0 || block < kept {
                     changed.entry(u64::from(block)).or_insert((index, place));
                 }
             }
+            changes.push(change);
         }
-        let whole = CheckedFile::open(&planned.whole)?;
+        let block_size = u64::from(block_size);
         // What is behind its last whole block is no block.
-        let blocks = u64::from(kept.unwrap_or_default()).min(whole.length / block_size.max(1));
-        let (cut, size) = (blocks * block_size, planned.size);
+        let blocks = u64::from(kept.unwrap_or_default()).min(planned.whole.size / block_size);
+        let (cut, whole) = (blocks * block_size, Checked::new(whole, &planned.whole));
         Ok(Self { whole, changes, changed, block_size, cut, size, position: 0, buffer: Vec::new(), given: 0 })
+    }
+
+    /// Its length in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 
     /// When the newest of the parts was last changed.
     pub(super) fn modified(&self) -> SystemTime {
-        self.changes.first().map_or(SystemTime::UNIX_EPOCH, modified)
+        match self.changes.first() {
+            Some(Change::File(file)) => modified(file),
+            Some(Change::Staged(staged)) => staged.modified(),
+            None => SystemTime::UNIX_EPOCH,
+        }
     }
 
     /// Puts the next blocks together; none at the end.
@@ -135,8 +168,8 @@ impl Combination {
             let place = (block - first) * self.block_size;
             let place = usize::try_from(place).ok().and_then(|place| self.buffer.get_mut(place..));
             let place = place.and_then(|rest| rest.get_mut(..usize::try_from(self.block_size).ok()?));
-            if let (Some(place), Some(file)) = (place, self.changes.get(*change)) {
-                file.read_exact_at(place, *start)?;
+            if let (Some(place), Some(change)) = (place, self.changes.get(*change)) {
+                change.read_exact_at(place, *start)?;
             }
         }
         self.position += length;
@@ -145,7 +178,7 @@ impl Combination {
     }
 }
 
-impl Read for Combination {
+impl Read for Combination<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.given == self.buffer.len() {
             self.fill()?;
@@ -156,28 +189,55 @@ impl Read for Combination {
     }
 }
 
-/// A part, which is compared with its backup's manifest while it is read.
-struct CheckedFile {
-    file: File,
+/// A part that has only blocks that changed, compared with its manifest.
+enum Change<'a> {
+    File(File),
+    Staged(StagedFile<'a>),
+}
+
+impl<'a> Change<'a> {
+    fn open(part: &PlannedPart, staged: Option<&'a Staged>) -> Result<Self, RestoreError> {
+        let unread = || damaged(part, "it is not where its archive was unpacked to");
+        match &part.source {
+            PartSource::Archive(_) => staged.and_then(|staged| staged.find(part)).map(Self::Staged).ok_or_else(unread),
+            PartSource::Directory(dir) => {
+                let mut file = Checked::new(dir.open_file(&part.path)?, part);
+                file.finish().map_err(|error| failure(error, &part.full_path()))?;
+                Ok(Self::File(file.source))
+            }
+        }
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.read_exact_at(buffer, offset),
+            Self::Staged(file) => file.read_exact_at(buffer, offset),
+        }
+    }
+}
+
+/// A part that is compared with its backup's manifest while it is read.
+struct Checked<R> {
+    source: R,
     path: PathBuf,
-    /// In bytes.
-    length: u64,
+    /// Its length in bytes.
+    size: u64,
+    /// How many of them were read.
+    read: u64,
     check: Option<Box<dyn FileCheck>>,
 }
 
-impl CheckedFile {
-    fn open(part: &PlannedPart) -> Result<Self, RestoreError> {
-        let path = part.dir.path().join(part.path.as_path());
-        let file = part.dir.open_file(&part.path)?;
-        let length = file.metadata().map_err(|error| Error::new(Operation::LookUp, &path, error))?.len();
-        Ok(Self { file, path, length, check: part.checksum.as_ref().and_then(check) })
+impl<R: Read> Checked<R> {
+    fn new(source: R, part: &PlannedPart) -> Self {
+        let check = part.checksum.as_ref().and_then(check);
+        Self { source, path: part.full_path(), size: part.size, read: 0, check }
     }
 
     /// Reads as much as there is. Returns how much that was.
     fn read_into(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut read = 0;
         while let Some(rest) = buffer.get_mut(read..).filter(|rest| !rest.is_empty()) {
-            let length = self.file.read(rest)?;
+            let length = self.source.read(rest)?;
             if length == 0 {
                 break;
             }
@@ -186,6 +246,7 @@ impl CheckedFile {
             }
             read += length;
         }
+        self.read += read as u64;
         Ok(read)
     }
 
@@ -193,15 +254,17 @@ impl CheckedFile {
     fn finish(&mut self) -> io::Result<()> {
         let mut buffer = vec![0; BUFFER_BYTES];
         while self.read_into(&mut buffer)? > 0 {}
-        let Some(check) = self.check.take() else { return Ok(()) };
-        let path = self.path.clone();
-        check.finish().map_err(|source| io::Error::other(CopyError::Damaged { path, source }))
+        let (path, expected, found) = (self.path.clone(), self.size, self.read);
+        if expected != found {
+            return Err(io::Error::other(CopyError::WrongSize { path, expected, found }));
+        }
+        let checked = self.check.take().map_or(Ok(()), FileCheck::finish);
+        checked.map_err(|source| io::Error::other(CopyError::Damaged { path, source }))
     }
 }
 
 fn damaged(part: &PlannedPart, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RestoreError {
-    let path = part.dir.path().join(part.path.as_path());
-    RestoreError::Copy(CopyError::Damaged { path, source: why.into() })
+    RestoreError::Copy(CopyError::Damaged { path: part.full_path(), source: why.into() })
 }
 
 #[cfg(test)]
@@ -234,7 +297,8 @@ mod tests {
         dir.replace(&path, 0o600, contents).unwrap();
         let mut hasher = Hasher::new(ChecksumAlgorithm::Crc32c);
         hasher.update(contents);
-        PlannedPart { dir, path, checksum: hasher.finish() }
+        let (source, size) = (PartSource::Directory(dir), contents.len() as u64);
+        PlannedPart { source, path, size, checksum: hasher.finish() }
     }
 
     /// A file of five blocks of `a`, and what became of it: cut to four and made longer, then cut to three and made longer.
@@ -245,7 +309,7 @@ mod tests {
             to: RelativePath::literal("16384"),
             size: 6 * u64::from(BLOCK_SIZE),
             mode: 0o600,
-            block_size: BLOCK_SIZE,
+            block_size: Some(BLOCK_SIZE),
             changes: vec![newest, older],
             whole: part(place, "whole", &[b'a'; 5 * BLOCK_SIZE as usize + 7]),
         }
@@ -253,7 +317,9 @@ mod tests {
 
     fn combined(planned: &PlannedCombination) -> Result<Vec<u8>, RestoreError> {
         let mut combined = Vec::new();
-        let read = Combination::open(planned)?.read_to_end(&mut combined);
+        let PartSource::Directory(dir) = &planned.whole.source else { panic!("{planned:?}") };
+        let whole = Box::new(dir.open_file(&planned.whole.path)?);
+        let read = Combination::of(planned, whole, None)?.read_to_end(&mut combined);
         read.map_err(|error| failure(error, planned.to.as_path()))?;
         Ok(combined)
     }
@@ -286,7 +352,7 @@ mod tests {
             let planned = planned(&place);
             let mut bytes = std::fs::read(place.path().join(name)).unwrap();
             bytes[at] ^= 1;
-            planned.whole.dir.replace(&RelativePath::new(name).unwrap(), 0o600, &bytes).unwrap();
+            Dir::open(place.path()).unwrap().replace(&RelativePath::new(name).unwrap(), 0o600, &bytes).unwrap();
             let error = combined(&planned).unwrap_err();
             let is_named = |path: &std::path::Path| path == place.path().join(name);
             assert!(

@@ -159,7 +159,7 @@ pub(super) fn wanted_tree(tree: &PlannedTree, distrusted: bool) -> Wanted {
         wanted.file(file.to.as_path(), Some(file.size));
     }
     for file in tree.combined.iter().filter(|_| !distrusted) {
-        wanted.file(file.to.as_path(), Some(file.size));
+        wanted.file(file.to.as_path(), file.known_size());
     }
     if let TreeSource::Archive(archive) = &tree.source {
         for file in archive.beside.iter().filter(|_| !distrusted) {

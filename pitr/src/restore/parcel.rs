@@ -36,15 +36,15 @@ pub(super) enum Contents<'a> {
     Wrapped(&'a PlannedWrappedWal),
     /// A file that waits to be archived, or has been by now.
     Waiting(&'a PlannedWaitingWal),
-    /// Blocks of several backups.
-    Combined(&'a PlannedCombination),
+    /// Blocks of several backups, with the directory that the whole file is in.
+    Combined(&'a PlannedCombination, &'a Dir),
 }
 
 impl Parcel<'_> {
     /// Opens it for reading, by which everything is accounted for as `account` says.
     pub(super) fn open<'r>(
         &'r self,
-        restore: &Restore<'_>,
+        restore: &'r Restore<'_>,
         account: Account<'r>,
     ) -> Result<ParcelReader<'r>, RestoreError> {
         let opened = match &self.contents {
@@ -58,10 +58,9 @@ impl Parcel<'_> {
                 let moved = restore.find_waiting(wal)?;
                 open_wal(moved.as_ref().unwrap_or(&wal.stored), wal.file.name, wal.file.size)?
             }
-            Contents::Combined(file) => {
-                let source = Combination::open(file)?;
-                let (modified, path) = (source.modified(), self.to.as_path().to_owned());
-                Opened { source: Box::new(source), size: self.size, modified, path }
+            Contents::Combined(file, dir) => {
+                let whole = Box::new(dir.open_file(&file.whole.path)?);
+                Opened::combined(file, Combination::of(file, whole, restore.staged.as_ref())?)
             }
         };
         Ok(ParcelReader::new(opened, self.checksum, account))
@@ -73,13 +72,10 @@ impl Parcel<'_> {
         let account = Account { cancel: &restore.options.cancel, throttle: None, events: &unheard };
         let mut reader = self.open(restore, account)?;
         let mut hasher = Hasher::new(ChecksumAlgorithm::Sha256);
-        let mut buffer = vec![0; BUFFER_BYTES];
-        loop {
-            match reader.next(&mut buffer)? {
-                0 => break,
-                length => hasher.update(buffer.get(..length).unwrap_or_default()),
-            }
-        }
+        reader.read_all(&mut |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
         Ok(hasher.finish())
     }
 }
@@ -95,6 +91,14 @@ pub(super) struct Opened<'a> {
     pub(super) modified: SystemTime,
     /// For messages.
     pub(super) path: PathBuf,
+}
+
+impl<'a> Opened<'a> {
+    /// A file that is put together while it is read.
+    pub(super) fn combined(planned: &PlannedCombination, source: Combination<'a>) -> Self {
+        let (size, modified, path) = (source.size(), source.modified(), planned.to.as_path().to_owned());
+        Self { source: Box::new(source), size, modified, path }
+    }
 }
 
 /// Of a segment the length is known; anything else is short, and has to be read before that can be said.
@@ -146,6 +150,16 @@ impl<'a> ParcelReader<'a> {
         Self { opened, read: 0, check: checksum.and_then(check), account, failure: None }
     }
 
+    /// Its length in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.opened.size
+    }
+
+    /// Where it comes from, for messages.
+    pub(super) fn path(&self) -> &Path {
+        &self.opened.path
+    }
+
     /// When the file was last changed.
     pub(super) fn modified(&self) -> SystemTime {
         self.opened.modified
@@ -166,8 +180,22 @@ impl<'a> ParcelReader<'a> {
         header
     }
 
+    /// Reads all of it, piece by piece.
+    pub(super) fn read_all(
+        &mut self,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), RestoreError>,
+    ) -> Result<(), RestoreError> {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            match self.next(&mut buffer)? {
+                0 => return Ok(()),
+                length => take(buffer.get(..length).unwrap_or_default())?,
+            }
+        }
+    }
+
     /// Returns how many of the next bytes were read; 0 at the end.
-    pub(super) fn next(&mut self, buffer: &mut [u8]) -> Result<usize, RestoreError> {
+    fn next(&mut self, buffer: &mut [u8]) -> Result<usize, RestoreError> {
         self.account.cancel.check()?;
         let Opened { source, size, path, .. } = &mut self.opened;
         let length = source.read(buffer).map_err(|error| failure(error, path))?;

@@ -18,7 +18,7 @@ use wal_format::WalFileName;
 use super::archive::{Sink, Unpacking};
 use super::configuration::WrittenFile;
 use super::destination::{wanted_staging, wanted_tree};
-use super::parcel::{Account, BUFFER_BYTES, Contents, Parcel, ParcelReader};
+use super::parcel::{Account, Contents, Parcel, ParcelReader};
 use super::{
     CONTROL_FILE_BESIDE, DIRECTORY_MODE, FILE_MODE, Restore, RestoreError, RestoreEvent, RestoreReport, plain_name,
 };
@@ -222,56 +222,70 @@ impl RemoteRestore<'_> {
     fn send_backup(&self, data: &FilesThere, tablespaces: &[FilesThere]) -> Result<Originals, RestoreError> {
         let (restore, plan) = (self.restore, self.restore.plan);
         (restore.events)(RestoreEvent::CopyingData { bytes: plan.data_bytes() });
-        let limit = restore.throttle.as_deref();
-        let originals = match &plan.data.source {
-            TreeSource::Files(dir) => {
-                self.send_tree(&plan.data, dir, &plan.destination, data, limit)?;
-                self.originals(dir)?
-            }
-            TreeSource::Archive(archive) => {
-                let beside: Vec<_> = archive.beside.iter().map(|file| parcel(&archive.dir, file, &file.to)).collect();
-                self.send_all(&beside, &plan.destination, data, limit)?;
-                self.unpack(&plan.data, Some(&plan.control_file), &plan.destination, limit)?
-            }
+        let limits: Vec<_> = plan.tablespaces.iter().map(|one| restore.throttle_of(&one.name)).collect();
+        let tablespaces = plan.tablespaces.iter().zip(tablespaces).zip(&limits);
+        let tablespaces = tablespaces.map(|((one, there), limit)| (&one.tree, &one.location, there, limit.as_deref()));
+        let data = (&plan.data, &plan.destination, data, restore.throttle.as_deref());
+        let trees: Vec<_> = std::iter::once(data).chain(tablespaces).collect();
+
+        let mut originals = match &plan.data.source {
+            TreeSource::Files(dir) => self.originals(dir)?,
+            TreeSource::Archive(_) => Originals::new(),
         };
-        for (tablespace, there) in plan.tablespaces.iter().zip(tablespaces) {
-            let own = restore.throttle_of(&tablespace.name);
-            let (tree, to) = (&tablespace.tree, &tablespace.location);
-            match &tree.source {
-                TreeSource::Files(dir) => self.send_tree(tree, dir, to, there, own.as_deref())?,
-                TreeSource::Archive(_) => drop(self.unpack(tree, None, to, own.as_deref())?),
+        for (tree, to, there, limit) in &trees {
+            if tree.source.directory().is_some() {
+                self.make_directories(to, tree.directories.iter())?;
             }
+            let control_file = std::ptr::eq(*tree, &plan.data).then_some(&plan.control_file);
+            originals.extend(self.send_archive(tree, control_file, to, there, *limit)?);
         }
+        // Only now: the control file in one of those says how long blocks are.
+        for (tree, to, _, limit) in &trees {
+            let mut archives = Unpacking::of_ancestors(tree, *limit);
+            archives.try_for_each(|unpacking| self.unpack(&unpacking, to, Vec::new()).map(drop))?;
+        }
+        trees.iter().try_for_each(|(tree, to, there, limit)| self.send_tree(tree, to, there, *limit))?;
         Ok(originals)
     }
 
+    /// Sends the files of a tree that is in a directory, and those that are put together from such.
     fn send_tree(
         &self,
         tree: &PlannedTree,
-        source: &Dir,
         to: &Path,
         there: &FilesThere,
         throttle: Option<&Throttle>,
     ) -> Result<(), RestoreError> {
-        self.make_directories(to, tree.directories.iter())?;
-        let files = tree.files.iter().map(|file| parcel(source, file, &file.to));
-        let parcels: Vec<_> = files.chain(tree.combined.iter().map(Parcel::combined)).collect();
+        let mut parcels: Vec<_> = self.restore.combined_parcels(tree).collect();
+        if let TreeSource::Files(source) = &tree.source {
+            parcels.extend(tree.files.iter().map(|file| parcel(source, file, &file.to)));
+        }
         self.send_all(&parcels, to, there, throttle)
     }
 
-    /// Sends what an archive holds. All of it, also on a second attempt: what it would have to be compared with passes by once.
-    fn unpack(
+    /// Sends the files of a tree that is in an archive; returns what the configuration was, if it is the data directory's. All
+    /// of it, also on a second attempt: what it would have to be compared with passes by once.
+    fn send_archive(
         &self,
         tree: &PlannedTree,
         control_file: Option<&PlannedFile>,
         to: &Path,
+        there: &FilesThere,
         throttle: Option<&Throttle>,
     ) -> Result<Originals, RestoreError> {
-        let Some(unpacking) = Unpacking::of(tree, control_file, throttle) else { return Ok(Originals::new()) };
+        let TreeSource::Archive(archive) = &tree.source else { return Ok(Originals::new()) };
+        let beside: Vec<_> = archive.beside.iter().map(|file| parcel(&archive.dir, file, &file.to)).collect();
+        self.send_all(&beside, to, there, throttle)?;
         let kept = if control_file.is_some() { self.restore.rewritten_files() } else { Vec::new() };
+        let unpacking = Unpacking::of(tree, control_file, throttle);
+        unpacking.map_or(Ok(Originals::new()), |unpacking| self.unpack(&unpacking, to, kept))
+    }
+
+    /// Sends what an archive holds, but for files that are kept here; returns those.
+    fn unpack(&self, unpacking: &Unpacking<'_>, to: &Path, kept: Vec<RelativePath>) -> Result<Originals, RestoreError> {
         let pipe = Pipe::open(self.host, to)?;
         let mut there = There { pipe, kept, originals: Originals::new(), directories: Vec::new() };
-        self.restore.unpack(&unpacking, &mut there)?;
+        self.restore.unpack(unpacking, &mut there)?;
         there.pipe.finish()?;
         self.make_directories(to, there.directories.iter())?;
         Ok(there.originals)
@@ -509,13 +523,11 @@ impl Sink for There {
         if !self.kept.contains(path) {
             return self.pipe.send_contents(path, mode, contents);
         }
-        let (mut text, mut buffer) = (Vec::new(), vec![0; BUFFER_BYTES]);
-        loop {
-            match contents.next(&mut buffer)? {
-                0 => break,
-                length => text.extend_from_slice(buffer.get(..length).unwrap_or_default()),
-            }
-        }
+        let mut text = Vec::new();
+        contents.read_all(&mut |bytes| {
+            text.extend_from_slice(bytes);
+            Ok(())
+        })?;
         self.originals.insert(path.clone(), (text, mode));
         Ok(())
     }

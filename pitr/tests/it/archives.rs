@@ -23,8 +23,8 @@ fn pack(directory: &Path, archive: &Path, left: &str) {
 }
 
 /// Makes archives of the backup, compressed by a program, or not at all.
-fn pack_backup(fixture: &Fixture, compression: &str) {
-    let data = fixture.data_of(BACKUP);
+pub(crate) fn pack_backup(fixture: &Fixture, id: &str, compression: &str) {
+    let data = fixture.data_of(id);
     let archives = [("base", data.clone()), ("16386", data.with_file_name(TABLESPACE.to_string()))];
     for (name, directory) in archives {
         let archive = data.join(format!("{name}.tar"));
@@ -33,20 +33,20 @@ fn pack_backup(fixture: &Fixture, compression: &str) {
             run(Command::new(compression).args(["-q", "--rm"].iter().filter(|_| compression != "gzip")).arg(&archive));
         }
     }
-    let id = BACKUP.parse().expect("an id");
+    let id = id.parse().expect("an id");
     let mut info = fixture.catalog.find_backup(&id).expect("the catalog").expect("the backup");
     info.compression = Some(compression.to_owned());
     fixture.catalog.save(&info).expect("a record");
 }
 
 /// What a restore made; without the record of the backup, which says what the backup consists of.
-fn made(fixture: &Fixture) -> Tree {
+pub(crate) fn made(fixture: &Fixture) -> Tree {
     let mut made = tree(&fixture.target());
     made.remove(Path::new("restored/.barman-recover.info"));
     made
 }
 
-fn empty_target(fixture: &Fixture) {
+pub(crate) fn empty_target(fixture: &Fixture) {
     std::fs::remove_dir_all(fixture.target()).expect("directory");
     std::fs::create_dir(fixture.target()).expect("directory");
 }
@@ -59,7 +59,7 @@ fn what_is_in_archives_is_restored_as_what_is_in_files() {
         let request = fixture.request_to(StopPoint::Immediate);
         let mut expected = made_here(&fixture, &request);
         expected.remove(Path::new("restored/.barman-recover.info"));
-        pack_backup(&fixture, compression);
+        pack_backup(&fixture, BACKUP, compression);
         let plan = fixture.plan(&request).expect("a plan");
         assert!(plan.space.iter().all(|space| space.needed >= plan.data_bytes()));
         for request in [request.clone(), ssh.request(&request)] {
@@ -103,7 +103,7 @@ fn an_archive_that_is_not_what_the_manifest_says_leaves_nothing_that_starts() {
     for (expected, spoil) in spoilt {
         let fixture = fixture_with_tablespace();
         let ssh = Ssh::new();
-        pack_backup(&fixture, "gzip");
+        pack_backup(&fixture, BACKUP, "gzip");
         spoil(&fixture.data_of(BACKUP).join("base.tar.gz"));
         for request in [fixture.request(), ssh.request(&fixture.request())] {
             let plan = fixture.plan(&request).expect("a plan");

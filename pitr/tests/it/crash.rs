@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use barman_pitr::{RestoreRequest, StopPoint, WalFetch, WalSupply};
 use barman_storage::testing::{Crash, Loss, Recorder, Survivors};
 
+use crate::archives::pack_backup;
+use crate::chains::{CHAIN, chain};
 use crate::fixture::{BACKUP, Fixture, tablespace, write_file};
 
 /// What has to be there before the control file is: every file with its contents, and every directory and link.
@@ -44,10 +46,8 @@ fn with_tablespace() -> Fixture {
     fixture
 }
 
-fn check(request: impl FnOnce(&Fixture) -> RestoreRequest) {
-    let fixture = with_tablespace();
-    let request = request(&fixture);
-    let plan = fixture.plan(&request).expect("a plan");
+fn check(fixture: &Fixture, request: &RestoreRequest) {
+    let plan = fixture.plan(request).expect("a plan");
     let recorder = Recorder::start(&fixture.target());
     fixture.restore(&plan).expect("a restore");
     let recording = recorder.recording();
@@ -67,12 +67,24 @@ fn check(request: impl FnOnce(&Fixture) -> RestoreRequest) {
 
 #[test]
 fn an_unfinished_plain_restore_never_starts() {
-    check(Fixture::request);
+    let fixture = with_tablespace();
+    check(&fixture, &fixture.request());
 }
 
 #[test]
 fn an_unfinished_restore_to_a_target_never_starts() {
-    check(|fixture| fixture.request_to(StopPoint::Immediate));
+    let fixture = with_tablespace();
+    check(&fixture, &fixture.request_to(StopPoint::Immediate));
+}
+
+#[test]
+fn an_unfinished_restore_of_an_incremental_backup_never_starts() {
+    let in_files = chain("restored-tbs1");
+    let in_archives = chain("restored-tbs1");
+    CHAIN.iter().for_each(|id| pack_backup(&in_archives, id, "none"));
+    for fixture in [in_files, in_archives] {
+        check(&fixture, &fixture.request());
+    }
 }
 
 /// The test of the test: if nothing were synced, a crash would be found.
@@ -166,4 +178,15 @@ fn running_again_finishes_a_delta_restore_whatever_a_crash_left() {
     make_older(&fixture);
     let wal = WalSupply::GetWal(WalFetch::local("barman"));
     check_continued(&fixture, &RestoreRequest { delta: true, wal, ..fixture.request() });
+}
+
+#[test]
+fn running_again_finishes_a_restore_of_an_incremental_backup_whatever_a_crash_left() {
+    let in_files = chain("restored-tbs1");
+    let in_archives = chain("restored-tbs1");
+    CHAIN.iter().for_each(|id| pack_backup(&in_archives, id, "none"));
+    for fixture in [in_files, in_archives] {
+        let wal = WalSupply::GetWal(WalFetch::local("barman"));
+        check_continued(&fixture, &RestoreRequest { wal, ..fixture.request() });
+    }
 }

@@ -152,6 +152,7 @@ impl Fixture {
             wal: WalSupply::Copy { staging: None, partial: false },
             relocations: Vec::new(),
             recovery_conf_file: RelativePath::literal(RestoreRequest::RECOVERY_CONF_FILE),
+            scratch: None,
         }
     }
 
@@ -213,7 +214,7 @@ pub(crate) fn segment_bytes(number: u64) -> Vec<u8> {
 }
 
 /// A manifest as PostgreSQL writes it.
-fn manifest_text(files: &BTreeMap<String, Vec<u8>>) -> String {
+pub(crate) fn manifest_text(files: &BTreeMap<String, Vec<u8>>) -> String {
     let line = |(path, contents): (&String, &Vec<u8>)| {
         let checksum = hex(ChecksumAlgorithm::Crc32c, contents);
         format!(

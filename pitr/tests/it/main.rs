@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod archives;
+mod chains;
 mod crash;
 mod delta;
 mod finish;

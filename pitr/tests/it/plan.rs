@@ -292,11 +292,6 @@ fn backups_that_cannot_be_restored_are_refused() {
         info.encryption = Some("gpg".to_owned());
     });
     assert!(matches!(encrypted, PlanError::NoPassphrase { .. }));
-    let packed = refused(|info| {
-        info.parent_backup_id = "20261119T000000".parse().ok();
-        info.compression = Some("gzip".to_owned());
-    });
-    assert_eq!(unsupported(packed), UnsupportedBackup::IncrementalArchive);
     let orphan = refused(|info| info.parent_backup_id = "20261119T000000".parse().ok());
     assert!(matches!(orphan, PlanError::BrokenChain { reason: ChainBreak::Gone, .. }), "{orphan:?}");
     let circle = refused(|info| info.parent_backup_id = Some(info.backup_id));
@@ -336,8 +331,11 @@ fn incremental_backups_on_top_of_something_else_are_refused() {
     assert_eq!(reason(refused(|info| info.version = Some(160_004))), ChainBreak::OtherCluster);
     let other = |reason| matches!(reason, ChainBreak::OtherBackup { lsn, .. } if lsn == Lsn::new(0x40_0028));
     assert!(other(reason(refused(|info| info.begin_xlog = Some(Lsn::new(0x40_0029))))));
-    let packed = refused(|info| info.compression = Some("gzip".to_owned()));
-    assert!(matches!(packed, PlanError::UnsupportedBackup { kind: UnsupportedBackup::IncrementalArchive, .. }));
+    let encrypted = refused(|info| {
+        info.compression = Some("gzip".to_owned());
+        info.encryption = Some("gpg".to_owned());
+    });
+    assert!(matches!(encrypted, PlanError::NoPassphrase { id } if id.to_string() == PARENT));
 }
 
 #[test]

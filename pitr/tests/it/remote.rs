@@ -38,7 +38,7 @@ impl Ssh {
     }
 
     /// Cuts this connection, counted from now on and from 1, after some bytes.
-    fn cut(&self, number: usize) {
+    pub(crate) fn cut(&self, number: usize) {
         write_file(&self.path("count"), b"0\n");
         write_file(&self.path("cut"), format!("{number}\n").as_bytes());
     }

@@ -5,8 +5,8 @@ use std::num::NonZeroU64;
 use crate::output::time::local_with_offset;
 use barman_catalog::BackupInfo;
 use barman_pitr::{
-    ExpectedTime, IncludedSetting, Leg, MinimumSettings, NamedPoint, PlanWarning, PlannedSpace, PlannedStop,
-    RecoveryPlan, RestorePlan, Review, StopReason, TransactionPoint,
+    ExpectedTime, IncludedSetting, Leg, MinimumSettings, NamedPoint, PlanWarning, PlannedScratch, PlannedSpace,
+    PlannedStop, RecoveryPlan, RestorePlan, Review, StopReason, TransactionPoint,
 };
 use barman_server::human;
 use serde_json::{Map, Value, json};
@@ -126,6 +126,7 @@ fn restore_lines(plan: &RestorePlan) -> Vec<String> {
         human::size_of(plan.data_bytes()),
         human::size_of(plan.wal_bytes())
     ));
+    lines.extend(plan.scratch.iter().map(scratch_line));
     lines.extend(plan.space.iter().map(space_line));
     if let Some(signal) = plan.configuration.signal {
         lines.push(format!("  Makes {}", signal.file_name()));
@@ -189,6 +190,11 @@ fn about(time: Duration) -> String {
         seconds @ 0..MINUTE => format!("{} s", seconds.max(1)),
         seconds => format!("{} min", seconds.div_ceil(MINUTE)),
     }
+}
+
+fn scratch_line(scratch: &PlannedScratch) -> String {
+    let (bytes, place) = (human::size_of(scratch.bytes), scratch.place.display());
+    format!("  {bytes} of changed blocks is kept aside until the end, on the file system of {place}")
 }
 
 fn space_line(space: &PlannedSpace) -> String {
@@ -283,6 +289,7 @@ fn restore_json(plan: &RestorePlan) -> Value {
         "data_bytes": plan.data_bytes(),
         "wal_bytes": plan.wal_bytes(),
         "tablespaces": plan.tablespaces.iter().map(|one| json!({"name": one.name, "location": one.location})).collect::<Vec<_>>(),
+        "scratch": plan.scratch.as_ref().map(|scratch| json!({"place": scratch.place, "bytes": scratch.bytes})),
         "space": plan.space.iter().map(|space| json!({
             "places": space.places,
             "needed_bytes": space.needed,

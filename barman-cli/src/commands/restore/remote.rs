@@ -65,8 +65,8 @@ impl Arguments {
     }
 }
 
-/// What Barman's `restore` takes for intermediate copies, and for how it starts rsync. There are none here, and no rsync:
-/// backups of every kind go straight to where they shall be.
+/// What Barman's `restore` takes for intermediate copies, and for how it starts rsync. There is no rsync here, and backups of
+/// every kind go straight to where they shall be; all that is kept meanwhile are changed blocks that come out of archives.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Staging {
@@ -93,6 +93,12 @@ impl Staging {
                 .hinted("name the other host with --remote-ssh-command, or leave --staging-location out"));
         }
         Ok(())
+    }
+
+    /// The directory that is named for them on this host.
+    pub(super) fn path_here(&self) -> Option<&PathBuf> {
+        let is_here = self.staging_location.as_deref() != Some("remote");
+        self.staging_path.as_ref().filter(|_| is_here).or(self.local_staging_path.as_ref())
     }
 }
 
