@@ -18,6 +18,8 @@ struct Chain {
     major: u32,
     /// The full one first.
     ids: Vec<String>,
+    /// The number of the file of a table that was there from the beginning, and was dropped after the last backup.
+    dropped_last: String,
     /// Where one of them is encrypted.
     _agent: Option<GpgAgent>,
 }
@@ -43,12 +45,14 @@ impl Chain {
             "create table t (row int primary key, note text) with (autovacuum_enabled = off) tablespace tbs1;
              create table cut (row int, filler text) with (autovacuum_enabled = off);
              create table dropped as select generate_series(1, 1000) as row;
+             create table dropped_last as select generate_series(1, 1000) as row;
              insert into t select row, repeat('x', 100) from generate_series(1, 5000) row;
              insert into cut select row, repeat('x', 100) from generate_series(1, 5000) row",
         );
+        let dropped_last = scene.server.psql("select pg_relation_filenode('dropped_last')");
         // Barman takes no backup before some WAL is archived.
         scene.archive_everything();
-        let mut chain = Self { scene, host, major, ids: Vec::new(), _agent: agent };
+        let mut chain = Self { scene, host, major, ids: Vec::new(), dropped_last, _agent: agent };
         let [of_full, of_first, of_second] = options;
         chain.back_up(&of_full, &[]);
         chain.psql(
@@ -63,7 +67,7 @@ impl Chain {
              insert into cut select row, 'two' from generate_series(101, 900) row",
         );
         chain.back_up_on_top(&of_second);
-        chain.psql("insert into t values (5003, 'after')");
+        chain.psql("insert into t values (5003, 'after'); drop table dropped_last");
         chain.scene.archive_everything();
         chain
     }
@@ -156,6 +160,7 @@ fn incremental_backups_are_restored_as_barman_restores_them() {
         let over = chain.restored(&ours(), second, "ours", &["--delta-restore"]);
         assert_eq!(chain.rows(&over), END, "over an older directory");
 
+        names_are_those_of_the_full_backup(&chain);
         let through_ssh = ["--remote-ssh-command", &chain.host.command()];
         for (name, options) in [("killed", &[][..]), ("killed-there", &through_ssh)] {
             a_killed_restore_goes_on(&chain, name, options);
@@ -199,6 +204,13 @@ fn assert_same_but_for_the_manifest(ours: &Path, theirs: &Path, id: &str) {
         std::fs::remove_file(data.join(".barman-recover.info")).expect("both have it");
     }
     assert_same_but_for_our_own(ours, theirs);
+}
+
+/// Incremental backups have only what changed of the catalogs.
+fn names_are_those_of_the_full_backup(chain: &Chain) {
+    let found = chain.scene.succeed(&["find-target", "main", "--drop-of", &chain.dropped_last]);
+    let origin = format!("the name is as of backup {}", chain.ids[0]);
+    assert!(found.contains("Dropped postgres.public.dropped_last") && found.contains(&origin), "{found}");
 }
 
 fn a_killed_restore_goes_on(chain: &Chain, name: &str, options: &[&str]) {

@@ -1,6 +1,7 @@
 //! Names for relations that are known by their files.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use barman_catalog::{BackupInfo, Catalog};
 use wal_format::RelFileLocator;
@@ -10,14 +11,16 @@ use crate::names::Catalogs;
 use crate::plan_error::PlanError;
 use crate::relation_name::RelationName;
 
-/// Gives hits the names that relations had in the last backup before.
+/// Gives hits the names that relations had in the last backup before whose catalogs can be read.
 pub(super) struct Namer<'a> {
     catalog: &'a Catalog,
     /// By age.
     backups: Vec<BackupInfo>,
-    /// The names in those that were read, by file.
-    read: BTreeMap<usize, BTreeMap<RelFileLocator, RelationName>>,
+    /// The names in those that were looked into, by file; `None` if there is nothing to be read.
+    read: BTreeMap<usize, Option<Names>>,
 }
+
+type Names = BTreeMap<RelFileLocator, RelationName>;
 
 impl<'a> Namer<'a> {
     pub(super) fn new(catalog: &'a Catalog) -> Result<Self, PlanError> {
@@ -36,17 +39,24 @@ impl<'a> Namer<'a> {
         Ok(())
     }
 
-    /// A file gets its number when the relation is made or written anew, which may have been after the backup.
+    /// A file gets its number when the relation is made or written anew, which may have been after the backup. Where catalogs
+    /// cannot be read, because the backup is incremental for example, those of the one before are what is known.
     fn name_of(&mut self, hit: &Hit, file: RelFileLocator) -> Result<Option<HitName>, PlanError> {
         let before = |info: &BackupInfo| info.end_xlog.is_some_and(|end| end <= hit.lsn) && info.status.is_copied();
-        let Some(index) = self.backups.iter().rposition(before) else { return Ok(None) };
-        let Some(info) = self.backups.get(index) else { return Ok(None) };
-        if let std::collections::btree_map::Entry::Vacant(entry) = self.read.entry(index) {
-            let catalogs = Catalogs::of_backup(self.catalog, info)?;
-            let named = catalogs.iter().flat_map(Catalogs::relations);
-            entry.insert(named.filter_map(|(_, relation)| Some((relation.file?, relation.name))).collect());
+        let candidates = self.backups.iter().enumerate().filter(|(_, info)| before(info)).rev();
+        for (index, info) in candidates {
+            if let Entry::Vacant(entry) = self.read.entry(index) {
+                entry.insert(Catalogs::of_backup(self.catalog, info)?.map(|catalogs| names(&catalogs)));
+            }
+            if let Some(Some(names)) = self.read.get(&index) {
+                let name = names.get(&file).cloned();
+                return Ok(name.map(|name| HitName { name, backup: info.backup_id, is_followed: false }));
+            }
         }
-        let name = self.read.get(&index).and_then(|names| names.get(&file)).cloned();
-        Ok(name.map(|name| HitName { name, backup: info.backup_id, is_followed: false }))
+        Ok(None)
     }
+}
+
+fn names(catalogs: &Catalogs) -> Names {
+    catalogs.relations().filter_map(|(_, relation)| Some((relation.file?, relation.name))).collect()
 }
