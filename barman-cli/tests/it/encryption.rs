@@ -37,17 +37,21 @@ fn gpg(home: &Path, program: &str) -> Command {
     command
 }
 
-/// A home for a server that nothing needs to reach.
-fn home(compression: &str) -> BarmanHome {
-    let home = BarmanHome::new();
-    let options = [
+/// Those of a server that nothing needs to reach.
+fn options(compression: &str) -> [(&str, &str); 5] {
+    [
         ("conninfo", "host=/nonexistent"),
         ("streaming_conninfo", "host=/nonexistent"),
         ("backup_method", "postgres"),
         ("archiver", "on"),
         ("compression", compression),
-    ];
-    home.server("main", &[&options[..], &ENCRYPTED].concat());
+    ]
+}
+
+/// A home for it.
+fn home(compression: &str) -> BarmanHome {
+    let home = BarmanHome::new();
+    home.server("main", &[&options(compression)[..], &ENCRYPTED].concat());
     std::fs::create_dir_all(home.path().join("main/incoming")).expect("the home is ours");
     home
 }
@@ -96,6 +100,16 @@ fn each_reads_what_the_other_encrypted() {
         contents[500_000] ^= 1;
         std::fs::write(incoming.join(&name), &contents).expect("the home is ours");
         assert_eq!(ours.run(&home, &["archive-wal", "main"]).code, Some(1));
+
+        // So it is where nobody who archives can decrypt: what it was is noted.
+        contents[500_000] ^= 1;
+        home.server("main", &[&options(compression)[..], &ENCRYPTED[..2]].concat());
+        std::fs::write(incoming.join(&name), &contents).expect("the home is ours");
+        ours.succeed(&home, &["archive-wal", "main"]);
+        contents[500_000] ^= 1;
+        std::fs::write(incoming.join(&name), &contents).expect("the home is ours");
+        assert_eq!(ours.run(&home, &["archive-wal", "main"]).code, Some(1));
+        assert!(std::fs::read_dir(&incoming).expect("the home is ours").next().is_none());
 
         // What was seen before it was encrypted is still known; of what Barman stored, only the checksum is.
         let verified = ours.succeed(&home, &["verify-archive", "--all", "main"]);

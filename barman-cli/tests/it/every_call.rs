@@ -187,6 +187,11 @@ fn put_wal() {
 }
 
 #[test]
+fn put_wal_of_what_is_archived_with_other_contents() {
+    wal::putting_another().prove();
+}
+
+#[test]
 fn rebuild_xlogdb() {
     wal::rebuilding("rebuild-xlogdb").prove();
 }

@@ -61,34 +61,51 @@ pub(super) fn archiving(options: &[(&str, &str)]) -> Case {
     Case::of(home, &["archive-wal", "main"])
 }
 
-/// Two segments of which one is archived with other contents and one is another than its name says; and no WAL at all.
+/// Two segments of which one is archived with other contents and one is another than its name says; one that comes late; and no
+/// WAL at all.
 pub(super) fn refusing() -> Case {
     let home = KeptHome::new(&[]);
-    archive(&home, [1]);
+    archive(&home, [1, 4]);
     deliver(&home, &[(&name(1), &segment(&name(1), 8)), (&name(2), &segment(&name(5), 7))]);
     deliver(&home, &[(&name(3), &segment(&name(3), 7)), ("notes.txt", b"no WAL")]);
     home.keep();
     Case { refuses: true, ..Case::of(home, &["archive-wal", "main"]) }
 }
 
-/// Two segments and a history, as `barman-wal-archive` sends them.
+/// Files as `barman-wal-archive` sends them: a tar archive, beside the home.
+fn sent(home: &KeptHome, files: &[(&str, &[u8])]) -> PathBuf {
+    let directory = home.path().with_file_name("sent");
+    std::fs::create_dir(&directory).expect("beside the home");
+    for (name, bytes) in files {
+        std::fs::write(directory.join(name), bytes).expect("it is ours");
+    }
+    let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+    let sums = Command::new("sha256sum").arg("-b").args(&names).current_dir(&directory).succeed();
+    std::fs::write(directory.join("SHA256SUMS"), sums).expect("it is ours");
+    let tar = directory.with_extension("tar");
+    let mut pack = Command::new("tar");
+    pack.arg("-cf").arg(&tar).args(&names).arg("SHA256SUMS").current_dir(&directory).succeed();
+    tar
+}
+
+/// Two segments and a history.
 pub(super) fn putting() -> Case {
     let home = KeptHome::new(&[]);
     archive(&home, [1]);
-    let directory = home.path().with_file_name("sent");
-    std::fs::create_dir(&directory).expect("beside the home");
-    let names = [name(2), name(3), "00000002.history".to_owned()];
-    for name in &names[..2] {
-        std::fs::write(directory.join(name), segment(name, 7)).expect("it is ours");
-    }
-    std::fs::write(directory.join(&names[2]), HISTORY).expect("it is ours");
-    let sums = Command::new("sha256sum").arg("-b").args(&names).current_dir(&directory).succeed();
-    std::fs::write(directory.join("SHA256SUMS"), sums).expect("it is ours");
-    let tar: PathBuf = directory.with_extension("tar");
-    let mut pack = Command::new("tar");
-    pack.arg("-cf").arg(&tar).args(&names).arg("SHA256SUMS").current_dir(&directory).succeed();
+    let [two, three] = [2, 3].map(|number| (name(number), segment(&name(number), 7)));
+    let files = [(two.0.as_str(), two.1.as_slice()), (&three.0, &three.1), ("00000002.history", HISTORY.as_bytes())];
+    let input = Some(sent(&home, &files));
     home.keep();
-    Case { input: Some(tar), ..Case::of(home, &["put-wal", "main"]) }
+    Case { input, ..Case::of(home, &["put-wal", "main"]) }
+}
+
+/// A segment that is archived with other contents, which PostgreSQL is told of once.
+pub(super) fn putting_another() -> Case {
+    let home = KeptHome::new(&[]);
+    archive(&home, [1]);
+    let input = Some(sent(&home, &[(&name(1), &segment(&name(1), 8))]));
+    home.keep();
+    Case { input, refuses: true, ..Case::of(home, &["put-wal", "main"]) }
 }
 
 /// An archive of which the index lacks lines and the ledger is spoilt.
