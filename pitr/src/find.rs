@@ -10,6 +10,7 @@ mod large_delete;
 mod naming;
 mod records;
 mod story;
+mod tracker;
 
 use std::str::FromStr;
 
