@@ -7,11 +7,13 @@ mod archived;
 mod followed;
 mod histogram;
 mod large_delete;
+mod live;
 mod naming;
 mod records;
 mod story;
 mod tracker;
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use barman_catalog::{BackupId, Catalog, Facts, RecordFacts, Verdict, WalEvent, WalEventKind};
@@ -19,6 +21,7 @@ use barman_storage::Cancel;
 use wal_format::{Lsn, RelFileLocator, TimelineId, Timestamp};
 
 pub use histogram::{ActivityBucket, ActivityRequest, activity};
+pub use live::{AskLive, LiveAnswer, LiveQuestion, LiveRelation};
 pub use story::{Evidence, Fate};
 
 use crate::plan_error::PlanError;
@@ -28,6 +31,7 @@ use crate::target::{RestorePointName, TargetXid};
 use archived::{Archived, Place};
 use followed::{Followed, Happening, What};
 use large_delete::Deletes;
+use live::Present;
 use naming::Namer;
 
 /// What is looked for.
@@ -135,10 +139,19 @@ pub struct Hit {
 pub struct HitName {
     /// The name.
     pub name: RelationName,
-    /// The backup whose catalogs have it.
-    pub backup: BackupId,
-    /// Whether it was carried on from there to the moment itself; otherwise it is that of the time of the backup.
-    pub is_followed: bool,
+    /// Where it is from.
+    pub origin: NameOrigin,
+}
+
+/// Where the name of a relation is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameOrigin {
+    /// It is that of the moment itself, carried on to there from the catalogs of this backup.
+    Followed(BackupId),
+    /// It is that of the time of this backup.
+    Backup(BackupId),
+    /// It is what the server calls the relation now.
+    Server,
 }
 
 /// What happened.
@@ -197,28 +210,61 @@ pub enum HitKind {
     },
 }
 
-/// Searches the archive, on all its timelines.
+/// Searches the archive, on all its timelines. `live` is asked for names that no backup has.
 ///
 /// # Errors
 /// The catalog cannot be read, a name stands for nothing or for several relations, or the caller asked to stop.
-pub fn find(catalog: &Catalog, quarry: &Quarry, cancel: &Cancel) -> Result<Findings, FindError> {
+pub fn find(
+    catalog: &Catalog,
+    quarry: &Quarry,
+    live: &mut AskLive<'_>,
+    cancel: &Cancel,
+) -> Result<Findings, FindError> {
     let archived = Archived::list(catalog)?;
-    match quarry {
+    let mut findings = match quarry {
         Quarry::DropOf(RelationChoice::Name(name)) | Quarry::TruncateOf(RelationChoice::Name(name)) => {
             let followed = followed::follow(catalog, name, cancel)?;
-            happenings(&archived, quarry, followed)
+            return happenings(&archived, quarry, followed);
         }
         Quarry::LargeDelete(Some(RelationChoice::Name(name))) => {
-            let followed = followed::follow(catalog, name, cancel)?;
-            search(catalog, &archived, quarry, &|file| followed.files.contains(&file), cancel)
+            large_deletes_of(name, catalog, &archived, live, cancel)?
         }
         Quarry::DropOf(RelationChoice::File(file))
         | Quarry::TruncateOf(RelationChoice::File(file))
         | Quarry::LargeDelete(Some(RelationChoice::File(file))) => {
-            search(catalog, &archived, quarry, &|other| file.is(other), cancel)
+            search(&archived, quarry, &|other| file.is(other), cancel)?
         }
-        _ => search(catalog, &archived, quarry, &|_| true, cancel),
+        _ => search(&archived, quarry, &|_| true, cancel)?,
+    };
+    Namer::new(catalog, archived.histories())?.name(&mut findings.hits, live)?;
+    Ok(findings)
+}
+
+/// Searches by the files that relations of a name had; where no backup has heard of it, by those that they have now.
+fn large_deletes_of(
+    name: &RelationPattern,
+    catalog: &Catalog,
+    archived: &Archived<'_>,
+    live: &mut AskLive<'_>,
+    cancel: &Cancel,
+) -> Result<Findings, FindError> {
+    let any = Quarry::LargeDelete(None);
+    let unheard_of = match followed::follow(catalog, name, cancel) {
+        Ok(followed) => return search(archived, &any, &|file| followed.files.contains(&file), cancel),
+        Err(error @ (FindError::NoNames | FindError::UnknownRelation { .. })) => error,
+        Err(error) => return Err(error),
+    };
+    let present = Present::ask(catalog, live, LiveQuestion::Name(name))?;
+    let Some(present) = present.filter(|present| !present.relations.is_empty()) else { return Err(unheard_of) };
+    let names: BTreeSet<_> = present.relations.iter().map(|relation| &relation.name).collect();
+    if names.len() > 1 {
+        let candidates = names.into_iter().cloned().collect();
+        return Err(FindError::AmbiguousRelation { pattern: name.clone(), candidates });
     }
+    let is_its = |file| present.relations.iter().any(|relation| relation.file == file);
+    let mut findings = search(archived, &any, &is_its, cancel)?;
+    findings.hits.retain(|hit| present.has_passed(hit));
+    Ok(findings)
 }
 
 /// Whether something happened to a relation that is wanted.
@@ -226,7 +272,6 @@ type IsWanted<'a> = &'a dyn Fn(RelFileLocator) -> bool;
 
 /// Goes through what is known of each segment.
 fn search(
-    catalog: &Catalog,
     archived: &Archived<'_>,
     quarry: &Quarry,
     is_wanted: IsWanted<'_>,
@@ -257,7 +302,6 @@ fn search(
         Quarry::LargeDelete(_) => findings.hits = deletes.hits(archived)?,
         _ => {}
     }
-    Namer::new(catalog)?.name(&mut findings.hits)?;
     Ok(findings)
 }
 
@@ -280,7 +324,7 @@ fn happenings(archived: &Archived<'_>, quarry: &Quarry, followed: Followed) -> R
             What::DatabaseDropped => HitKind::DatabaseDropped { database, oid },
             _ => HitKind::RelationChanged { database, oid, fate, file: happening.before.file, new_file },
         };
-        let name = Some(HitName { name: happening.before.name, backup, is_followed: true });
+        let name = Some(HitName { name: happening.before.name, origin: NameOrigin::Followed(backup) });
         hits.push(Hit { timeline, lsn, at: Some(end.at), transaction: Some(end), what, name });
     }
     Ok(Findings { hits, unread })

@@ -73,8 +73,9 @@ pub use feed::{
     SourceError, WalSource, answer_session, feed, help, start_helper,
 };
 pub use find::{
-    ActivityBucket, ActivityRequest, Evidence, Fate, FindError, Findings, Hit, HitKind, HitName,
-    ParseRelationFileError, Quarry, RelationChoice, RelationFile, activity, find,
+    ActivityBucket, ActivityRequest, AskLive, Evidence, Fate, FindError, Findings, Hit, HitKind, HitName, LiveAnswer,
+    LiveQuestion, LiveRelation, NameOrigin, ParseRelationFileError, Quarry, RelationChoice, RelationFile, activity,
+    find,
 };
 pub use finish::{
     FinishError, FinishPlan, FinishedFile, ForeignTimeline, LineAction, LineChange, NotPromoted, finish, plan_finish,

@@ -115,6 +115,11 @@ impl Config {
         &self.database
     }
 
+    /// Sets the database of an SQL connection.
+    pub fn set_database(&mut self, database: impl Into<String>) {
+        self.database = database.into();
+    }
+
     /// Returns the name under which the server shows the connection.
     #[must_use]
     pub fn application_name(&self) -> Option<&str> {

@@ -131,6 +131,18 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// The option that says how to connect is not set.
+    #[error("conninfo is not set for server '{server}'")]
+    NoConninfo {
+        /// The server.
+        server: String,
+    },
+    /// The server took too long.
+    #[error("the server has not answered within {seconds} seconds")]
+    NoAnswer {
+        /// How long was waited.
+        seconds: u64,
+    },
     /// The option that names the replication slot is not set.
     #[error("slot_name is not set for server '{server}'")]
     NoSlotName {

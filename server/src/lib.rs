@@ -37,6 +37,7 @@ mod get_wal;
 pub mod human;
 mod keep;
 mod listing;
+mod live_names;
 mod postgres;
 mod processes;
 mod receive_wal;

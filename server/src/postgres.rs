@@ -2,9 +2,10 @@
 
 use crate::Error;
 use barman_catalog::Tablespace;
+use barman_pitr::{LiveQuestion, LiveRelation, RelationName};
 use replication_client::{Client, Config, Mode};
 use std::path::Path;
-use wal_format::{Lsn, PgMajor, SegmentName, SegmentSize};
+use wal_format::{Lsn, PgMajor, RelFileLocator, SegmentName, SegmentSize, TimelineId};
 
 /// An SQL connection to the server a configuration section names.
 #[derive(Debug)]
@@ -274,6 +275,63 @@ impl Postgres {
         self.rows(QUERY).await?.iter().map(|row| tablespace(row)).collect()
     }
 
+    /// Returns the timeline that the server is on.
+    ///
+    /// # Errors
+    /// The query failed, or the role may not see it.
+    pub(crate) async fn timeline(&mut self) -> Result<TimelineId, Error> {
+        // A standby's control file knows of a new timeline only since the first restart point on it.
+        const QUERY: &str = "\
+            SELECT CASE WHEN pg_is_in_recovery() \
+                THEN (SELECT greatest(timeline_id, (SELECT received_tli FROM pg_stat_wal_receiver)) \
+                      FROM pg_control_checkpoint()) \
+                ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int4 END";
+        let number = self.number(QUERY).await?;
+        let timeline = u32::try_from(number).ok().and_then(TimelineId::new);
+        timeline.ok_or_else(|| unexpected("a timeline", &number.to_string()))
+    }
+
+    /// Returns the OIDs and names of the databases that take connections.
+    ///
+    /// # Errors
+    /// The query failed.
+    pub(crate) async fn databases(&mut self) -> Result<Vec<(u32, String)>, Error> {
+        let rows = self.rows("SELECT oid, datname FROM pg_database WHERE datallowconn").await?;
+        rows.iter().map(|row| Ok((oid(row, 0)?, text_of(row, 1)?))).collect()
+    }
+
+    /// Returns the name of the database of this connection.
+    ///
+    /// # Errors
+    /// The query failed.
+    pub(crate) async fn current_database(&mut self) -> Result<String, Error> {
+        self.text("SELECT current_database()").await
+    }
+
+    /// Returns relations of this database, and those that all share, which have files with these numbers, or have this name
+    /// in any schema.
+    ///
+    /// # Errors
+    /// The query failed.
+    pub(crate) async fn relations(&mut self, wanted: LiveQuestion<'_>) -> Result<Vec<LiveRelation>, Error> {
+        const FIELDS: &str = "\
+            SELECT d.datname, n.nspname, c.relname, pg_relation_filenode(c.oid), \
+                CASE WHEN c.relisshared THEN 0 ELSE d.oid END, \
+                CASE c.reltablespace WHEN 0 THEN d.dattablespace ELSE c.reltablespace END \
+            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                JOIN pg_database d ON d.datname = current_database()";
+        let condition = match wanted {
+            LiveQuestion::Files(files) => {
+                let numbers: Vec<_> = files.iter().map(|file| file.number.to_string()).collect();
+                format!("pg_relation_filenode(c.oid) IN ({})", numbers.join(", "))
+            }
+            LiveQuestion::Name(pattern) => {
+                format!("c.relname = {} AND pg_relation_filenode(c.oid) > 0", literal(&pattern.relation))
+            }
+        };
+        self.rows(&format!("{FIELDS} WHERE {condition}")).await?.iter().map(|row| relation(row)).collect()
+    }
+
     async fn optional_setting(&mut self, name: &str) -> Result<Option<String>, Error> {
         // Unlike SHOW, this gives no row instead of an error for what this version does not know.
         self.optional_text(&format!("SELECT current_setting({}, true)", literal(name))).await
@@ -321,13 +379,22 @@ fn backup_functions(version_num: u32) -> (&'static str, &'static str) {
 }
 
 fn tablespace(row: &[Option<String>]) -> Result<Tablespace, Error> {
-    let field = |index| column(row, index).ok_or_else(|| unexpected("three columns of pg_tablespace", "fewer"));
-    let oid = field(1)?;
-    Ok(Tablespace {
-        name: field(0)?.to_owned(),
-        oid: oid.parse().map_err(|_| unexpected("an oid", oid))?,
-        location: field(2)?.to_owned(),
-    })
+    Ok(Tablespace { name: text_of(row, 0)?, oid: oid(row, 1)?, location: text_of(row, 2)? })
+}
+
+fn relation(row: &[Option<String>]) -> Result<LiveRelation, Error> {
+    let name = RelationName { database: text_of(row, 0)?, schema: text_of(row, 1)?, relation: text_of(row, 2)? };
+    let file = RelFileLocator { number: oid(row, 3)?, database: oid(row, 4)?, tablespace: oid(row, 5)? };
+    Ok(LiveRelation { name, file })
+}
+
+fn text_of(row: &[Option<String>], index: usize) -> Result<String, Error> {
+    column(row, index).map(str::to_owned).ok_or_else(|| unexpected("a name", "NULL or no column"))
+}
+
+fn oid(row: &[Option<String>], index: usize) -> Result<u32, Error> {
+    let text = column(row, index).unwrap_or_default();
+    text.parse().map_err(|_| unexpected("an oid", text))
 }
 
 fn column(row: &[Option<String>], index: usize) -> Option<&str> {

@@ -85,7 +85,12 @@ impl Server {
     }
 
     pub(crate) async fn connect(&self) -> Result<Postgres, Error> {
-        Postgres::connect(&self.connection("conninfo", self.config.conninfo.as_ref(), "barman")?).await
+        Postgres::connect(&self.sql_connection()?).await
+    }
+
+    /// Returns how to connect for SQL.
+    pub(crate) fn sql_connection(&self) -> Result<Config, Error> {
+        self.connection("conninfo", self.config.conninfo.as_ref(), "barman")
     }
 
     pub(crate) async fn connect_for_wal(&self) -> Result<Postgres, Error> {

@@ -67,7 +67,7 @@ impl Server {
         }
     }
 
-    async fn cluster_of(&self, sql: &mut Postgres) -> Result<SystemId, Error> {
+    pub(crate) async fn cluster_of(&self, sql: &mut Postgres) -> Result<SystemId, Error> {
         match sql.system_id().await {
             Some(system_id) => Ok(system_id),
             // The role may not call the function.

@@ -7,7 +7,10 @@ use crate::context::{Context, Disabled};
 use crate::error::CommandError;
 use crate::output::time::local_with_offset;
 use barman_catalog::LocalZone;
-use barman_pitr::{Evidence, Fate, FindError, Findings, Hit, HitKind, HitName, Quarry, TargetTime};
+use barman_pitr::{
+    Evidence, Fate, FindError, Findings, Hit, HitKind, HitName, LiveAnswer, LiveQuestion, NameOrigin, Quarry,
+    TargetTime,
+};
 use barman_server::Server;
 use barman_storage::Cancel;
 use serde_json::{Value, json};
@@ -85,13 +88,30 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<(), Comman
         return Ok(());
     }
     let quarry = quarry(&context.zone, arguments)?;
-    let found = context.run_until_signal(&cancel, || barman_pitr::find(server.catalog(), &quarry, &cancel))?;
+    let mut no_answer = None;
+    let mut ask = |question: LiveQuestion<'_>| match names_now(context, &server, question) {
+        Ok(answer) => Some(answer),
+        Err(error) => {
+            no_answer = Some(error);
+            None
+        }
+    };
+    let found =
+        context.run_until_signal(&cancel, || barman_pitr::find(server.catalog(), &quarry, &mut ask, &cancel))?;
+    if let Some(error) = no_answer {
+        context.output.warning(&format!("the server cannot be asked for names: {}", error.message()));
+    }
     let found = found.map_err(|error| refused(&error))?;
     if found.unread > 0 {
         context.output.warning(&format!("{} segments were not searched: they cannot be read here", found.unread));
     }
     context.output.result(server.name(), || json_of(&server, &found), || text_of(&server, &found));
     Ok(())
+}
+
+/// Asks the server that is there now, if it is.
+fn names_now(context: &Context, server: &Server, question: LiveQuestion<'_>) -> Result<LiveAnswer, CommandError> {
+    Ok(context.block_on(server.ask_for_names(question))??)
 }
 
 fn refused(error: &FindError) -> CommandError {
@@ -180,10 +200,10 @@ fn what(hit: &Hit) -> String {
 }
 
 fn origin(name: &HitName) -> String {
-    if name.is_followed {
-        format!("the name is of that moment, followed from backup {} on", name.backup)
-    } else {
-        format!("the name is as of backup {}", name.backup)
+    match name.origin {
+        NameOrigin::Followed(backup) => format!("the name is of that moment, followed from backup {backup} on"),
+        NameOrigin::Backup(backup) => format!("the name is as of backup {backup}"),
+        NameOrigin::Server => "the name is as of now on the server".to_owned(),
     }
 }
 
@@ -229,15 +249,21 @@ fn command(server: &Server, hit: &Hit) -> String {
 
 fn json_of(server: &Server, found: &Findings) -> Value {
     let hit = |hit: &Hit| {
+        let name = hit.name.as_ref();
+        let backup = |named: &HitName| match named.origin {
+            NameOrigin::Followed(backup) | NameOrigin::Backup(backup) => Some(backup.to_string()),
+            NameOrigin::Server => None,
+        };
         json!({
             "timeline": hit.timeline.get(),
             "lsn": hit.lsn.to_string(),
             "time": hit.at.map(local_with_offset),
             "transaction": hit.transaction.as_ref().map(point_json),
             "what": kind_json(&hit.what),
-            "name": hit.name.as_ref().map(|named| named.name.to_string()),
-            "name_from_backup": hit.name.as_ref().map(|named| named.backup.to_string()),
-            "name_is_of_that_moment": hit.name.as_ref().map(|named| named.is_followed),
+            "name": name.map(|named| named.name.to_string()),
+            "name_from_backup": name.and_then(backup),
+            "name_is_of_that_moment": name.map(|named| matches!(named.origin, NameOrigin::Followed(_))),
+            "name_is_as_of_now": name.map(|named| named.origin == NameOrigin::Server),
             "restore_command": command(server, hit),
         })
     };

@@ -2,7 +2,7 @@
 
 use crate::scene::Scene;
 use serde_json::Value;
-use test_support::{Postgres, majors};
+use test_support::{Postgres, StopMode, majors};
 
 /// A server with a backup of a table with an index and long values, and of a view of it.
 fn scene() -> Scene {
@@ -173,6 +173,55 @@ fn deletes_points_transactions_and_times_are_found() {
     assert!((2..20).contains(&commits), "{document}");
     let text = scene.succeed(&["find-target", "--large-delete", "main"]);
     assert!(text.contains("Stop just before it: barman restore main auto DESTINATION --target-lsn"), "{text}");
+}
+
+/// Names of what was made after the last backup, or where there is none that has names.
+#[test]
+fn names_that_no_backup_has_are_asked_of_the_server() {
+    let mut scene = scene();
+    let delete_from = |scene: &Scene, table: &str| {
+        let rows = format!("create table {table} as select generate_series(1, 3000) i; delete from {table}");
+        scene.server.psql(&rows);
+        scene.archive_everything();
+    };
+    scene.server.psql("create database other");
+    delete_from(&scene, "young");
+    let found = hits(&scene, &["--large-delete"]);
+    assert_eq!(names(&found), ["postgres.public.young"]);
+    assert_eq!((&found[0]["name_is_as_of_now"], &found[0]["name_from_backup"]), (&Value::Bool(true), &Value::Null));
+    let text = scene.succeed(&["find-target", "--large-delete", "main"]);
+    assert!(text.contains("the name is as of now on the server"), "{text}");
+
+    // Without a backup a name is that of a file, if it is that of one relation.
+    let (records, aside) = (scene.home.path().join("main/meta"), scene.home.path().join("aside"));
+    std::fs::rename(&records, &aside).expect("there are records");
+    assert_eq!(names(&hits(&scene, &["--large-delete", "--relation", "young"])), ["postgres.public.young"]);
+    let unknown = scene.run(&["find-target", "--large-delete", "--relation", "nothing", "main"]);
+    assert!(unknown.code == Some(1) && unknown.stderr.contains("no backup has catalogs"), "{unknown:?}");
+    scene.server.psql("\\connect other\ncreate table young (i int)");
+    let ambiguous = scene.run(&["find-target", "--large-delete", "--relation", "young", "main"]);
+    assert!(ambiguous.stderr.contains("choose one of other.public.young, postgres.public.young"), "{ambiguous:?}");
+    std::fs::rename(&aside, &records).expect("they are there");
+
+    // A backup from after it has the name, too; and without any of them a hit is one all the same.
+    scene.succeed(&["backup", "--wait", "main"]);
+    delete_from(&scene, "younger");
+    scene.server.stop(StopMode::Fast);
+    let found = hits(&scene, &["--large-delete"]);
+    assert_eq!(names(&found), ["postgres.public.young", "-"]);
+    assert_eq!((&found[0]["name_is_as_of_now"], &found[0]["name_from_backup"]), (&Value::Bool(false), &latest(&scene)));
+    let warned = scene.run(&["find-target", "--large-delete", "main"]);
+    assert!(warned.stderr.contains("WARNING: the server cannot be asked for names: cannot connect"), "{warned:?}");
+}
+
+fn names(hits: &[Value]) -> Vec<&str> {
+    hits.iter().map(|hit| hit["name"].as_str().unwrap_or("-")).collect()
+}
+
+fn latest(scene: &Scene) -> Value {
+    let document = scene.succeed(&["-f", "json", "show-backup", "main", "latest"]);
+    let shown: Value = serde_json::from_str(&document).expect("JSON");
+    shown["main"]["backup_id"].clone()
 }
 
 /// The commands that rewrite or remove files without dropping `t`, and some that rename or look like a drop.

@@ -60,6 +60,11 @@ impl<'a> Archived<'a> {
         Ok(Self { catalog, size, rows: rows(names, size), histories, ledger })
     }
 
+    /// Where each timeline came from that has segments.
+    pub(super) fn histories(&self) -> &BTreeMap<TimelineId, TimelineHistory> {
+        &self.histories
+    }
+
     pub(super) fn places(&self) -> impl Iterator<Item = Place> + '_ {
         let rows = self.rows.iter().enumerate();
         rows.flat_map(|(row, segments)| (0..segments.segments.len()).map(move |index| Place { row, index }))
