@@ -60,6 +60,10 @@ fn explain(error: &Error) -> CommandError {
             CommandError::new(format!("WAL file '{name}' not found in server '{server}'{}", ssh_client()))
                 .hinted("`barman get-wal --peek` lists what is there")
         }
+        Error::WalPurged { .. } => plain.hinted(
+            "a server that recovers does not keep the backup that it was restored from: `barman keep` does, or a retention \
+             policy that allows for it; restore one that is left",
+        ),
         Error::DestinationInCatalog { .. } => plain.hinted("choose a directory outside barman_home"),
         Error::Restore(barman_pitr::RestoreError::NoSpace { .. }) => plain
             .hinted("nothing was created: make room, or restore elsewhere; `barman plan` shows what is needed where"),

@@ -240,6 +240,18 @@ pub enum Error {
         /// The server.
         server: String,
     },
+    /// WAL has gone together with the backups that needed it: this is not the end of WAL.
+    #[error(
+        "WAL file '{name}' has been removed from the archive of server '{server}', which begins with '{first}' now"
+    )]
+    WalPurged {
+        /// The file.
+        name: WalFileName,
+        /// The server.
+        server: String,
+        /// The first segment that is there.
+        first: wal_format::SegmentName,
+    },
     /// A WAL file did not arrive in time.
     #[error("the WAL file {name} has not been received in {seconds} seconds")]
     WalTimeout {

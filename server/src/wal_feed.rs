@@ -1,9 +1,9 @@
 //! The archive as what a server in recovery is fed from.
 
 use crate::{Error, Server};
-use barman_catalog::{ArchivedSegment, Encoding, Partial, Place};
+use barman_catalog::{ArchivedSegment, Encoding, Partial, Place, XlogDb};
 use barman_pitr::{FoundWal, SourceError, WalSource};
-use wal_format::WalFileName;
+use wal_format::{SegmentName, SegmentSize, WalFileName};
 
 /// The WAL of one server, read where it lies.
 #[derive(Clone, Debug)]
@@ -26,9 +26,14 @@ impl ArchiveSource {
                 let catalog = self.server.catalog();
                 catalog.check_archive()?;
                 // Whoever removes it for good takes it out of the index first.
-                match catalog.xlog_db()?.contains(name)? {
-                    true => Err(Error::WalVanished { name: *name, server: self.server.name().to_owned() }),
-                    false => Ok(None),
+                let index = catalog.xlog_db()?;
+                let server = self.server.name().to_owned();
+                if index.contains(name)? {
+                    return Err(Error::WalVanished { name: *name, server });
+                }
+                match first_behind(&index, name, catalog.wal_segment_size()?)? {
+                    Some(first) => Err(Error::WalPurged { name: *name, server, first }),
+                    None => Ok(None),
                 }
             }
             Err(error) => Err(error),
@@ -48,6 +53,20 @@ impl ArchiveSource {
         let is_unfinished = matches!(found.name, WalFileName::Partial(_));
         Ok(FoundWal { bytes, format, is_unfinished, content: facts.and_then(|facts| facts.raw) })
     }
+}
+
+/// The first segment of an archive, if that begins behind this one. A server in recovery got what was before it, so this one
+/// was there too and has been removed since: it is not the end of WAL.
+fn first_behind(index: &XlogDb, name: &WalFileName, size: SegmentSize) -> Result<Option<SegmentName>, Error> {
+    let WalFileName::Segment(wanted) = name else { return Ok(None) };
+    let number = |name: &SegmentName| name.number(size).ok();
+    let mut first: Option<SegmentName> = None;
+    index.scan(|line| {
+        let earlier = line.segment().filter(|name| first.is_none_or(|first| number(name) < number(&first)));
+        first = earlier.or(first);
+        Ok::<_, barman_catalog::Error>(())
+    })?;
+    Ok(first.filter(|first| number(wanted) < number(first)))
 }
 
 impl WalSource for ArchiveSource {

@@ -17,7 +17,7 @@ const SEGMENTS: u32 = 8;
 /// A home that a server can be restored from, and the command that feeds it.
 pub(crate) struct Fed {
     pub(crate) scene: Scene,
-    command: String,
+    pub(crate) command: String,
     /// The segments that a row was written into, in their order.
     pub(crate) segments: Vec<String>,
 }
@@ -120,7 +120,7 @@ pub(crate) fn helpers(data: &Path) -> Vec<PathBuf> {
     processes(data).into_iter().filter(|(_, line)| line.contains("--feed-helper")).map(|(path, _)| path).collect()
 }
 
-fn nest(data: &Path) -> PathBuf {
+pub(crate) fn nest(data: &Path) -> PathBuf {
     data.join("pgsql_tmp_barman_feed")
 }
 
@@ -341,6 +341,10 @@ fn the_exit_status_is_1_only_if_the_archive_is_known_not_to_have_it() {
     };
     let missing = call("main", "00000001000000000000000A");
     assert_eq!(missing.code, Some(1), "{missing:?}");
+    // Retention has removed it, from under a server that recovers.
+    let purged = call("main", "000000010000000000000000");
+    assert_eq!(purged.code, Some(255), "{purged:?}");
+    assert!(purged.stderr.contains("has been removed from the archive of server 'main'"), "{purged:?}");
     // What the home has is no WAL: it holds three letters.
     for (server, name) in
         [("main", "000000010000000000000005"), ("other", "00000001000000000000000A"), ("main", "nonsense")]
