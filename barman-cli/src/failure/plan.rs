@@ -62,6 +62,13 @@ pub(super) fn explain(error: &PlanError) -> CommandError {
             CommandError::new(format!("The requested target time {target} is before the backup end time {end}"))
                 .hinted("start from an older backup, or say 'auto'")
         }
+        PlanError::UnreachableTimeline { requested: false, .. } => plain.hinted(
+            "a standby that was promoted by accident leaves such a timeline, and so does a restored server that archives \
+             here: --target-tli current recovers along the backup's own",
+        ),
+        PlanError::UnreachableTimeline { requested: true, .. } => {
+            plain.hinted("say 'auto' for a backup that leads there, if there is one, or name another timeline")
+        }
         PlanError::Unreached(unreached) => reachable(plain, unreached),
         PlanError::UnsupportedBackup { .. } | PlanError::EncodedWal { .. } => {
             plain.hinted("Barman 3.19 restores it from the same files")

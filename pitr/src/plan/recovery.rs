@@ -95,6 +95,8 @@ fn newest(catalog: &Catalog, request: &RecoveryRequest<'_>, histories: &Historie
         backup::check_restorable(&info, server)?;
         let id = info.backup_id;
         match way(catalog, request, histories, info) {
+            // Nobody asked for the timeline that is in the way.
+            Err(error @ PlanError::UnreachableTimeline { requested: false, .. }) => refused = refused.or(Some(error)),
             Err(PlanError::UnreachableTimeline { .. } | PlanError::Unreached(Unreached::Inconsistent { .. })) => {}
             Err(error @ PlanError::Unreached(_)) => refused = refused.or(Some(error)),
             Err(error @ (PlanError::MissingWal { .. } | PlanError::BrokenChain { .. })) => {
