@@ -50,13 +50,17 @@ impl OsUser {
     /// Returns the command that becomes this user and runs what follows: from root or, where this process is not root, from
     /// root in a user namespace.
     pub(crate) fn becoming(&self) -> Vec<String> {
+        if !is_root() {
+            return self.becoming_in_namespace();
+        }
         let (uid, gid) = (self.uid, self.gid);
-        let words = if is_root() {
-            format!("setpriv --reuid={uid} --regid={gid} --clear-groups")
-        } else {
-            format!("unshare --user --map-user={uid} --map-group={gid}")
-        };
-        words.split(' ').map(str::to_owned).collect()
+        vec!["setpriv".to_owned(), format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()]
+    }
+
+    /// The same from root in a user namespace, which only this user can have made.
+    pub(crate) fn becoming_in_namespace(&self) -> Vec<String> {
+        let (uid, gid) = (self.uid, self.gid);
+        vec!["unshare".to_owned(), "--user".to_owned(), format!("--map-user={uid}"), format!("--map-group={gid}")]
     }
 
     /// Gives `path` and everything below it to this user. Does nothing unless this process is root.

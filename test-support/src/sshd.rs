@@ -1,6 +1,6 @@
 //! Another host, as far as ssh can tell: OpenSSH's server on a port of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::daemon::Daemon;
@@ -24,10 +24,41 @@ impl Sshd {
     /// `openssh-server` is not installed, or does not start.
     #[must_use]
     pub fn start() -> Self {
+        Self::run(|server| server)
+    }
+
+    /// Starts one for which an empty disk lies at `place` that takes so many files and directories.
+    ///
+    /// # Panics
+    /// As [`Sshd::start`]; or the kernel gives ordinary users no namespaces of their own.
+    #[must_use]
+    pub fn with_small_disk(place: &Path, files: u32) -> Self {
+        let script = format!("mount -t tmpfs -o mode=777,nr_inodes={} none \"$0\" && exec \"$@\"", files + 1);
+        Self::run(|server| {
+            let mut command = Command::new("unshare");
+            command.args(["--map-root-user", "--mount", "sh", "-c", &script]).arg(place);
+            // Mounting takes root's rights, and a server that is root would change to another user, of which there is none.
+            command.args(OsUser::of_servers().becoming_in_namespace());
+            command.arg(server.get_program()).args(server.get_args());
+            command
+        })
+    }
+
+    fn run(wrapped: impl FnOnce(Command) -> Command) -> Self {
         let mut server = Self { port: Port::reserve(), dir: TempDir::new(), running: None };
         server.write_files();
-        server.run();
+        let mut command = Command::new("/usr/sbin/sshd");
+        command.arg("-D").arg("-f").arg(server.path("server"));
+        // Where it separates privileges; only root may make it.
+        let _ = std::fs::create_dir_all("/run/sshd");
+        server.running = Some(Daemon::start(wrapped(command), &server.port));
         server
+    }
+
+    /// Returns the port that it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.number()
     }
 
     /// Returns a command that leads to this host, for `--remote-ssh-command`.
@@ -63,13 +94,5 @@ impl Sshd {
         std::fs::write(self.path("server"), server).expect("the directory is new");
         std::fs::write(self.path("client"), client).expect("the directory is new");
         user.own_tree(self.dir.path());
-    }
-
-    fn run(&mut self) {
-        let mut command = Command::new("/usr/sbin/sshd");
-        command.arg("-D").arg("-f").arg(self.path("server"));
-        // Where it separates privileges; only root may make it.
-        let _ = std::fs::create_dir_all("/run/sshd");
-        self.running = Some(Daemon::start(command, &self.port));
     }
 }

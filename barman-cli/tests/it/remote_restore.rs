@@ -2,9 +2,10 @@
 
 use crate::scene::{Scene, ours};
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use test_support::{Barman, CommandExt, OsUser, Postgres, Sshd, TempDir};
+use test_support::{Barman, CommandExt, Fault, FaultKind, FaultPlace, FaultProxy, OsUser, Postgres, Sshd, TempDir};
 
 /// Another host, and a directory on it that belongs to the user of its servers.
 pub(crate) struct OtherHost {
@@ -61,6 +62,8 @@ fn another_host_gets_what_barman_would_restore_there() {
     a_server_recovers_there(&host, &scene);
     a_server_there_is_told_to_ask_this_host_for_wal(&host, &scene);
     a_host_that_cannot_be_reached_is_said_at_once(&host, &scene);
+    a_connection_that_breaks_for_good_is_said_and_the_next_one_goes_on(&host, &scene);
+    a_disk_that_becomes_full_there_is_said(&host, &scene);
 }
 
 fn a_server_recovers_there(host: &OtherHost, scene: &Scene) {
@@ -100,6 +103,54 @@ fn a_host_that_cannot_be_reached_is_said_at_once(host: &OtherHost, scene: &Scene
     assert!(finished.stderr.contains("Connection refused") && finished.stderr.contains("HINT: "), "{finished:?}");
     let local = scene.run(&["restore", "--network-compression", "main", "latest", text(&destination)]);
     assert!(local.stderr.contains("Network compression can only be used with remote recovery."), "{local:?}");
+}
+
+/// In the middle of a file, and at each attempt.
+fn a_connection_that_breaks_for_good_is_said_and_the_next_one_goes_on(host: &OtherHost, scene: &Scene) {
+    const SENT: u64 = 12 << 20;
+    let proxy = FaultProxy::start(host.sshd.port());
+    for _ in 0..3 {
+        proxy.plan(Fault { place: FaultPlace::ClientByte(SENT), kind: FaultKind::Cut });
+    }
+    let (data, tablespace) = (host.place("broken"), format!("tbs1:{}", host.place("broken.tbs1").display()));
+    let restore = |command: &str| {
+        let mut restore = ours().command(&scene.home);
+        restore.args(["restore", "--jobs", "1", "--retry-times", "0", "--tablespace", &tablespace]);
+        restore.args(["--remote-ssh-command", command, "main", "latest", text(&data)]).finish()
+    };
+    let broken = restore(&format!("{} -p {}", host.sshd.command(), proxy.port()));
+    assert!(broken.code == Some(1) && proxy.fired() == 1, "{broken:?}");
+    assert!(broken.stderr.contains("give the same command again, which goes on from there"), "{broken:?}");
+    assert!(!data.join("global/pg_control").exists(), "a server could be started");
+    let sent = lengths_by_inode(&data);
+    assert!(sent.values().sum::<u64>() > SENT / 2, "{sent:?}");
+
+    let restored = restore(&host.sshd.command());
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    let kept = lengths_by_inode(&data).into_iter().filter(|(inode, _)| sent.contains_key(inode));
+    let kept: u64 = kept.map(|(_, length)| length).sum();
+    assert!(kept > SENT / 2, "{kept} bytes were kept");
+    let mut server = Postgres::builder().start_existing(&data);
+    server.wait_until_recovered();
+    assert_eq!(server.psql("select count(*) from t"), "1002");
+}
+
+fn lengths_by_inode(data: &Path) -> BTreeMap<u64, u64> {
+    let length = |path: &PathBuf| std::fs::metadata(data.join(path)).map(|file| (file.ino(), file.len()));
+    files(data).keys().map(|path| length(path).expect("a file")).collect()
+}
+
+/// The plan cannot know: there is room for all bytes, but not for all files.
+fn a_disk_that_becomes_full_there_is_said(host: &OtherHost, scene: &Scene) {
+    let disk = host.place("disk");
+    std::fs::create_dir(&disk).expect("directory");
+    let small = Sshd::with_small_disk(&disk, 300);
+    let (data, tablespace) = (disk.join("data"), format!("tbs1:{}", disk.join("tbs1").display()));
+    let mut restore = ours().command(&scene.home);
+    restore.args(["restore", "--tablespace", &tablespace, "--remote-ssh-command", &small.command()]);
+    let full = restore.args(["main", "latest", text(&data)]).finish();
+    assert!(full.code == Some(1) && full.stderr.contains("No space left on device"), "{full:?}");
+    assert!(full.stderr.contains("mend the cause on that host and give the same command again"), "{full:?}");
 }
 
 /// Compares two restored directories: names, and contents of all but what has the directory's own name in it.

@@ -80,8 +80,9 @@ impl Case {
             (Kind::End, Some("latest"), Way::GetWal | Way::Feed | Way::Partial) => "0 1 2 3 42 5",
             (Kind::End, None, Way::GetWal | Way::Feed) => "0 1 2 3 42 5",
             (Kind::End, Some("latest"), _) => "0 1 2 3 42",
-            // Without any target the server recovers as after a crash, along its own timeline. A standby looks for others, and
-            // finds none: it was given no way to ask for WAL.
+            // A standby looks for other timelines, in `pg_wal` too.
+            (Kind::End, None, Way::Standby) => "0 1 2 3 42",
+            // Without any target other servers recover as after a crash, along their own timeline.
             (Kind::End, ..) => "0 1 2 3 41",
             _ => target.expect("one of them").2,
         }
