@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{Advice, FallocateFlags, Mode, Timespec, Timestamps};
+use rustix::fs::{Advice, FallocateFlags, FsWord, Mode, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use crate::change::{Change, Gate, NodeId};
@@ -63,7 +63,8 @@ impl OutFile {
     }
 
     /// Makes the file at least `length` bytes long and reserves the space, so that writing so far cannot fill the disk.
-    /// New bytes are read as zeros.
+    /// New bytes are read as zeros. Where the file system cannot reserve, or would write all the zeros at once, the space is
+    /// taken only when it is written to.
     ///
     /// # Errors
     /// The disk is full.
@@ -74,12 +75,21 @@ impl OutFile {
         }
         self.is_synced = false;
         let describe = || Change::SetLength { node: self.node, length };
+        let set_length = || rustix::fs::ftruncate(&self.file, length);
         let reserve = || match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), now, length - now) {
-            // The file system cannot reserve: at least the length is what the caller expects.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => rustix::fs::ftruncate(&self.file, length),
+            // At least the length is what the caller expects.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => set_length(),
             reserved => reserved,
         };
+        let reserve = || if self.is_in_memory() { set_length() } else { reserve() };
         self.gate.pass(describe, reserve).map_err(|e| self.failed(Operation::SetLength, e))
+    }
+
+    /// Returns whether the file lies in memory (tmpfs), where reserving space is to fill it with zeros.
+    fn is_in_memory(&self) -> bool {
+        /// `TMPFS_MAGIC` of Linux' `magic.h`.
+        const TMPFS: FsWord = 0x0102_1994;
+        rustix::fs::fstatfs(&self.file).is_ok_and(|system| system.f_type == TMPFS)
     }
 
     /// Has the system begin to write these bytes to the disk, without waiting for it, so that a sync that comes later has

@@ -242,6 +242,21 @@ fn an_out_file_is_written_in_any_order_and_keeps_its_position() -> Result<(), Er
 }
 
 #[test]
+fn room_is_reserved_without_writing_zeros() -> Result<(), Error> {
+    const LENGTH: u64 = 1 << 20;
+    let reserved_in = |root: tempfile::TempDir| -> Result<u64, Error> {
+        Dir::open(root.path())?.create_file(&path("a"), 0o600)?.allocate(LENGTH)?;
+        let file = std::fs::metadata(root.path().join("a")).expect("a file");
+        assert_eq!(file.len(), LENGTH);
+        Ok(file.blocks() * 512)
+    };
+    // Below target/ is a disk, for that is what the tests are built on.
+    assert_eq!(reserved_in(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory"))?, LENGTH);
+    assert_eq!(reserved_in(tempfile::tempdir_in("/dev/shm").expect("a directory"))?, 0, "each page would be filled");
+    Ok(())
+}
+
+#[test]
 fn an_edited_file_keeps_what_is_not_written() -> Result<(), Error> {
     let (root, dir) = empty_directory();
     dir.replace(&path("a"), 0o600, b"0123456789")?;
