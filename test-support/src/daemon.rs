@@ -6,18 +6,23 @@ use std::time::{Duration, Instant};
 use crate::OsUser;
 use crate::port::Port;
 
-/// A program that listens on a port of 127.0.0.1, run by the user of the servers; killed when dropped.
+/// A program that listens on a port of 127.0.0.1; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Daemon(Child);
 
 impl Daemon {
+    /// Starts `command` as the user of the servers; see [`start_as`](Self::start_as).
+    pub(crate) fn start(command: Command, port: &Port) -> Self {
+        Self::start_as(&OsUser::of_servers(), command, port)
+    }
+
     /// Starts `command`, which stays in the foreground, and waits until it takes connections.
     ///
     /// # Panics
     /// It is not installed, ends, or does not listen within half a minute.
-    pub(crate) fn start(mut command: Command, port: &Port) -> Self {
+    pub(crate) fn start_as(user: &OsUser, mut command: Command, port: &Port) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        OsUser::of_servers().run(&mut command);
+        user.run(&mut command);
         let started = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
         let mut daemon = Self(started);
         let deadline = Instant::now() + Duration::from_secs(30);

@@ -42,6 +42,7 @@ mod fault_proxy;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod faulty_program;
 mod freeradius;
+mod oidentd;
 mod os_user;
 mod pam_service;
 mod pgbench;
@@ -66,6 +67,7 @@ pub use fault_proxy::{Fault, FaultKind, FaultPlace, FaultProxy};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use faulty_program::{CallKind, FailingCalls, FaultyProgram, NotedCall};
 pub use freeradius::Freeradius;
+pub use oidentd::Oidentd;
 pub use os_user::OsUser;
 pub use pgbench::PgbenchLoad;
 pub use postgres::{Postgres, StopMode};

@@ -33,9 +33,20 @@ impl Port {
         self.number
     }
 
-    fn try_reserve(number: u16) -> Option<Self> {
+    /// Reserves this port, as soon as no other test has it.
+    pub(crate) fn wait_for(number: u16) -> Self {
+        let lock = Self::lock_file(number);
+        lock.lock().unwrap_or_else(|error| panic!("port {number}: {error}"));
+        Self { number, _lock: lock }
+    }
+
+    fn lock_file(number: u16) -> File {
         let path = temp_dir::shared().join(format!("port-{number}"));
-        let lock = File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    fn try_reserve(number: u16) -> Option<Self> {
+        let lock = Self::lock_file(number);
         lock.try_lock().ok()?;
         // Somebody who knows nothing of our locks may have it.
         TcpListener::bind(("127.0.0.1", number)).ok()?;

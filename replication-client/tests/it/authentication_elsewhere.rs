@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use replication_client::{ChannelBindingProblem, Client, Error, ErrorKind, Mode};
-use test_support::{Authority, CommandExt, Freeradius, OsUser, Postgres, Slapd, Wanted, majors, pg_tool};
+use test_support::{Authority, CommandExt, Freeradius, Oidentd, OsUser, Postgres, Slapd, Wanted, majors, pg_tool};
 
 use crate::config;
 
@@ -56,7 +56,8 @@ const BY_PASSWORD: &[(&str, Outcome)] = &[
     ("password=wrong", Refused),
     ("password=''", NoPassword),
 ];
-const BY_SOCKET: &[(&str, Outcome)] =
+/// What a server that asks the operating system who we are gets from us: nothing.
+const BY_SYSTEM: &[(&str, Outcome)] =
     &[("", Connected), ("require_auth=none", Connected), ("require_auth=!none", NotAllowed("none"))];
 const NEVER: &[(&str, Outcome)] = &[("", Refused), ("require_auth=none", Refused), ("require_auth=password", Refused)];
 const BY_GSS: &[(&str, Outcome)] = &[
@@ -111,7 +112,8 @@ impl<'a> Subject<'a> {
         if major >= 18 {
             server.psql("alter system set oauth_validator_libraries = 'never_loaded'; select pg_reload_conf()");
         }
-        let ident = format!("test {} peered\n", OsUser::current().name());
+        let name = OsUser::current().name().to_owned();
+        let ident = format!("test {name} peered\ntest {name} identu\n");
         std::fs::write(server.data_dir().join("pg_ident.conf"), ident).unwrap();
         let understood = rules.iter().filter(|rule| understands(&server, rule)).collect();
         let subject = Self { server, authority, rules: understood };
@@ -172,23 +174,30 @@ fn prepend_hba(server: &Postgres, lines: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_version_is_entered_or_refused_as_by_libpq_whomever_it_asks() {
     let (slapd, freeradius) = (Slapd::start("ldapu", "geheim"), Freeradius::start("radiusu", "geheim"));
+    let oidentd = Oidentd::start();
     let authority = Authority::new();
-    let rules = [
+    let mut rules = vec![
         Rule::new("ldapu", &slapd.hba_method(), BY_PASSWORD),
         Rule::new("radiusu", &freeradius.hba_method(), BY_PASSWORD),
         Rule::new("pamu", "pam pamservice=backup", BY_PASSWORD),
-        Rule::new("peered", "peer map=test", BY_SOCKET),
+        Rule::new("peered", "peer map=test", BY_SYSTEM),
         Rule::new("other", "peer map=test", NEVER),
         Rule::new("rejected", "reject", NEVER),
         Rule::new("gssu", "gss", BY_GSS),
         Rule::new("oauthu", "oauth issuer=https://localhost scope=backup", BY_OAUTH),
     ];
+    if oidentd.is_some() {
+        rules.push(Rule::new("identu", "ident map=test", BY_SYSTEM));
+        rules.push(Rule::new("another", "ident map=test", NEVER));
+    }
     for major in majors() {
         let subject = Subject::start(major, &authority, &rules);
         let understood: Vec<_> = subject.rules.iter().map(|rule| rule.role).collect();
         // Debian's is built with all there is in this version.
         if major == 15 {
-            assert_eq!(understood, ["ldapu", "radiusu", "pamu", "peered", "other", "rejected", "gssu"]);
+            let without_ident = understood.strip_suffix(&["identu", "another"]).unwrap_or(&understood);
+            assert_eq!(without_ident, ["ldapu", "radiusu", "pamu", "peered", "other", "rejected", "gssu"]);
+            assert_eq!(without_ident.len() < understood.len(), oidentd.is_some());
         }
         for rule in &subject.rules {
             for way in subject.ways(rule) {
