@@ -16,7 +16,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, CertificateError, ClientConfig, Error as RustlsError, SupportedProtocolVersion};
@@ -58,7 +58,7 @@ pub(crate) struct TlsSession {
 impl Tls {
     /// Reads the files that `options` name. `host` is the host as the connection string calls it.
     pub(crate) fn load(options: &TlsOptions, host: Option<&str>) -> Result<Self, TlsProblem> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier = verifier(options, host, &provider)?;
         let key = files::identity(options)?.map(|identity| certified_key(identity, options, &provider)).transpose()?;
         let certificate = Arc::new(ClientCertificate::new(key));

@@ -87,7 +87,7 @@ pub enum CertificateProblem {
         names: Vec<String>,
     },
     /// It, or an authority on the way to it, is signed by an algorithm or with a key that the TLS library does not know.
-    #[error("it is not signed by RSA, by ECDSA on P-256 or P-384, or by Ed25519, which alone are supported")]
+    #[error("it is not signed by RSA, by ECDSA on P-256, P-384 or P-521, or by Ed25519, which alone are supported")]
     Signature,
     /// `sslmode=verify-full` compares the name of the host, and the connection string has none (`hostaddr` is none).
     #[error("there is no host name to compare it with")]
