@@ -17,7 +17,7 @@ const SEGMENTS: u32 = 8;
 /// A home that a server can be restored from, and the command that feeds it.
 pub(crate) struct Fed {
     pub(crate) scene: Scene,
-    command: String,
+    pub(crate) command: String,
     /// The segments that a row was written into, in their order.
     pub(crate) segments: Vec<String>,
 }
@@ -120,7 +120,7 @@ pub(crate) fn helpers(data: &Path) -> Vec<PathBuf> {
     processes(data).into_iter().filter(|(_, line)| line.contains("--feed-helper")).map(|(path, _)| path).collect()
 }
 
-fn nest(data: &Path) -> PathBuf {
+pub(crate) fn nest(data: &Path) -> PathBuf {
     data.join("pgsql_tmp_barman_feed")
 }
 

@@ -1,5 +1,6 @@
 //! After the restore: how far recovery is, and a restored server that becomes one like any other.
 
+use crate::feed::{Fed, all_rows, assert_gone, nest, rows};
 use crate::scene::{Scene, wait_until};
 use serde_json::Value;
 use std::path::Path;
@@ -92,10 +93,7 @@ fn a_restored_server_becomes_what_the_original_was() {
         assert!(done.stdout.contains("archives nothing"), "{done:?}");
         // Without a target there were no settings to take out.
         assert_eq!(done.stdout.contains("pg_reload_conf"), !options.is_empty(), "{done:?}");
-        let left =
-            std::fs::read_dir(&data).expect("directory").filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let left: Vec<_> = left.filter(|name| name.contains("barman") || name.ends_with(".origin")).collect();
-        assert_eq!(left, [".barman-restored"], "{options:?}");
+        assert_eq!(left_of_restore(&data), [".barman-restored"], "{options:?}");
         server.restart();
         let off = expected.replace("archive_command|true", "archive_command|false");
         assert_eq!(file_settings(&server), off, "{options:?}");
@@ -120,6 +118,47 @@ fn a_restored_server_becomes_what_the_original_was() {
         assert_eq!(file_settings(&server), expected, "{options:?}");
         server.stop(StopMode::Immediate);
     }
+}
+
+/// With what a helper left that was killed.
+#[test]
+fn nothing_is_left_of_the_way_in_which_a_server_was_fed() {
+    let fed = Fed::shared();
+    let target = ["--target-name", "end", "--target-action", "promote"];
+    let data = fed.restored(&[&["--restore-command", fed.command.as_str()], &target[..]].concat());
+    let settings = |file: &str| std::fs::read_to_string(data.join(file)).expect("settings");
+    assert!(settings("postgresql.auto.conf").contains("get-wal --feed"), "recovery is fed by its own settings");
+    let mut server = small().start_existing(&data);
+    server.wait_until_recovered();
+    assert_eq!(rows(&server), all_rows());
+    assert_gone(&data);
+    std::fs::create_dir(nest(&data)).expect("directory");
+    std::fs::write(nest(&data).join("000000010000000000000009"), "WAL").expect("file");
+    OsUser::of_servers().own_tree(&nest(&data));
+
+    let done = fed.scene.succeed(&["finish-restore", path(&data)]);
+    assert!(done.contains("pg_reload_conf"), "{done}");
+    assert!(!nest(&data).exists(), "the ring");
+    // The record too, since this server never archived.
+    assert_eq!(left_of_restore(&data), <[&str; 0]>::default());
+    for file in ["postgresql.conf", "postgresql.auto.conf"] {
+        let text = settings(file);
+        let mut lines = text.lines().filter(|line| !line.starts_with('#') || line.starts_with("#BARMAN#"));
+        let is_of_recovery =
+            |line: &str| ["get-wal", "recovery_target", "#BARMAN#"].iter().any(|word| line.contains(word));
+        let is_guard = |line: &str| line.starts_with("#BARMAN#archive_command");
+        assert!(lines.all(|line| !is_of_recovery(line) || is_guard(line)), "{file}: {text}");
+    }
+    server.restart();
+    assert_eq!(server.psql("select current_setting('restore_command') || pg_is_in_recovery()"), "false");
+    assert_eq!(rows(&server), all_rows());
+}
+
+/// The names in a data directory that have to do with its restore.
+fn left_of_restore(data: &Path) -> Vec<String> {
+    let names =
+        std::fs::read_dir(data).expect("directory").filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| name.contains("barman") || name.ends_with(".origin")).collect()
 }
 
 /// Two servers were promoted onto timeline 2; one of them archives.

@@ -68,6 +68,7 @@ fn threads_about_targets_end_in_a_plan_or_in_a_reason() {
     a_time_without_zone_is_read_in_some_zone(&history);
     the_target_time_is_earlier_than_every_backup(&history);
     the_required_time_was_noted_after_each_change(&history);
+    a_standby_was_promoted_by_accident(&history);
     the_moment_at_which_the_command_is_run(&history);
     nobody_knows_when_the_table_was_deleted(&history);
     the_time_before_a_database_was_dropped_is_not_before_it_is_lost(&history);
@@ -125,6 +126,20 @@ fn the_required_time_was_noted_after_each_change(history: &History) {
     let stop = plan(&history.scene, "auto", &["--target-time", &history.after_second])["stop"].clone();
     let (last, next) = history.around_after_second;
     assert_eq!((&stop["last_transaction"]["xid"], &stop["first_left_out"]["xid"]), (&last.into(), &next.into()));
+}
+
+/// pgbackrest/pgbackrest#1372, #2064 and #2669: "requested timeline 2 is not a child of this server's history", once all is copied.
+fn a_standby_was_promoted_by_accident(history: &History) {
+    let sent = history.scene.home.path().join("main/wals/00000002.history");
+    std::fs::write(&sent, "1\t0/100000\tno recovery target specified\n").expect("the archive is ours");
+    let target = ["--target-time", &history.after_second];
+    let refusal = history.refusal(&history.second, &target);
+    let reason = refusal.lines().next().expect("a line");
+    assert!(reason.contains("timeline 2") && reason.contains("it branched off at 0/100000"), "{refusal}");
+    assert!(refusal.contains("--target-tli current"), "{refusal}");
+    let stays = plan(&history.scene, "auto", &[&target[..], &["--target-tli", "current"]].concat());
+    assert_eq!(stays["stop"]["last_transaction"]["xid"], history.around_after_second.0);
+    std::fs::remove_file(sent).expect("it was just made");
 }
 
 /// wal-g/wal-g#1244: the server goes on, and recovery to the latest moment never catches up with it.
