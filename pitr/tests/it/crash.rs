@@ -65,6 +65,13 @@ fn check(fixture: &Fixture, request: &RestoreRequest) {
     }
 }
 
+/// Incremental backups, in files and in archives.
+fn incremental() -> [Fixture; 2] {
+    let [in_files, in_archives] = [chain("restored-tbs1"), chain("restored-tbs1")];
+    CHAIN.iter().for_each(|id| pack_backup(&in_archives, id, "none"));
+    [in_files, in_archives]
+}
+
 #[test]
 fn an_unfinished_plain_restore_never_starts() {
     let fixture = with_tablespace();
@@ -79,10 +86,7 @@ fn an_unfinished_restore_to_a_target_never_starts() {
 
 #[test]
 fn an_unfinished_restore_of_an_incremental_backup_never_starts() {
-    let in_files = chain("restored-tbs1");
-    let in_archives = chain("restored-tbs1");
-    CHAIN.iter().for_each(|id| pack_backup(&in_archives, id, "none"));
-    for fixture in [in_files, in_archives] {
+    for fixture in incremental() {
         check(&fixture, &fixture.request());
     }
 }
@@ -182,10 +186,7 @@ fn running_again_finishes_a_delta_restore_whatever_a_crash_left() {
 
 #[test]
 fn running_again_finishes_a_restore_of_an_incremental_backup_whatever_a_crash_left() {
-    let in_files = chain("restored-tbs1");
-    let in_archives = chain("restored-tbs1");
-    CHAIN.iter().for_each(|id| pack_backup(&in_archives, id, "none"));
-    for fixture in [in_files, in_archives] {
+    for fixture in incremental() {
         let wal = WalSupply::GetWal(WalFetch::local("barman"));
         check_continued(&fixture, &RestoreRequest { wal, ..fixture.request() });
     }

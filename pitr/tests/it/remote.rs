@@ -69,6 +69,17 @@ pub(crate) fn carried_out(
     (restored, events.into_inner().expect("lock"))
 }
 
+/// Returns whether a restore of which this connection was to be cut had fewer; otherwise it failed by the cut, and says so.
+pub(crate) fn is_finished(restored: Result<RestoreReport, RestoreError>, cut: usize) -> bool {
+    match restored {
+        Ok(_) => return true,
+        Err(RestoreError::Remote(error)) => assert!(error.is_transient(), "{cut}: {error}"),
+        Err(RestoreError::Destination(error)) => assert!(matches!(*error, PlanError::Remote(_)), "{cut}: {error}"),
+        Err(error) => panic!("{cut}: {error}"),
+    }
+    false
+}
+
 /// Everything below a directory: permissions, and contents or where a link leads.
 pub(crate) type Tree = BTreeMap<PathBuf, (u32, Vec<u8>)>;
 
@@ -144,13 +155,8 @@ fn a_connection_may_be_cut_at_any_time() {
         ssh.cut(number);
         let (restored, _) = carried_out(&fixture, &plan, 0);
         ssh.cut(0);
-        match restored {
-            Ok(_) => break,
-            Err(RestoreError::Remote(error)) => assert!(error.is_transient(), "{number}: {error}"),
-            Err(RestoreError::Destination(error)) => {
-                assert!(matches!(*error, PlanError::Remote(_)), "{number}: {error}");
-            }
-            Err(error) => panic!("{number}: {error}"),
+        if is_finished(restored, number) {
+            break;
         }
         cuts += 1;
         if !control_file.exists() {
