@@ -4,7 +4,7 @@
 //! where it shall be. Of an incremental backup and those that it builds on, the newest is read first: changed blocks are kept
 //! until the file passes by that they are changes of, which is then put together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,8 +38,8 @@ pub(super) struct Unpacking<'a> {
     archive: &'a PlannedArchive,
     /// What it has to hold, by name.
     files: HashMap<&'a RelativePath, Use<'a>>,
-    /// Whether it is of a backup that the restored one builds on.
-    is_of_ancestor: bool,
+    /// Whether its directories are wanted, too.
+    has_directories: bool,
     throttle: Option<&'a Throttle>,
 }
 
@@ -65,7 +65,7 @@ impl<'a> Unpacking<'a> {
         let beside = control_file.map(|file| (file, RelativePath::literal(CONTROL_FILE_BESIDE)));
         let files = tree.files.iter().map(|file| (file, file.to.clone())).chain(beside);
         let files = files.map(|(file, to)| (&file.from, Use::File(file, to)));
-        Some(Self { archive, files: files.chain(parts_in(archive, tree)).collect(), is_of_ancestor: false, throttle })
+        Some(Self { archive, files: files.chain(parts_in(archive, tree)).collect(), has_directories: true, throttle })
     }
 
     /// The archives of other backups that have parts of a tree's files, in the order in which they have to be read.
@@ -76,8 +76,28 @@ impl<'a> Unpacking<'a> {
         let archives = tree.ancestor_archives.iter();
         archives.map(move |archive| {
             let files = parts_in(archive, tree).collect();
-            Self { archive, files, is_of_ancestor: true, throttle }
+            Self { archive, files, has_directories: false, throttle }
         })
+    }
+
+    /// The files that are made of it and have their names at once, with their lengths in bytes, where those are known.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&RelativePath, Option<u64>)> {
+        self.files.values().filter_map(|file| match file {
+            Use::File(file, to) => (*to == file.to).then_some((to, Some(file.size))),
+            Use::Change(_) => None,
+            Use::Whole(file) => Some((&file.to, file.known_size())),
+        })
+    }
+
+    /// Leaves only some of those files.
+    pub(super) fn only(self, wanted: &HashSet<RelativePath>) -> Self {
+        let mut only = Self { has_directories: false, ..self };
+        only.files.retain(|_, file| match file {
+            Use::File(_, to) => wanted.contains(to),
+            Use::Change(_) => false,
+            Use::Whole(file) => wanted.contains(&file.to),
+        });
+        only
     }
 
     fn path(&self) -> PathBuf {
@@ -159,9 +179,8 @@ impl Restore<'_> {
             let ArchiveEntry { path, kind, mode } =
                 ArchiveEntry::from_header(entry.header(), unpacking.archive.name).map_err(refused)?;
             match kind {
-                // Those of the backups that it builds on are not wanted.
-                ArchiveEntryKind::Directory if unpacking.is_of_ancestor => {}
-                ArchiveEntryKind::Directory => sink.directory(&path)?,
+                ArchiveEntryKind::Directory if unpacking.has_directories => sink.directory(&path)?,
+                ArchiveEntryKind::Directory => {}
                 // They are made anew, to where the tablespaces are now.
                 ArchiveEntryKind::TablespaceLink { .. } => {}
                 // What the plan has not is left out, or in no manifest and so no part of the backup.

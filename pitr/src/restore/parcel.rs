@@ -68,15 +68,7 @@ impl Parcel<'_> {
 
     /// Returns the SHA-256 of the contents, which are checked as they would be on their way.
     pub(super) fn sha256(&self, restore: &Restore<'_>) -> Result<Option<Checksum>, RestoreError> {
-        let unheard = |_| {};
-        let account = Account { cancel: &restore.options.cancel, throttle: None, events: &unheard };
-        let mut reader = self.open(restore, account)?;
-        let mut hasher = Hasher::new(ChecksumAlgorithm::Sha256);
-        reader.read_all(&mut |bytes| {
-            hasher.update(bytes);
-            Ok(())
-        })?;
-        Ok(hasher.finish())
+        self.open(restore, Account { cancel: &restore.options.cancel, throttle: None, events: UNHEARD })?.sha256()
     }
 }
 
@@ -135,6 +127,9 @@ pub(super) struct Account<'a> {
     pub(super) events: &'a (dyn Fn(RestoreEvent) + Sync),
 }
 
+/// For bytes that are only looked at.
+const UNHEARD: &(dyn Fn(RestoreEvent) + Sync) = &|_| {};
+
 /// Reads the contents of a parcel: exactly as many bytes as it says, and the right ones, or an error.
 pub(super) struct ParcelReader<'a> {
     opened: Opened<'a>,
@@ -192,6 +187,17 @@ impl<'a> ParcelReader<'a> {
                 length => take(buffer.get(..length).unwrap_or_default())?,
             }
         }
+    }
+
+    /// Reads all of it, which goes nowhere, and returns its SHA-256.
+    pub(super) fn sha256(mut self) -> Result<Option<Checksum>, RestoreError> {
+        self.account = Account { throttle: None, events: UNHEARD, ..self.account };
+        let mut hasher = Hasher::new(ChecksumAlgorithm::Sha256);
+        self.read_all(&mut |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+        Ok(hasher.finish())
     }
 
     /// Returns how many of the next bytes were read; 0 at the end.

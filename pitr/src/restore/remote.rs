@@ -4,7 +4,7 @@
 //! are those that were checked. Nothing of ours is needed on that host; its programs are those of every Debian or Red Hat
 //! (GNU tar, coreutils, findutils).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -240,9 +240,9 @@ impl RemoteRestore<'_> {
             originals.extend(self.send_archive(tree, control_file, to, there, *limit)?);
         }
         // Only now: the control file in one of those says how long blocks are.
-        for (tree, to, _, limit) in &trees {
+        for (tree, to, there, limit) in &trees {
             let mut archives = Unpacking::of_ancestors(tree, *limit);
-            archives.try_for_each(|unpacking| self.unpack(&unpacking, to, Vec::new()).map(drop))?;
+            archives.try_for_each(|unpacking| self.unpack(unpacking, to, there, Vec::new()).map(drop))?;
         }
         trees.iter().try_for_each(|(tree, to, there, limit)| self.send_tree(tree, to, there, *limit))?;
         Ok(originals)
@@ -263,8 +263,7 @@ impl RemoteRestore<'_> {
         self.send_all(&parcels, to, there, throttle)
     }
 
-    /// Sends the files of a tree that is in an archive; returns what the configuration was, if it is the data directory's. All
-    /// of it, also on a second attempt: what it would have to be compared with passes by once.
+    /// Sends the files of a tree that is in an archive; returns what the configuration was, if it is the data directory's.
     fn send_archive(
         &self,
         tree: &PlannedTree,
@@ -278,17 +277,43 @@ impl RemoteRestore<'_> {
         self.send_all(&beside, to, there, throttle)?;
         let kept = if control_file.is_some() { self.restore.rewritten_files() } else { Vec::new() };
         let unpacking = Unpacking::of(tree, control_file, throttle);
-        unpacking.map_or(Ok(Originals::new()), |unpacking| self.unpack(&unpacking, to, kept))
+        unpacking.map_or(Ok(Originals::new()), |unpacking| self.unpack(unpacking, to, there, kept))
     }
 
-    /// Sends what an archive holds, but for files that are kept here; returns those.
-    fn unpack(&self, unpacking: &Unpacking<'_>, to: &Path, kept: Vec<RelativePath>) -> Result<Originals, RestoreError> {
-        let pipe = Pipe::open(self.host, to)?;
-        let mut there = There { pipe, kept, originals: Originals::new(), directories: Vec::new() };
-        self.restore.unpack(unpacking, &mut there)?;
-        there.pipe.finish()?;
-        self.make_directories(to, there.directories.iter())?;
-        Ok(there.originals)
+    /// Sends what an archive holds, but what is there already; nor files that are kept here, which are returned. Of what is
+    /// there only the SHA-256 can be known, and that of a file in the archive when it has passed by: where the two differ, the
+    /// archive is read once more.
+    fn unpack(
+        &self,
+        unpacking: Unpacking<'_>,
+        to: &Path,
+        there: &FilesThere,
+        kept: Vec<RelativePath>,
+    ) -> Result<Originals, RestoreError> {
+        let may_be_there = |(path, size): &(&RelativePath, Option<u64>)| {
+            let found = there.get(path).filter(|_| !kept.contains(path));
+            found.is_some_and(|(found, _)| size.is_none_or(|size| size == *found))
+        };
+        let candidates: Vec<_> = unpacking.files().filter(may_be_there).map(|(path, _)| path).collect();
+        let sums = self.sums_there(&candidates, to)?;
+        let mut sink = There {
+            restore: self.restore,
+            pipe: Pipe::open(self.host, to)?,
+            there,
+            sums,
+            differing: HashSet::new(),
+            kept,
+            originals: Originals::new(),
+            directories: Vec::new(),
+        };
+        self.restore.unpack(&unpacking, &mut sink)?;
+        if !sink.differing.is_empty() {
+            let rest = unpacking.only(&std::mem::take(&mut sink.differing));
+            self.restore.unpack(&rest, &mut sink)?;
+        }
+        sink.pipe.finish()?;
+        self.make_directories(to, sink.directories.iter())?;
+        Ok(sink.originals)
     }
 
     fn originals(&self, dir: &Dir) -> Result<Originals, RestoreError> {
@@ -389,7 +414,9 @@ impl RemoteRestore<'_> {
         there: &FilesThere,
         throttle: Option<&Throttle>,
     ) -> Result<(), RestoreError> {
-        let sums = self.sums_there(parcels, to, there)?;
+        let may_be_there = |parcel: &&Parcel<'_>| there.get(&parcel.to) == Some(&(parcel.size, parcel.mode));
+        let candidates: Vec<_> = parcels.iter().filter(may_be_there).map(|parcel| &parcel.to).collect();
+        let sums = self.sums_there(&candidates, to)?;
         let mut order: Vec<&Parcel<'_>> = parcels.iter().collect();
         order.sort_by_key(|parcel| std::cmp::Reverse(parcel.size));
         let next = AtomicUsize::new(0);
@@ -418,15 +445,12 @@ impl RemoteRestore<'_> {
         }
     }
 
-    /// Returns the checksums of the files that may be there as they should be.
+    /// Returns the SHA-256 of files that may be there as they should be.
     fn sums_there(
         &self,
-        parcels: &[Parcel<'_>],
+        candidates: &[&RelativePath],
         to: &Path,
-        there: &FilesThere,
     ) -> Result<HashMap<RelativePath, String>, RestoreError> {
-        let may_be = |parcel: &&Parcel<'_>| there.get(&parcel.to) == Some(&(parcel.size, parcel.mode));
-        let candidates: Vec<&RelativePath> = parcels.iter().filter(may_be).map(|parcel| &parcel.to).collect();
         let (next, sums) = (AtomicUsize::new(0), Mutex::new(HashMap::new()));
         let batches: Vec<_> =
             candidates.chunks(candidates.len().div_ceil(self.restore.options.jobs.get()).max(1)).collect();
@@ -500,8 +524,14 @@ fn sum_line(line: &[u8]) -> Option<(RelativePath, String)> {
 }
 
 /// Where an archive of the backup is unpacked.
-struct There {
+struct There<'a> {
+    restore: &'a Restore<'a>,
     pipe: Pipe,
+    there: &'a FilesThere,
+    /// The SHA-256 of files that are there and have not been compared.
+    sums: HashMap<RelativePath, String>,
+    /// The files that are there and are not as they should be.
+    differing: HashSet<RelativePath>,
     /// The files that the restore writes anew, and so are not sent.
     kept: Vec<RelativePath>,
     originals: Originals,
@@ -509,26 +539,43 @@ struct There {
     directories: Vec<RelativePath>,
 }
 
-impl Sink for There {
-    fn directory(&mut self, path: &RelativePath) -> Result<(), RestoreError> {
-        self.directories.push(path.clone());
-        Ok(())
-    }
-
-    fn has(&mut self, _: &PlannedFile, _: u32) -> Result<bool, RestoreError> {
-        Ok(false)
-    }
-
-    fn file(&mut self, path: &RelativePath, mode: u32, mut contents: ParcelReader<'_>) -> Result<(), RestoreError> {
-        if !self.kept.contains(path) {
-            return self.pipe.send_contents(path, mode, contents);
-        }
+impl There<'_> {
+    /// Keeps what a file was that the restore writes anew.
+    fn keep(&mut self, path: &RelativePath, mode: u32, mut contents: ParcelReader<'_>) -> Result<(), RestoreError> {
         let mut text = Vec::new();
         contents.read_all(&mut |bytes| {
             text.extend_from_slice(bytes);
             Ok(())
         })?;
         self.originals.insert(path.clone(), (text, mode));
+        Ok(())
+    }
+}
+
+impl Sink for There<'_> {
+    fn directory(&mut self, path: &RelativePath) -> Result<(), RestoreError> {
+        self.directories.push(path.clone());
+        Ok(())
+    }
+
+    /// That is seen when it has passed by.
+    fn has(&mut self, _: &PlannedFile, _: u32) -> Result<bool, RestoreError> {
+        Ok(false)
+    }
+
+    fn file(&mut self, path: &RelativePath, mode: u32, contents: ParcelReader<'_>) -> Result<(), RestoreError> {
+        if self.kept.contains(path) {
+            return self.keep(path, mode, contents);
+        }
+        let bytes = contents.size();
+        let sum_there = self.sums.remove(path).filter(|_| self.there.get(path) == Some(&(bytes, mode)));
+        match sum_there {
+            None => self.pipe.send_contents(path, mode, contents)?,
+            Some(there) if contents.sha256()?.is_some_and(|sum| sum.to_string() == there) => {
+                (self.restore.events)(RestoreEvent::Kept { bytes });
+            }
+            Some(_) => drop(self.differing.insert(path.clone())),
+        }
         Ok(())
     }
 }

@@ -1,12 +1,13 @@
 //! Backups that consist of tar archives, as `pg_basebackup` makes them for Barman's `backup_compression`.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use barman_pitr::{RestoreError, RestoreRequest, StopPoint};
 
 use crate::fixture::{BACKUP, Fixture, TABLESPACE, write_file};
-use crate::remote::{Ssh, Tree, carried_out, fixture_with_tablespace, made_here, tree};
+use crate::remote::{Ssh, Tree, carried_out, copied, cut_before_its_end, fixture_with_tablespace, made_here, tree};
 
 fn run(command: &mut Command) {
     let status = command.status().expect("the program is installed");
@@ -74,6 +75,35 @@ fn what_is_in_archives_is_restored_as_what_is_in_files() {
             empty_target(&fixture);
         }
     }
+}
+
+/// A restore that is interrupted at the last moment has nothing more to send than what it writes itself.
+#[test]
+fn what_came_out_of_archives_onto_another_host_is_not_sent_again() {
+    let fixture = fixture_with_tablespace();
+    let ssh = Ssh::new();
+    let request = ssh.request(&fixture.request());
+    pack_backup(&fixture, BACKUP, "gzip");
+    cut_before_its_end(&fixture, &ssh, &request);
+    let inode = |path: &str| std::fs::metadata(fixture.destination().join(path)).expect("a file").ino();
+    let paths = ["base/5/16384", "global/1262"];
+    let sent = paths.map(inode);
+    let restored = |request: &RestoreRequest| {
+        let (restored, events) = carried_out(&fixture, &fixture.plan(request).expect("a plan"), 0);
+        restored.expect("a restore");
+        (made(&fixture), copied(&events))
+    };
+    let (expected, rewritten) = restored(&request);
+    let is_original = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "origin");
+    let originals = expected.iter().filter(|(path, _)| is_original(path)).map(|(_, (_, text))| text.len());
+    assert_eq!(rewritten, (originals.sum::<usize>() + b"the control file".len()) as u64);
+    assert_eq!(paths.map(inode), sent);
+
+    // What is of the right length and differs is sent, and nothing else.
+    write_file(&fixture.destination().join(paths[0]), b"A table");
+    let (made, copied) = restored(&RestoreRequest { delta: true, ..request });
+    assert!(made == expected, "another directory");
+    assert_eq!((inode(paths[1]), copied), (sent[1], rewritten + b"a table".len() as u64));
 }
 
 /// Invariant 4: what is wrong with an archive may only be found at its end.

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use barman_catalog::Status;
-use barman_pitr::{BackupChoice, ChainBreak, PassedOverReason, PlanError, PlanWarning, RestoreRequest, Standing};
+use barman_pitr::{
+    BackupChoice, ChainBreak, PassedOverReason, PlanError, PlanWarning, RestoreEvent, RestoreRequest, Standing,
+};
 
 use crate::archives::{empty_target, made, pack_backup};
 use crate::fixture::{BACKUP, Fixture, TABLESPACE, manifest_text, tablespace, write_file};
-use crate::remote::{Ssh, Tree, carried_out, is_finished, tree};
+use crate::remote::{Ssh, Tree, carried_out, cut_before_its_end, is_finished, tree};
 
 /// The backups of [`chain`], the full one first.
 pub(crate) const CHAIN: [&str; 3] = ["20261118T000000", "20261119T000000", BACKUP];
@@ -194,6 +196,22 @@ fn a_connection_may_be_cut_at_any_time() {
         empty_target(&fixture);
     }
     assert!(made(&fixture).contains_key(Path::new("restored/global/pg_control")));
+}
+
+/// All archives are read again, but what was put together and is there is not sent.
+#[test]
+fn what_is_there_of_a_chain_is_not_sent_again() {
+    let fixture = chain("tbs1");
+    let ssh = Ssh::new();
+    CHAIN.iter().for_each(|id| pack_backup(&fixture, id, "none"));
+    let request = ssh.request(&fixture.request());
+    cut_before_its_end(&fixture, &ssh, &request);
+    write_file(&fixture.destination().join(NEW_TABLE), &blocks("zz"));
+    let (restored, events) = carried_out(&fixture, &fixture.plan(&request).expect("a plan"), 0);
+    restored.expect("a restore");
+    assert_whole(&fixture);
+    assert!(events.contains(&RestoreEvent::Kept { bytes: blocks("abacc").len() as u64 }), "{events:?}");
+    assert!(!events.contains(&RestoreEvent::Kept { bytes: blocks("dn").len() as u64 }), "{events:?}");
 }
 
 /// What the newest backups build on is gone, or was never finished: an older one is taken, and it is said why.

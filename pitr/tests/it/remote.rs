@@ -43,6 +43,12 @@ impl Ssh {
         write_file(&self.path("cut"), format!("{number}\n").as_bytes());
     }
 
+    /// How many there were since then.
+    pub(crate) fn connections(&self) -> usize {
+        let count = std::fs::read_to_string(self.path("count")).expect("a file");
+        count.trim().parse().expect("a number")
+    }
+
     fn host(&self) -> Host {
         let command = format!("{} postgres@pg", self.path("ssh").display());
         Host::Remote(RemoteHost::by_command(&command).expect("a command"))
@@ -67,6 +73,28 @@ pub(crate) fn carried_out(
     let note = |event| events.lock().expect("lock").push(event);
     let restored = barman_pitr::restore(&fixture.catalog, plan, &one_by_one(retries), &note);
     (restored, events.into_inner().expect("lock"))
+}
+
+/// How many bytes were copied.
+pub(crate) fn copied(events: &[RestoreEvent]) -> u64 {
+    events.iter().map(|event| if let RestoreEvent::Copied { bytes } = event { *bytes } else { 0 }).sum()
+}
+
+/// Restores with a connection that is cut when all is there but the control file.
+pub(crate) fn cut_before_its_end(fixture: &Fixture, ssh: &Ssh, request: &RestoreRequest) {
+    let plan = fixture.plan(request).expect("a plan");
+    ssh.cut(0);
+    carried_out(fixture, &plan, 0).0.expect("a restore");
+    // The last three make all of it durable, give the control file its name and remove the markers.
+    let number = ssh.connections() - 2;
+    std::fs::remove_dir_all(fixture.target()).expect("directory");
+    std::fs::create_dir(fixture.target()).expect("directory");
+    let plan = fixture.plan(request).expect("a plan");
+    ssh.cut(number);
+    assert!(!is_finished(carried_out(fixture, &plan, 0).0, number));
+    ssh.cut(0);
+    let standing = fixture.plan(request).expect("a plan").standing;
+    assert_eq!(standing, Standing::Interrupted { distrusted: false });
 }
 
 /// Returns whether a restore of which this connection was to be cut had fewer; otherwise it failed by the cut, and says so.
@@ -215,11 +243,9 @@ fn what_is_there_as_it_should_be_is_not_sent() {
     assert_eq!(plan.standing, Standing::Cluster);
     let (restored, events) = carried_out(&fixture, &plan, 0);
     restored.expect("a restore");
-    let copied: u64 =
-        events.iter().map(|event| if let RestoreEvent::Copied { bytes } = event { *bytes } else { 0 }).sum();
     let configuration = std::fs::metadata(fixture.data_of(BACKUP).join("postgresql.conf")).expect("a file").len();
     let others = b"A table".len() + b"databases".len() + b"the control file".len();
-    assert_eq!(copied, configuration + others as u64);
+    assert_eq!(copied(&events), configuration + others as u64);
     assert_eq!(std::fs::metadata(&wal).expect("a file").ino(), inode);
     assert!(tree(&fixture.target()) == expected, "another directory");
 }
