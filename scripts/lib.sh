@@ -33,6 +33,14 @@ as_server_user() {
   (cd / && exec setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups env HOME="$home" "$@")
 }
 
+# in_memory: temporary files lie in memory from now on, where there is enough of it: a disk would be waited for most of the time. What
+# survives a power failure is proven with recorded operations, and by kills in scripts/crash and scripts/receiver-faults on a disk.
+in_memory() {
+  local free_kib
+  free_kib=$(df --output=avail /dev/shm 2>/dev/null | tail -n 1) || return 0
+  if [ -w /dev/shm ] && [ "$free_kib" -gt $((8 << 20)) ]; then export TMPDIR=/dev/shm; fi
+}
+
 # install_packages PACKAGE...: install the Debian packages that are missing.
 install_packages() {
   local missing=() package options=(-o DPkg::Lock::Timeout=300 -qq -y --no-install-recommends)

@@ -8,11 +8,12 @@
 //! | check | its header must be of this cluster and say what its name says (invariant 5); a history must read as one |
 //! | observe | its records are read, once, and judged together with those of its neighbours (invariant 5) |
 //! | wrap | it is compressed and encrypted as configured, on all cores and ahead of its turn, unless it arrived so |
+//! | announce | what it holds is noted in the ledger, durably, if the archive will not tell: because it is encrypted, say |
 //! | publish | its bytes get their name in the archive, durably (invariant 2) |
 //! | record | its line is added to the index, durably; what is known of it is written into the ledger |
 //! | remove | it vanishes from where it arrived, which tells its sender that the archive has it (invariant 1) |
 //!
-//! From publish on, Barman's lock on the index is held. Files that have passed the stages before go through these together,
+//! From announce on, Barman's lock on the index is held. Files that have passed the stages before go through these together,
 //! up to [`TOGETHER`] of them, so that each directory and the index are synced once for all.
 //!
 //! # When it is interrupted

@@ -10,14 +10,14 @@ mod forget;
 mod reader;
 mod summary;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use barman_storage::{Dir, RelativePath};
 use wal_format::{Timestamp, WalFileName};
 
 use crate::catalog::{DIRECTORY_MODE, existing};
 use crate::journal::{Extent, FieldReader, FieldWriter, Format, Journal};
-use crate::{Catalog, Error, Facts, XlogDb, layout};
+use crate::{Catalog, Content, Error, Facts, XlogDb, layout};
 
 pub use catch_up::CatchUp;
 pub use reader::LedgerReader;
@@ -37,8 +37,11 @@ pub(crate) struct Known {
     pub(crate) verified: Option<Timestamp>,
 }
 
-/// What an entry that speaks of a verification begins with, where others have the length of a name.
-const VERIFIED: u64 = 0;
+/// What is going to be known of files that do not have their names yet.
+type Announced = BTreeMap<WalFileName, Facts>;
+
+/// What an entry that is no fact begins with, where others have the length of a name.
+const NO_FACT: u64 = 0;
 
 /// The ledger of one server.
 #[derive(Debug)]
@@ -71,6 +74,14 @@ impl Catalog {
         let Some(ledger) = self.existing_ledger()? else { return Ok(None) };
         Ok(ledger.directory(&layout::ledger_of(name))?.remove(name).map(|known| known.facts))
     }
+
+    /// Returns what an archived file held before it was stored as it is, which is `stored`; `None` if nobody has noted it.
+    pub(crate) fn noted_of(&self, name: &WalFileName, stored: Content) -> Result<Option<Facts>, Error> {
+        let Some(ledger) = self.existing_ledger()? else { return Ok(None) };
+        let (mut known, mut announced) = ledger.read(&layout::ledger_of(name))?;
+        let noted = [known.remove(name).map(|known| known.facts), announced.remove(name)];
+        Ok(noted.into_iter().flatten().find(|facts| facts.stored == stored && facts.raw.is_some()))
+    }
 }
 
 impl Ledger {
@@ -92,17 +103,36 @@ impl Ledger {
 
     /// Returns what is known of the files of one directory, by the name of its journal.
     pub(crate) fn directory(&self, journal: &RelativePath) -> Result<DirectoryFacts, Error> {
-        let mut known = DirectoryFacts::new();
+        self.read(journal).map(|(known, _)| known)
+    }
+
+    /// What a journal says of files, and of those that were about to be archived when a run was interrupted.
+    fn read(&self, journal: &RelativePath) -> Result<(DirectoryFacts, Announced), Error> {
+        let (mut known, mut announced) = (DirectoryFacts::new(), Announced::new());
         Journal::new(&self.dir, journal.clone(), FORMAT).read(|entry| {
             if let Some((name, verified)) = verification(entry) {
                 known.entry(name).and_modify(|known| known.verified = Some(verified));
+            } else if let Some(facts) = announcement(entry) {
+                announced.insert(facts.name, facts);
             } else if let Some(facts) = Facts::of_entry(entry) {
+                announced.remove(&facts.name);
                 known.insert(facts.name, Known { facts, verified: None });
             }
             // Anything else has a right checksum and is of a kind that came later: the file is read again.
             Ok(())
         })?;
-        Ok(known)
+        Ok((known, announced))
+    }
+
+    /// Notes, durably, what is going to be known of files that get their names next and of which nobody could tell afterwards
+    /// what they hold: an interrupted run leaves one that has its name and no facts, and it may come again.
+    pub(crate) fn announce(&mut self, lock: &XlogDb, files: &[&Facts]) -> Result<(), Error> {
+        let mut journals = BTreeSet::new();
+        for facts in files {
+            self.append_entry(lock, &facts.name, announcement_entry(facts))?;
+            journals.insert(layout::ledger_of(&facts.name));
+        }
+        journals.into_iter().try_for_each(|journal| Journal::new(&self.dir, journal, FORMAT).sync())
     }
 
     /// Notes that a file was read again and is what it should be.
@@ -119,8 +149,10 @@ impl Ledger {
     /// Writes the journal of a directory anew, durably: this is all that it says.
     fn rewrite_directory(&mut self, path: &RelativePath, known: &DirectoryFacts) -> Result<(), Error> {
         let verified = |known: &Known| known.verified.map(|at| verification_entry(&known.facts.name, at));
-        let entries: Vec<_> =
-            known.values().flat_map(|one| [Some(one.facts.to_entry()), verified(one)]).flatten().collect();
+        let (_, announced) = self.read(path).unwrap_or_default();
+        let entries = known.values().flat_map(|one| [Some(one.facts.to_entry()), verified(one)]).flatten();
+        let unsettled = announced.values().filter(|facts| !known.contains_key(&facts.name));
+        let entries: Vec<_> = entries.chain(unsettled.map(announcement_entry)).collect();
         let extent = Journal::new(&self.dir, path.clone(), FORMAT).rewrite(&entries)?;
         self.extents.insert(path.clone(), extent);
         Ok(())
@@ -142,13 +174,27 @@ impl Ledger {
 
 fn verification_entry(name: &WalFileName, at: Timestamp) -> Vec<u8> {
     let mut fields = FieldWriter::default();
-    fields.number(VERIFIED).bytes(name.to_string().as_bytes()).signed(at.pg_micros());
+    fields.number(NO_FACT).bytes(name.to_string().as_bytes()).signed(at.pg_micros());
     fields.finish()
 }
 
 fn verification(entry: &[u8]) -> Option<(WalFileName, Timestamp)> {
     let mut fields = FieldReader::new(entry);
-    fields.number().filter(|kind| *kind == VERIFIED)?;
+    fields.number().filter(|kind| *kind == NO_FACT)?;
     let name = std::str::from_utf8(fields.bytes()?).ok()?.parse().ok()?;
     Some((name, Timestamp::from_pg_micros(fields.signed()?)))
+}
+
+/// Where a verification names a file it has nothing, which older versions pass over.
+fn announcement_entry(facts: &Facts) -> Vec<u8> {
+    let mut fields = FieldWriter::default();
+    fields.number(NO_FACT).bytes(b"").bytes(&facts.to_entry());
+    fields.finish()
+}
+
+fn announcement(entry: &[u8]) -> Option<Facts> {
+    let mut fields = FieldReader::new(entry);
+    fields.number().filter(|kind| *kind == NO_FACT)?;
+    fields.bytes()?.is_empty().then_some(())?;
+    Facts::of_entry(fields.bytes()?)
 }

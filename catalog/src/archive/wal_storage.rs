@@ -151,6 +151,13 @@ impl WalStorage {
         self.stored_as(encoding) != (encoding.compression(), encoding.encryption())
     }
 
+    /// Whether nobody here can tell what a file held that arrived like this, once it is stored: those who restore have the
+    /// passphrase, or the program that undoes a compression.
+    pub(crate) fn hides(&self, encoding: Encoding) -> bool {
+        let is_custom = self.compression == Some(WalCompression::Custom);
+        self.wraps(encoding) && (self.recipient.is_some() || (is_custom && self.filters.decompress.is_none()))
+    }
+
     /// Writes into `target`, as it is to be stored, what `read` hands to its argument piece by piece: `length` bytes that
     /// arrived like `encoding`. `room` may have memory from the file before, and gets it back.
     pub(crate) fn store(

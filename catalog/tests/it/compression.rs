@@ -30,6 +30,14 @@ pub(crate) fn custom(magic: Option<&[u8]>) -> WalStorage {
     WalStorage { compression: Some(WalCompression::Custom), filters, ..WalStorage::default() }
 }
 
+/// What is stored can be read where it is restored, and not here. As with encryption it is other bytes each time.
+pub(crate) fn unreadable() -> WalStorage {
+    let mut storage = custom(Some(b"CUST"));
+    storage.filters.compress = Some(ShellFilter::new("printf CUST; head -c 16 /dev/urandom; gzip -c"));
+    storage.filters.decompress = None;
+    storage
+}
+
 /// As many a configuration has it.
 pub(crate) fn custom_gzip() -> WalStorage {
     let filters = CustomFilters {
@@ -230,9 +238,7 @@ fn the_same_contents_are_no_duplicate_however_they_are_compressed() {
 #[test]
 fn what_cannot_be_read_where_it_is_archived_is_compared_by_what_the_ledger_noted() {
     let repository = Repository::new();
-    let mut storage = custom(Some(b"CUST"));
-    storage.filters.decompress = None;
-    let catalog = storing(&repository, storage);
+    let catalog = storing(&repository, unreadable());
     let bytes = [7, 8].map(|salt| segment(&name(1), salt));
     let deliver = |bytes: &[u8]| {
         repository.write(&format!("incoming/{}", name(1)), bytes);

@@ -8,7 +8,7 @@ use barman_storage::Cancel;
 use barman_storage::codec::Algorithm;
 use barman_storage::testing::{Crash, Loss, Recorder, Recording, Survivors};
 
-use crate::compression::{contents, storing, with};
+use crate::compression::{contents, storing, unreadable, with};
 use crate::put_wal::{put, stream};
 use crate::repository::{Repository, id, name, options, segment};
 
@@ -68,6 +68,25 @@ fn archiving_compressed_loses_nothing_and_runs_again() {
         assert_eq!(left.recorded(), [&name(1), HISTORY], "{crash:?}");
         assert!(whole() && left.names("incoming").is_empty(), "{crash:?}");
         assert!(left.names("wals/0000000100000000").iter().all(|name| !name.ends_with(".tmp")), "{crash:?}");
+    });
+}
+
+/// A run that finds a file archived already cannot compare the two; it knows what was archived all the same.
+#[test]
+fn what_nobody_here_can_read_again_is_no_other_file_after_any_crash() {
+    let run = |repository: &Repository| {
+        let cancel = Cancel::new();
+        let catalog = storing(repository, unreadable());
+        catalog.ingest(WalSource::Incoming, &options(&cancel), &mut |_| {}).expect("a run");
+    };
+    after_each_crash(deliver, run, |left, crash, _| {
+        deliver(left);
+        run(left);
+        assert_eq!((left.names("incoming"), left.names("errors")), (vec![], vec![]), "{crash:?}");
+        assert_eq!(left.recorded(), [&name(1), HISTORY], "{crash:?}");
+        for (name, length) in [(name(1), segment(&name(1), 7).len()), (HISTORY.to_owned(), 19)] {
+            assert_eq!(left.facts(&name).raw.map(|raw| raw.bytes), Some(length as u64), "{crash:?}");
+        }
     });
 }
 

@@ -12,7 +12,7 @@ use barman_storage::codec::Algorithm;
 use barman_storage::testing::{Crash, Loss, Recorder, Recording, Survivors};
 use barman_storage::{Cancel, Dir, RelativePath};
 
-use crate::compression::{storing, with};
+use crate::compression::{storing, unreadable, with};
 use crate::put_wal::{put, stream};
 use crate::repository::{Repository, backup, id, name, options, segment};
 
@@ -23,6 +23,7 @@ const ONE: &str = "20260101T000000";
 const TWO: &str = "20260102T000000";
 const INDEX: &str = "wals/main-xlog.db";
 const NEW_INDEX: &str = "wals/.main-xlog.db.tmp";
+const LEDGER: &str = "ledger/0000000100000000";
 const SEGMENTS: &str = "wals/0000000100000000";
 
 /// Something that is run on a repository while its changes are recorded.
@@ -223,6 +224,25 @@ fn archiving_compressed() {
     let stored = trial.finally(&format!("{SEGMENTS}/{}", name(2)));
     let temporary = format!("{SEGMENTS}/.{}.tmp", name(2));
     trial.check(archived(stored), &[&temporary, SEGMENTS, INDEX, "incoming"], &[]);
+}
+
+/// What was in a file that nobody here can read again is known before it has its name.
+#[test]
+fn archiving_what_nobody_here_can_read_again() {
+    let run = |repository: &Repository| {
+        let cancel = Cancel::new();
+        let catalog = storing(repository, unreadable());
+        catalog.ingest(WalSource::Incoming, &options(&cancel), &mut |_| {}).expect("a run");
+    };
+    let trial = Trial::of(waiting, run);
+    let (second, path) = (name(2), format!("{SEGMENTS}/{}", name(2)));
+    let is_archived = archived(trial.finally(&path));
+    let promise = |left: &Survivors, done: bool| {
+        let noted = file(left, LEDGER).is_some_and(|ledger| ledger.windows(24).any(|name| name == second.as_bytes()));
+        is_archived(left, done) && (noted || !has(left, &path))
+    };
+    let temporary = format!("{SEGMENTS}/.{}.tmp", name(2));
+    trial.check(promise, &[&temporary, LEDGER, SEGMENTS, INDEX, "incoming"], &["ledger"]);
 }
 
 /// Delivered files are synced ahead of their turn. The kernel tells of a failure once, so that another sync would seem good.

@@ -43,9 +43,34 @@ pub(super) struct Wrapped {
 }
 
 impl Prepared {
-    /// What was prepared, if it was of this very file, and nobody has written to that since.
+    /// Wraps a file; see [`Wrapped::of`].
+    pub(super) fn wrapped(
+        file: &mut Detected,
+        wals: &Dir,
+        storage: &WalStorage,
+        room: &Room,
+        cancel: &Cancel,
+    ) -> Result<Self, Error> {
+        let as_stored = AsStored::Wrapped(Wrapped::of(file, wals, storage, room, cancel)?);
+        Ok(Self { of: file.stat, as_stored })
+    }
+
+    /// Whether it was prepared of this very file, and nobody has written to that since.
+    pub(super) fn is_of(&self, file: &Detected) -> bool {
+        self.of == file.stat
+    }
+
+    /// What was prepared, if it was of this file.
     pub(super) fn of(self, file: &Detected) -> Option<AsStored> {
-        (self.of == file.stat).then_some(self.as_stored)
+        self.is_of(file).then_some(self.as_stored)
+    }
+
+    /// What is going to be stored of a file that was wrapped.
+    pub(super) fn content(&self) -> Option<Content> {
+        match &self.as_stored {
+            AsStored::Wrapped(wrapped) => Some(wrapped.content),
+            AsStored::Delivered(_) => None,
+        }
     }
 }
 
@@ -149,16 +174,14 @@ impl Workshop<'_> {
         }
         let opened = Detected::open(self.source, &self.dir, candidate, self.storage)?;
         let Some(mut file) = opened else { return Ok(None) };
-        let as_stored = if self.storage.wraps(file.encoding) {
-            AsStored::Wrapped(Wrapped::of(&mut file, &self.wals, self.storage, room, cancel)?)
-        } else {
-            let mut delivered = self.dir.named_file(&candidate.path)?;
-            // Invariant 2: the kernel tells of a failure once, and then believes the file to be clean. It is told again by this
-            // handle when the file gets its name.
-            let _ = delivered.sync();
-            AsStored::Delivered(delivered)
-        };
-        Ok(Some(Prepared { of: file.stat, as_stored }))
+        if self.storage.wraps(file.encoding) {
+            return Prepared::wrapped(&mut file, &self.wals, self.storage, room, cancel).map(Some);
+        }
+        let mut delivered = self.dir.named_file(&candidate.path)?;
+        // Invariant 2: the kernel tells of a failure once, and then believes the file to be clean. It is told again by this
+        // handle when the file gets its name.
+        let _ = delivered.sync();
+        Ok(Some(Prepared { of: file.stat, as_stored: AsStored::Delivered(delivered) }))
     }
 
     /// How many files are prepared at a time: as many as there are cores, as far as memory goes. Where only the disk is waited

@@ -323,7 +323,9 @@ pub(crate) fn observe_stored(
         None => stored_content(&mut file)?,
     };
     neighbours.looked_at(&observation);
-    Ok(Some(Facts { stored, ..observation.facts }))
+    // What was seen before it was encrypted is worth more than that it cannot be seen any more.
+    let noted = if observation.facts.raw.is_none() { catalog.noted_of(&name, stored).ok().flatten() } else { None };
+    Ok(Some(noted.unwrap_or(Facts { stored, ..observation.facts })))
 }
 
 /// Judges a file that is to be called `name` and is complete; `None` if it is gone.

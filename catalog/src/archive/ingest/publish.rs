@@ -76,6 +76,7 @@ pub(super) fn publish(
             Err(error) => return Ok((Vec::new(), Err(error))),
         }
     }
+    announce(places, &db, due, ledger, cancel);
     let mut names = NewNames::default();
     let (mut placed, mut failed) = (0, Ok(()));
     for next in due.iter_mut() {
@@ -145,6 +146,39 @@ fn publish_known(
             Ok(Some(outcome))
         }
         (outcome, _) => Ok(Some(outcome)),
+    }
+}
+
+/// Notes what those files hold of which the archive will not tell, such as encrypted ones, before any of them has its name: one
+/// that has it when the run is interrupted is known by that when it comes again. What cannot be wrapped or noted here keeps no
+/// WAL waiting: it fails again at its turn, and is told then.
+fn announce(
+    Places { catalog, wals, .. }: Places<'_>,
+    db: &XlogDb,
+    due: &mut [Due],
+    ledger: &mut Ledger,
+    cancel: &Cancel,
+) {
+    let storage = catalog.wal_storage();
+    let mut announced = Vec::new();
+    for Due { file, prepared, observation, .. } in due {
+        // What was noted of one that is archived already is still needed.
+        let is_new = || matches!(wals.stat(&layout::archived(&file.entry.name)), Ok(None));
+        if !storage.hides(file.encoding) || !is_new() {
+            continue;
+        }
+        if !prepared.as_ref().is_some_and(|prepared| prepared.is_of(file)) {
+            *prepared = Prepared::wrapped(file, wals, storage, &Room::default(), cancel).ok();
+        }
+        if let Some(content) = prepared.as_ref().and_then(Prepared::content) {
+            observation.facts.stored = content;
+            announced.push(&observation.facts);
+        }
+    }
+    if !announced.is_empty()
+        && let Err(error) = ledger.announce(db, &announced)
+    {
+        tracing::warn!(%error, "nothing is noted of files that nobody can read once they are archived");
     }
 }
 
@@ -317,9 +351,6 @@ fn compare_as_noted(
     cancel: &Cancel,
 ) -> Result<Option<bool>, Error> {
     // A ledger that cannot be read knows nothing.
-    let Some(noted) = catalog.facts(&stored.name).ok().flatten() else { return Ok(None) };
-    match noted.raw {
-        Some(raw) if stored.stored_content(cancel)? == noted.stored => Ok(Some(sum_up(file, |_| ())? == raw)),
-        _ => Ok(None),
-    }
+    let noted = catalog.noted_of(&stored.name, stored.stored_content(cancel)?).ok().flatten();
+    noted.and_then(|noted| noted.raw).map(|raw| Ok(sum_up(file, |_| ())? == raw)).transpose()
 }
