@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use test_support::{Barman, BarmanHome};
+use wal_format::SegmentHeader;
 
 /// Whose program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,14 @@ impl Home {
         for directory in ["incoming", "streaming", "wals", "errors", "base", "meta"] {
             std::fs::create_dir_all(self.main().join(directory)).expect("a directory can be made");
         }
+    }
+
+    /// Records which cluster the WAL is of, as is done with the first connection.
+    pub(crate) fn identify(&self, segment: &Path) {
+        let segment = std::fs::read(segment).expect("readable");
+        let system = SegmentHeader::parse(&segment).expect("a segment").system_id;
+        let identity = format!("{{\"systemid\": \"{system}\", \"version\": \"15\"}}");
+        std::fs::write(self.path("identity.json"), identity).expect("written");
     }
 
     fn main(&self) -> PathBuf {

@@ -5,7 +5,7 @@
 //!
 //! - How fast are 45 segments archived? With gzip at least 4 times as fast, at no larger output; with zstd at least twice;
 //!   without compression at least as fast.
-//! - How long does `put-wal` take for a segment? At most 1.3 times as long as writing and syncing the same bytes.
+//! - How long does `put-wal` take for a segment? At most 1.3 times as long as writing and syncing the same stream.
 //! - How long does `get-wal` of a segment take that is stored with zstd? Under 15 ms.
 //!
 //! `archive [gzip | zstd | none | put-wal | get-wal] [PAIRS]` measures one of these, or all. Files lie in `TMPDIR`, the WAL

@@ -12,10 +12,11 @@ pub(crate) fn on_all_cores<T: Sync, R: Send>(
 ) -> Result<Vec<R>, Error> {
     /// From so many on it is worth a thread more.
     const EACH: usize = 500;
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(items.len() / EACH);
-    if threads < 2 {
+    // How many cores there are is to be read from several files.
+    if items.len() < 2 * EACH {
         return items.iter().map(work).collect();
     }
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(items.len() / EACH);
     let work_on = |part: &[T]| part.iter().map(&work).collect();
     let parts: Result<Vec<Vec<R>>, Error> = thread::scope(|scope| {
         let parts = items.chunks(items.len().div_ceil(threads));

@@ -101,7 +101,8 @@ fn plain(name: &str) -> Result<RelativePath, PutWalError> {
     RelativePath::new(name).map_err(|_| PutWalError::FileName { file: name.to_owned() })
 }
 
-/// Writes what comes, syncs it, and returns its checksum. That is computed, and the records are read, beside that.
+/// Writes what comes, reads its records, syncs it, and returns its checksum: that alone takes as long as all the rest, and is
+/// computed beside it.
 fn copy(
     entry: &mut impl Read,
     file: &mut OutFile,
@@ -109,19 +110,23 @@ fn copy(
     passing: &mut Passing,
 ) -> Result<String, PutWalError> {
     let mut sum = Sum::new(Algorithm::Sha256);
-    let look = |bytes: &[u8]| {
-        sum.update(bytes);
-        passing.take(bytes);
-    };
-    beside(look, |pass| {
-        write(entry, file, pass)?;
-        file.set_modified(modified)?;
-        Ok::<_, PutWalError>(file.sync()?)
-    })?;
+    beside(
+        |bytes| sum.update(bytes),
+        |pass| {
+            write(entry, file, passing, pass)?;
+            file.set_modified(modified)?;
+            Ok::<_, PutWalError>(file.sync()?)
+        },
+    )?;
     Ok(sum.finish())
 }
 
-fn write(entry: &mut impl Read, file: &mut OutFile, pass: &mut dyn FnMut(&mut Vec<u8>)) -> Result<(), PutWalError> {
+fn write(
+    entry: &mut impl Read,
+    file: &mut OutFile,
+    passing: &mut Passing,
+    pass: &mut dyn FnMut(&mut Vec<u8>),
+) -> Result<(), PutWalError> {
     /// The disk works while the rest comes and is judged; then the sync has little to wait for.
     const WRITE_BACK: u64 = 1 << 20;
     let (mut buffer, mut written, mut written_back) = (Vec::new(), 0, 0);
@@ -136,13 +141,14 @@ fn write(entry: &mut impl Read, file: &mut OutFile, pass: &mut dyn FnMut(&mut Ve
             file.start_write_back(written_back, written - written_back);
             written_back = written;
         }
+        passing.take(&buffer);
         pass(&mut buffer);
     }
 }
 
 /// Reads as much as is looked at together; less only at the end.
 fn fill(source: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<()> {
-    const BUFFER: usize = 256 * 1024;
+    const BUFFER: usize = 128 * 1024;
     buffer.resize(BUFFER, 0);
     let mut filled = 0;
     while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
