@@ -24,7 +24,16 @@ impl Sshd {
     /// `openssh-server` is not installed, or does not start.
     #[must_use]
     pub fn start() -> Self {
-        Self::run(|server| server)
+        Self::run("", |server| server)
+    }
+
+    /// Starts one whose sessions look for programs in these directories.
+    ///
+    /// # Panics
+    /// As [`Sshd::start`].
+    #[must_use]
+    pub fn with_search_path(directories: &str) -> Self {
+        Self::run(&format!("SetEnv PATH={directories}\n"), |server| server)
     }
 
     /// Starts one for which an empty disk lies at `place` that takes so many files and directories.
@@ -34,7 +43,7 @@ impl Sshd {
     #[must_use]
     pub fn with_small_disk(place: &Path, files: u32) -> Self {
         let script = format!("mount -t tmpfs -o mode=777,nr_inodes={} none \"$0\" && exec \"$@\"", files + 1);
-        Self::run(|server| {
+        Self::run("", |server| {
             let mut command = Command::new("unshare");
             command.args(["--map-root-user", "--mount", "sh", "-c", &script]).arg(place);
             // Mounting takes root's rights, and a server that is root would change to another user, of which there is none.
@@ -44,9 +53,9 @@ impl Sshd {
         })
     }
 
-    fn run(wrapped: impl FnOnce(Command) -> Command) -> Self {
+    fn run(setting: &str, wrapped: impl FnOnce(Command) -> Command) -> Self {
         let mut server = Self { port: Port::reserve(), dir: TempDir::new(), running: None };
-        server.write_files();
+        server.write_files(setting);
         let mut command = Command::new("/usr/sbin/sshd");
         command.arg("-D").arg("-f").arg(server.path("server"));
         // Where it separates privileges; only root may make it.
@@ -64,14 +73,20 @@ impl Sshd {
     /// Returns a command that leads to this host, for `--remote-ssh-command`.
     #[must_use]
     pub fn command(&self) -> String {
-        format!("/usr/bin/ssh -F {}", self.path("client").display()) + " target"
+        self.client() + " target"
+    }
+
+    /// Returns an `ssh` that takes every name for that of this host.
+    #[must_use]
+    pub fn client(&self) -> String {
+        format!("/usr/bin/ssh -F {}", self.path("client").display())
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn write_files(&self) {
+    fn write_files(&self, setting: &str) {
         for key in ["host_key", "id"] {
             Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(self.path(key)).succeed();
         }
@@ -79,14 +94,13 @@ impl Sshd {
         let path = |name| self.path(name).display().to_string();
         let server = format!(
             "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
-             UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nAllowUsers {}\n",
+             UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nAllowUsers {}\n{setting}",
             path("host_key"),
             path("id.pub"),
             user.name()
         );
         let client = format!(
-            "Host target\n HostName 127.0.0.1\n Port {port}\n User {}\n IdentityFile {}\n IdentitiesOnly yes\n \
-             UserKnownHostsFile {}\n",
+            "HostName 127.0.0.1\nPort {port}\nUser {}\nIdentityFile {}\nIdentitiesOnly yes\nUserKnownHostsFile {}\n",
             user.name(),
             path("id"),
             path("known_hosts")

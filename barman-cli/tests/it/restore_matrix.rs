@@ -7,11 +7,12 @@
 use crate::recovery::give_home_to_servers;
 use crate::scene::{Scene, ours, wait_until};
 use crate::targets::{plan, redo_done, replayed};
+use crate::wal_restore::BarmanHost;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use test_support::{OsUser, Postgres, Sshd, StopMode, TempDir, majors};
+use test_support::{OsUser, Postgres, StopMode, TempDir, majors};
 
 /// Where recovery ends, and what is there then, on whichever timeline.
 const TARGETS: [(Kind, bool, &str); 9] = [
@@ -27,7 +28,17 @@ const TARGETS: [(Kind, bool, &str); 9] = [
 ];
 const ACTIONS: [&str; 3] = ["pause", "promote", "shutdown"];
 const TIMELINES: [Option<&str>; 4] = [None, Some("current"), Some("latest"), Some("1")];
-const WAYS: [Way; 7] = [Way::Plain, Way::Standby, Way::GetWal, Way::Feed, Way::Partial, Way::Delta, Way::Remote];
+const WAYS: [Way; 9] = [
+    Way::Plain,
+    Way::Standby,
+    Way::GetWal,
+    Way::Feed,
+    Way::Partial,
+    Way::Delta,
+    Way::Remote,
+    Way::RemoteFeed,
+    Way::RemoteStandby,
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -52,6 +63,25 @@ enum Way {
     Delta,
     /// Through ssh.
     Remote,
+    /// Through ssh, and as [`Way::Feed`] by the command that the restore writes, through ssh too.
+    RemoteFeed,
+    /// The same for a standby.
+    RemoteStandby,
+}
+
+impl Way {
+    fn is_remote(self) -> bool {
+        matches!(self, Self::Remote | Self::RemoteFeed | Self::RemoteStandby)
+    }
+
+    fn is_standby(self) -> bool {
+        matches!(self, Self::Standby | Self::RemoteStandby)
+    }
+
+    /// Whether also segments are replayed that were never completed.
+    fn has_unfinished_wal(self) -> bool {
+        matches!(self, Self::GetWal | Self::Feed | Self::RemoteFeed | Self::Partial)
+    }
 }
 
 /// One combination.
@@ -77,11 +107,11 @@ impl Case {
         match (self.kind, self.timeline, self.way) {
             (Kind::End, Some("current" | "1"), _) => "0 1 2 3 41",
             // What is fetched may be a segment that was never completed.
-            (Kind::End, Some("latest"), Way::GetWal | Way::Feed | Way::Partial) => "0 1 2 3 42 5",
-            (Kind::End, None, Way::GetWal | Way::Feed) => "0 1 2 3 42 5",
+            (Kind::End, Some("latest"), way) if way.has_unfinished_wal() => "0 1 2 3 42 5",
+            (Kind::End, None, Way::GetWal | Way::Feed | Way::RemoteFeed) => "0 1 2 3 42 5",
             (Kind::End, Some("latest"), _) => "0 1 2 3 42",
             // A standby looks for other timelines, in `pg_wal` too.
-            (Kind::End, None, Way::Standby) => "0 1 2 3 42",
+            (Kind::End, None, Way::Standby | Way::RemoteStandby) => "0 1 2 3 42",
             // Without any target other servers recover as after a crash, along their own timeline.
             (Kind::End, ..) => "0 1 2 3 41",
             _ => target.expect("one of them").2,
@@ -97,7 +127,7 @@ struct History {
     fetch: String,
     /// Where restored tablespaces go, and what is restored through ssh.
     places: TempDir,
-    sshd: Sshd,
+    barman_host: BarmanHost,
     xid: String,
     time: String,
     lsn: String,
@@ -120,8 +150,8 @@ impl History {
         scene.server.psql("select pg_create_restore_point('between'); select pg_sleep(0.01); insert into t values (3)");
         let _old = branch_off(&mut scene, places.path());
         let fetch = give_home_to_servers(&scene);
-        let sshd = Sshd::start();
-        let mut history = Self { scene, major, fetch, places, sshd, xid, time, lsn: String::new() };
+        let barman_host = BarmanHost::of(&scene.home);
+        let mut history = Self { scene, major, fetch, places, barman_host, xid, time, lsn: String::new() };
         let of_xid = Case { kind: Kind::Xid, exclusive: false, action: "pause", timeline: None, way: Way::Plain };
         history.lsn = history.plan(&of_xid)["stop"]["record_lsn"].as_str().expect("a position").to_owned();
         history
@@ -138,12 +168,14 @@ impl History {
         };
         options.extend(case.exclusive.then(|| "--exclusive".to_owned()));
         options.extend(case.timeline.iter().flat_map(|timeline| ["--target-tli".to_owned(), (*timeline).to_owned()]));
-        options.extend(match case.way {
-            Way::Standby => Some("--standby-mode".to_owned()),
-            Way::GetWal | Way::Feed => Some("--get-wal".to_owned()),
-            Way::Partial => Some("--partial-wal".to_owned()),
-            Way::Plain | Way::Delta | Way::Remote => None,
-        });
+        let of_way: &[&str] = match case.way {
+            Way::Standby => &["--standby-mode"],
+            Way::GetWal | Way::Feed | Way::RemoteFeed => &["--get-wal"],
+            Way::RemoteStandby => &["--standby-mode", "--get-wal"],
+            Way::Partial => &["--partial-wal"],
+            Way::Plain | Way::Delta | Way::Remote => &[],
+        };
+        options.extend(of_way.iter().map(|option| (*option).to_owned()));
         options
     }
 
@@ -160,9 +192,9 @@ impl History {
         let location = self.places.path().join(number.to_string());
         let relocation = ["--tablespace".to_owned(), format!("tbs1:{}", location.display())];
         options.extend(relocation.clone());
-        let destination = match case.way {
-            Way::Remote => self.places.path().join(format!("{number}.data")),
-            _ => self.scene.destination(),
+        let destination = match case.way.is_remote() {
+            true => self.places.path().join(format!("{number}.data")),
+            false => self.scene.destination(),
         };
         let place = destination.to_str().expect("the path is text");
         if case.way == Way::Delta {
@@ -170,15 +202,15 @@ impl History {
             grow_old(&destination);
             options.push("--delta-restore".to_owned());
         }
-        if case.way == Way::Remote {
-            options.extend(["--remote-ssh-command".to_owned(), self.sshd.command()]);
+        if case.way.is_remote() {
+            options.extend(["--remote-ssh-command".to_owned(), self.barman_host.command()]);
         }
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         let arguments = [&["restore"], &options[..], &["main", "latest", place]].concat();
-        match case.way {
+        match case.way.is_remote() {
             // It finds `ssh`.
-            Way::Remote => ours().succeed(&self.scene.home, &arguments),
-            _ => self.scene.succeed(&arguments),
+            true => ours().succeed(&self.scene.home, &arguments),
+            false => self.scene.succeed(&arguments),
         };
         destination
     }
@@ -189,6 +221,9 @@ impl History {
         match case.way {
             Way::GetWal => builder = builder.setting("restore_command", &self.fetch),
             Way::Feed => builder = builder.setting("restore_command", &fed()),
+            Way::RemoteFeed | Way::RemoteStandby => {
+                builder = builder.setting("restore_command", &self.barman_host.restore_command(data));
+            }
             _ => {}
         }
         for (name, value) in settings {
@@ -203,7 +238,7 @@ impl History {
         let data = self.restore(case, number);
         let mut server = self.launch(case, &data, &[]);
         match (case.kind, case.action) {
-            (Kind::End, _) if case.way == Way::Standby => {
+            (Kind::End, _) if case.way.is_standby() => {
                 server.wait_until_accepting();
                 let end = stop["replayed_to_lsn"].as_str().expect("a position");
                 server.wait_until(&format!("select pg_last_wal_replay_lsn() = '{end}'"));
@@ -331,7 +366,7 @@ fn any_two_choices_are_tried_together() {
             assert!(rows.iter().any(|row| row[0] == target && row[3] == way), "{target} {way}");
         }
     }
-    assert!(rows.len() < 80, "{}", rows.len());
+    assert!(rows.len() < 100, "{}", rows.len());
     assert_eq!(covering(sizes, 1).len(), TARGETS.len());
     assert_eq!(covering(sizes, 4).len(), sizes.iter().product::<usize>());
 }

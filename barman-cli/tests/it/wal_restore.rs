@@ -1,12 +1,13 @@
-//! `barman-wal-restore` beside Barman's own client, and as what feeds a server in recovery. Their ssh is a program that runs
-//! here what it is to run there.
+//! `barman-wal-restore` beside Barman's own client, and as what feeds a server in recovery. Their ssh is mostly a program that
+//! runs here what it is to run there.
 
 use crate::feed::{Fed, all_rows, assert_gone, helpers, processes, rows, signal};
-use crate::scene::{ours, wait_until};
+use crate::recovery::give_home_to_servers;
+use crate::scene::{Scene, ours, wait_until};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use test_support::{Barman, BarmanHome, CommandExt, Finished, OsUser, Postgres, StopMode, TempDir};
+use test_support::{Barman, BarmanHome, CommandExt, Finished, OsUser, Postgres, Sshd, StopMode, TempDir};
 
 /// A directory with an `ssh` and a `barman` that works on a home.
 struct OtherHost {
@@ -65,6 +66,37 @@ impl OtherHost {
     /// The `restore_command` of a server that is fed from here.
     fn feeds(&self, options: &str) -> String {
         format!("PATH={} {} --feed {options} -P h main %f %p", self.search_path(), our_client().display())
+    }
+}
+
+/// Barman's host as a restored server sees it: behind a real ssh server, which leads to other hosts as well.
+pub(crate) struct BarmanHost {
+    host: OtherHost,
+    sshd: Sshd,
+}
+
+impl BarmanHost {
+    /// Its Barman works on this home, as the user of servers.
+    pub(crate) fn of(home: &BarmanHome) -> Self {
+        let host = OtherHost::of(home);
+        let sshd = Sshd::with_search_path(&host.search_path());
+        script(&host.path("ssh"), &format!("exec {} -o StrictHostKeyChecking=accept-new \"$@\"", sshd.client()));
+        script(&host.path("barman-wal-restore"), &format!("exec {} \"$@\"", our_client().display()));
+        OsUser::of_servers().own_tree(host.bin.path());
+        Self { host, sshd }
+    }
+
+    /// What leads to another host.
+    pub(crate) fn command(&self) -> String {
+        self.sshd.command()
+    }
+
+    /// The `restore_command` that a restore wrote, with which both programs are found.
+    pub(crate) fn restore_command(&self, data: &Path) -> String {
+        let settings = std::fs::read_to_string(data.join("postgresql.auto.conf")).expect("settings");
+        let written = settings.lines().find_map(|line| line.strip_prefix("restore_command = '")?.strip_suffix('\''));
+        let written = written.expect("a restore_command").replace("''", "'");
+        format!("export PATH={}; {written}", self.host.search_path())
     }
 }
 
@@ -253,4 +285,27 @@ fn a_server_is_fed_by_barman_itself() {
     let (sessions, others) = host.calls();
     // Those that fetch at the same time may each find out that it knows no sessions.
     assert!((1..=5).contains(&sessions) && others >= 3, "{sessions} sessions and {others} other calls");
+}
+
+#[test]
+fn an_unfinished_segment_comes_through_a_real_ssh_server_if_it_is_asked_for() {
+    let scene = Scene::streaming();
+    scene.server.psql("create table t as select generate_series(1, 1000) as row");
+    let segment = scene.server.psql("select pg_walfile_name(pg_current_wal_lsn())");
+    let received = scene.home.path().join(format!("main/streaming/{segment}.partial"));
+    wait_until("the segment is begun", || received.is_file());
+    give_home_to_servers(&scene);
+    let there = BarmanHost::of(&scene.home);
+    let place = TempDir::new();
+    let user = OsUser::of_servers();
+    let fetch = |options: &[&str]| {
+        let arguments = [options, &["-U", user.name(), "barman-host", "main", &segment, "fetched"]].concat();
+        call(&our_client(), &there.host, place.path(), &arguments)
+    };
+    let finished_only = fetch(&[]);
+    assert_eq!(finished_only.code, Some(1), "{finished_only:?}");
+    let fetched = fetch(&["-P"]);
+    assert_eq!(fetched.code, Some(0), "{fetched:?}");
+    let (fetched, received) = (place.path().join("fetched"), std::fs::read(&received).expect("the received part"));
+    assert!(!received.is_empty() && std::fs::read(fetched).expect("a segment").starts_with(&received));
 }
