@@ -223,8 +223,13 @@ pub fn find(
     let archived = Archived::list(catalog)?;
     let mut findings = match quarry {
         Quarry::DropOf(RelationChoice::Name(name)) | Quarry::TruncateOf(RelationChoice::Name(name)) => {
-            let followed = followed::follow(catalog, name, cancel)?;
-            return happenings(&archived, quarry, followed);
+            return match followed::follow(catalog, name, cancel) {
+                Ok(followed) => happenings(&archived, quarry, followed),
+                Err(FindError::NoNames { .. }) => {
+                    Err(FindError::NoNames { nameless: search(&archived, quarry, &|_| true, cancel)?.hits })
+                }
+                Err(error) => Err(error),
+            };
         }
         Quarry::LargeDelete(Some(RelationChoice::Name(name))) => {
             large_deletes_of(name, catalog, &archived, live, cancel)?
@@ -251,7 +256,7 @@ fn large_deletes_of(
     let any = Quarry::LargeDelete(None);
     let unheard_of = match followed::follow(catalog, name, cancel) {
         Ok(followed) => return search(archived, &any, &|file| followed.files.contains(&file), cancel),
-        Err(error @ (FindError::NoNames | FindError::UnknownRelation { .. })) => error,
+        Err(error @ (FindError::NoNames { .. } | FindError::UnknownRelation { .. })) => error,
         Err(error) => return Err(error),
     };
     let present = Present::ask(catalog, live, LiveQuestion::Name(name))?;
@@ -342,7 +347,10 @@ pub enum FindError {
     Cancelled(#[from] barman_storage::Cancelled),
     /// Names cannot be looked up.
     #[error("no backup has catalogs that can be read: names of relations are not known")]
-    NoNames,
+    NoNames {
+        /// What happened to relations of whatever name, if it was asked what was dropped or emptied.
+        nameless: Vec<Hit>,
+    },
     /// Nothing had the name.
     #[error("nothing was called {pattern} since backup {backup}")]
     UnknownRelation {

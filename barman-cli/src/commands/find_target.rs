@@ -117,10 +117,11 @@ fn names_now(context: &Context, server: &Server, question: LiveQuestion<'_>) -> 
 fn refused(error: &FindError) -> CommandError {
     let refused = CommandError::from_error(error);
     match error {
-        FindError::NoNames => refused.hinted(
-            "names are read from backups in the plain format; give the number of the relation's file instead \
-             (`select pg_relation_filenode('table')` on a copy of the database)",
-        ),
+        FindError::NoNames { nameless } => refused.hinted(format!(
+            "names are read from full backups in the plain format; give the number of the relation's file instead \
+             (`select pg_relation_filenode('table')` on a copy of the database){}",
+            candidates(nameless)
+        )),
         FindError::UnknownRelation { .. } => refused.hinted(
             "in SQL, names with capital letters stand in double quotes, and so they do here: --drop-of 'public.\"Orders\"'",
         ),
@@ -129,6 +130,29 @@ fn refused(error: &FindError) -> CommandError {
             refused.hinted(format!("choose one of {}", all.join(", ")))
         }
         _ => refused,
+    }
+}
+
+/// What it may have been, the last ones first; each transaction with the files that it removed.
+fn candidates(nameless: &[Hit]) -> String {
+    const MOST: usize = 10;
+    let mut transactions: Vec<(Lsn, String, Vec<String>)> = Vec::new();
+    for hit in nameless.iter().rev() {
+        let HitKind::Removed { relation, .. } = &hit.what else { continue };
+        let file = format!("{}/{}", relation.database, relation.number);
+        match transactions.last_mut().filter(|(lsn, ..)| *lsn == hit.lsn) {
+            Some((_, _, files)) => files.push(file),
+            None => {
+                let at = hit.at.map_or_else(|| "an unknown time".to_owned(), local_with_offset);
+                transactions.push((hit.lsn, at, vec![file]));
+            }
+        }
+    }
+    let shown = transactions.iter().take(MOST).map(|(_, at, files)| format!("{} at {at}", files.join(" ")));
+    match transactions.len() {
+        0 => String::new(),
+        1..=MOST => format!("; these were: {}", shown.collect::<Vec<_>>().join(", ")),
+        more => format!("; of {more} transactions the last were: {}", shown.collect::<Vec<_>>().join(", ")),
     }
 }
 

@@ -11,8 +11,14 @@ fn scene() -> Scene {
         "create table t (row int primary key, note text); insert into t select i, repeat('x', 100) from generate_series(1, 3000) i; \
          create materialized view v as select count(*) from t; create table bystander (i int); insert into bystander values (1)",
     );
-    scene.succeed(&["backup", "--wait", "main"]);
+    back_up(&scene);
     scene
+}
+
+fn back_up(scene: &Scene) {
+    // The checkpoint of the backup would take its time.
+    scene.server.psql("checkpoint");
+    scene.succeed(&["backup", "--wait", "main"]);
 }
 
 fn file_of(scene: &Scene, relation: &str) -> String {
@@ -201,10 +207,18 @@ fn names_that_no_backup_has_are_asked_of_the_server() {
     scene.server.psql("\\connect other\ncreate table young (i int)");
     let ambiguous = scene.run(&["find-target", "--large-delete", "--relation", "young", "main"]);
     assert!(ambiguous.stderr.contains("choose one of other.public.young, postgres.public.young"), "{ambiguous:?}");
+    // What was dropped is on no server any more: the numbers are shown that it may have had.
+    scene.server.psql("create table gone (i int)");
+    let gone = file_of(&scene, "gone");
+    scene.server.psql("drop table gone");
+    scene.archive_everything();
+    let nameless = scene.run(&["find-target", "--drop-of", "gone", "main"]);
+    assert!(nameless.code == Some(1) && nameless.stderr.contains(&format!("/{gone} at 2")), "{nameless:?}");
+    assert_eq!(kinds(&scene, &["--drop-of", &gone]), ["dropped"]);
     std::fs::rename(&aside, &records).expect("they are there");
 
     // A backup from after it has the name, too; and without any of them a hit is one all the same.
-    scene.succeed(&["backup", "--wait", "main"]);
+    back_up(&scene);
     delete_from(&scene, "younger");
     scene.server.stop(StopMode::Fast);
     let found = hits(&scene, &["--large-delete"]);
@@ -253,9 +267,7 @@ fn a_table_is_followed_by_its_name_through_all_that_rewrites_it() {
         scene.start_streaming();
         let server = &scene.server;
         make_tables(server);
-        // The one of the backup would take its time.
-        server.psql("checkpoint");
-        scene.succeed(&["backup", "--wait", "main"]);
+        back_up(&scene);
         server.psql(&HARMLESS.join(";\n"));
         server.psql("create database young;\n\\connect young\ncreate table baby (i int)");
         server.psql("\\connect other\ncreate table later (i int)");

@@ -72,7 +72,7 @@ pub(super) fn follow(catalog: &Catalog, pattern: &RelationPattern, cancel: &Canc
     let snapshots = snapshots(catalog, pattern)?;
     let changes = |pair: &[Snapshot]| matches!(pair, [one, next] if one.named != next.named);
     let from = snapshots.windows(2).position(changes).unwrap_or(snapshots.len().saturating_sub(1));
-    let Some(snapshot) = snapshots.get(from) else { return Err(FindError::NoNames) };
+    let Some(snapshot) = snapshots.get(from) else { return Err(FindError::NoNames { nameless: Vec::new() }) };
     let mut followed = follow_from(catalog, snapshot, pattern, cancel)?;
     if let Some(first) = snapshots.first().filter(|_| from > 0 && followed.happenings.is_empty()) {
         followed = follow_from(catalog, first, pattern, cancel)?;
