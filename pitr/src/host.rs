@@ -37,13 +37,13 @@ pub(crate) struct HostFacts {
 pub(crate) struct PlaceFacts {
     /// The place.
     pub(crate) path: PathBuf,
-    /// What there is.
+    /// What there is; nothing, where nothing can be made.
     pub(crate) contents: Contents,
     /// The text of the marker of a restore.
     pub(crate) marker: Option<Vec<u8>>,
     /// The first directory on the way there that exists, in which the rest would be made.
     pub(crate) nearest: PathBuf,
-    /// Why nothing can be made in it.
+    /// Why nothing can be made in it, or in the place.
     pub(crate) refusal: Option<std::io::Error>,
     /// The number of its owner.
     pub(crate) owner: u32,

@@ -36,9 +36,13 @@ pub(super) fn explain(error: &PlanError) -> CommandError {
         PlanError::UnclearLockFile { .. } => {
             plain.hinted("see whether a server runs there, and remove the file if none does")
         }
-        PlanError::NotWritable { .. } => plain.hinted("restore as the user who will start the server, or elsewhere"),
+        PlanError::NotWritable { .. } => plain.hinted(
+            "restore as the user who will start the server, or elsewhere; on another host that is the user of \
+             --remote-ssh-command",
+        ),
         PlanError::WrongOwner { .. } => plain.hinted(
-            "PostgreSQL starts from a directory of its own user only: restore as that user, or change the owner",
+            "PostgreSQL starts from a directory of its own user only: restore as that user (on another host that is the \
+             user of --remote-ssh-command), or change the owner",
         ),
         PlanError::NoPassphrase { .. } => plain.hinted("a shell command that prints the passphrase of the key"),
         PlanError::UnknownTablespace { name, known } => {

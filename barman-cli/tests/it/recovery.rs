@@ -1,9 +1,9 @@
 //! Real recoveries: every kind of target, inclusive and exclusive, and across a change of timeline.
 
-use crate::scene::{Scene, wait_until};
+use crate::scene::{Scene, ours, wait_until};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use test_support::{OsUser, Postgres, TempDir};
+use test_support::{CommandExt as _, OsUser, Postgres, Sshd, TempDir};
 
 /// The rows of a history with one row before the backup and two after it.
 struct History {
@@ -138,19 +138,25 @@ fn directories_that_the_user_may_not_fill_are_refused() {
         std::fs::set_permissions(&place, std::fs::Permissions::from_mode(mode)).expect("it is ours");
         place
     };
-    let refused = |destination: &Path| {
-        let place = destination.to_str().expect("the path is text");
-        let refused = scene.run(&["restore", "main", "latest", place]);
-        assert_eq!(refused.code, Some(1), "{refused:?}");
-        assert!(refused.stderr.contains("HINT"), "{refused:?}");
-        refused.stderr
-    };
-    let locked = made("locked", 0o555);
-    assert!(refused(&locked.join("data")).contains("no right to write into"));
-    // Only root can make a directory that is somebody else's.
-    if OsUser::current() != OsUser::of_servers() {
-        let foreign = made("foreign", 0o777);
-        assert!(refused(&foreign).contains("belongs to user 0, expected"));
+    let (locked, foreign, closed) = (made("locked", 0o555), made("foreign", 0o777), made("closed", 0o700));
+    std::fs::write(closed.join("something"), "").expect("it is ours");
+    let there = Sshd::start();
+    // On this host, and on another one.
+    for options in [&[][..], &["--remote-ssh-command", &there.command()]] {
+        let refused = |destination: &Path| {
+            let place = destination.to_str().expect("the path is text");
+            let mut restore = ours().command(&scene.home);
+            let refused = restore.arg("restore").args(options).args(["main", "latest", place]).finish();
+            assert_eq!(refused.code, Some(1), "{refused:?}");
+            assert!(refused.stderr.contains("HINT"), "{refused:?}");
+            refused.stderr
+        };
+        assert!(refused(&locked.join("data")).contains("no right to write into"));
+        // Only root can make a directory that is somebody else's.
+        if OsUser::current() != OsUser::of_servers() {
+            assert!(refused(&foreign).contains("belongs to user 0, expected"));
+            assert!(refused(&closed).contains("no right to write into"));
+        }
         assert_eq!(std::fs::read_dir(&foreign).expect("a directory").count(), 0);
     }
 }

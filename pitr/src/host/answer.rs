@@ -25,10 +25,13 @@ for place; do
     nearest=$place
     while [ ! -d "$nearest" ]; do nearest=$(dirname "$nearest"); done
     say "$nearest"
-    if [ -w "$nearest" ] && [ -x "$nearest" ]; then say yes; else say no; fi
+    may=yes
+    if [ ! -w "$nearest" ] || [ ! -x "$nearest" ]; then may=no; fi
+    if [ -d "$place" ] && [ ! -r "$place" ]; then may=no; fi
+    say $may
     say "$(stat -L -c '%u %d' "$nearest") $(stat -f -c '%a %S' "$nearest")" || exit 1
     say "$(readlink -f "$place")"
-    if [ ! -d "$place" ]; then say nothing; continue; fi
+    if [ ! -d "$place" ] || [ $may = no ]; then say nothing; continue; fi
     first=$(find "$place/" -mindepth 1 -maxdepth 1 -print -quit) || exit 1
     other=$(find "$place/" -mindepth 1 -maxdepth 1 ! -name '*.barman-restore*' -print -quit) || exit 1
     if [ -z "$first" ]; then say nothing; continue; fi

@@ -1,6 +1,7 @@
 //! What is to be known of this host.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -22,22 +23,27 @@ pub(super) fn look(places: &[&Path]) -> Result<HostFacts, PlanError> {
 }
 
 fn look_at(path: &Path) -> Result<PlaceFacts, PlanError> {
-    let dir = match Dir::open(path) {
-        Ok(dir) => Some(dir),
-        Err(error) if error.is_not_found() => None,
+    let (dir, unreadable) = match Dir::open(path) {
+        Ok(dir) => (Some(dir), None),
+        Err(error) if error.is_not_found() => (None, None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => (None, Some(error.kind().into())),
         Err(error) => return Err(error.into()),
     };
     let nearest = nearest_existing(path);
-    let metadata = std::fs::metadata(&nearest).map_err(|error| Error::new(Operation::LookUp, &nearest, error))?;
+    let unusable = |error| Error::new(Operation::LookUp, &nearest, error);
+    let metadata = std::fs::metadata(&nearest).map_err(unusable)?;
+    let space = rustix::fs::statvfs(&nearest).map_err(|error| unusable(error.into()))?;
     let access = rustix::fs::access(&nearest, Access::WRITE_OK | Access::EXEC_OK);
+    let refusal = unreadable.or_else(|| access.err().map(Into::into));
+    let dir = dir.filter(|_| refusal.is_none());
     Ok(PlaceFacts {
         path: path.to_owned(),
         contents: dir.as_ref().map_or(Ok(Contents::Nothing), contents)?,
         marker: dir.as_ref().map_or(Ok(None), Marker::text_in)?,
-        refusal: access.err().map(Into::into),
+        refusal,
         owner: metadata.uid(),
         device: metadata.dev(),
-        free: Dir::open(&nearest)?.free_space()?,
+        free: space.f_bavail.saturating_mul(space.f_frsize),
         nearest,
         real_path: path.canonicalize().ok(),
         data: dir.as_ref().map_or_else(|| Ok(DataFacts::default()), data)?,

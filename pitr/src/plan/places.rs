@@ -77,8 +77,10 @@ impl Places {
             }
             _ => {}
         }
-        let without_staging = facts.places.iter().take(places.len() + 1);
-        without_staging.clone().try_for_each(|place| check_writable(place, facts.user))?;
+        facts.places.iter().try_for_each(check_writable)?;
+        // WAL may be anybody's.
+        let without_staging = places.len() + 1;
+        facts.places.iter().take(without_staging).try_for_each(|place| check_owner(place, facts.user))?;
         Ok(Self {
             destination: destination.clone(),
             standing,
@@ -105,12 +107,19 @@ impl Places {
     }
 }
 
-/// Better known now than after the first files: who may not write, or is not the owner that PostgreSQL will insist on.
-fn check_writable(place: &PlaceFacts, user: u32) -> Result<(), PlanError> {
-    if let Some(refusal) = &place.refusal {
-        let source = std::io::Error::from(refusal.kind());
-        return Err(PlanError::NotWritable { path: place.nearest.clone(), source });
+/// Who may not write had better know now than after the first files.
+fn check_writable(place: &PlaceFacts) -> Result<(), PlanError> {
+    match &place.refusal {
+        Some(refusal) => {
+            let source = std::io::Error::from(refusal.kind());
+            Err(PlanError::NotWritable { path: place.nearest.clone(), source })
+        }
+        None => Ok(()),
     }
+}
+
+/// PostgreSQL will insist on an owner.
+fn check_owner(place: &PlaceFacts, user: u32) -> Result<(), PlanError> {
     if place.nearest == place.path && user != ROOT && place.owner != user {
         return Err(PlanError::WrongOwner { path: place.path.clone(), owner: place.owner, user });
     }
