@@ -179,5 +179,5 @@ impl InMemory<'_> {
 }
 
 fn walk_over(reader: &mut RecordReader, mut bytes: &[u8], tally: &mut Tally, count: impl Count) {
-    reader.for_each(&mut bytes, |item| count(tally, &item)).expect("a server wrote it");
+    reader.for_each(&mut bytes, &mut |item: Item<'_>| count(tally, &item)).expect("a server wrote it");
 }

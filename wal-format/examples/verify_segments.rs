@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use wal_format::{RecordReader, SegmentHeader, SegmentName, Source, Stretch, Walk};
+use wal_format::{Item, RecordReader, SegmentHeader, SegmentName, Source, Stretch, Walk};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -42,7 +42,7 @@ fn read(path: &Path) -> Result<Stretch, Failure> {
     let size = SegmentHeader::parse(&wal)?.segment_size;
     let mut reader =
         RecordReader::new(name.start(size)?, name.timeline, size, Source::Complete).with_walk(Walk::CHECKED);
-    reader.for_each(&mut wal.as_slice(), |_| ())?;
+    reader.for_each(&mut wal.as_slice(), &mut |_: Item<'_>| ())?;
     reader.finish()?;
     reader.stretch().ok_or_else(|| format!("{} is not as long as a segment", path.display()).into())
 }

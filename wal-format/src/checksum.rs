@@ -48,14 +48,14 @@ impl Crc32c {
     }
 
     /// The same for the 20 bytes that end the checksum of every record. What came before goes into the first of them, so
-    /// that they are like others that nothing came before: going on from there takes longer than these bytes do.
+    /// that they are like others that nothing came before: going on from there takes longer than these bytes do. In front of
+    /// them come four that leave a remainder of 0, and eight at a time are quicker than one.
     #[inline]
     pub(crate) fn update_few(&mut self, bytes: &[u8; 20]) {
-        let mut mixed = *bytes;
-        if let Some(first) = mixed.first_chunk_mut::<8>() {
-            *first = (u64::from_le_bytes(*first) ^ u64::from(self.0)).to_le_bytes();
-        }
-        self.0 = crc32c(&mixed);
+        let (Some((first, rest)), Some(last)) = (bytes.split_first_chunk(), bytes.last_chunk()) else { return };
+        let Some(second) = rest.first_chunk() else { return };
+        let first = u64::from(u32::from_le_bytes(*first) ^ !self.0) << 32 | u64::from(u32::MAX);
+        self.0 = crc32c([first.to_le_bytes(), *second, *last].as_flattened());
     }
 
     /// The checksum of all bytes so far.

@@ -7,7 +7,7 @@ use crate::native::{byte, int16, int32};
 use crate::record::{Record, RecordHeader};
 use crate::syntax::{Parsed, SyntaxError, expect, syntax_error};
 use crate::version::ImageFlags;
-use crate::{Fork, RelFileLocator};
+use crate::{Element as _, Fork, RelFileLocator};
 
 /// The parts of a record (`DecodeXLogRecord`, `access/xlogreader.c`). Nothing is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +39,16 @@ impl Record<'_> {
     /// The relation of the first block that the record changes, which nothing else of it is read for; `None` if it changes
     /// none. Whoever looks for the few records about one relation asks this of each.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn first_relation(&self) -> Option<RelFileLocator> {
         let headers = self.bytes.get(RecordHeader::LEN..)?;
-        headers.first().filter(|id| **id <= LAST_BLOCK_ID)?;
-        BlockHeader::parse(headers, self.major.facts().image_flags).ok()?.1.relation
+        let [id, flags] = *headers.first_chunk()?;
+        match flags & (BlockHeader::HAS_IMAGE | BlockHeader::SAME_RELATION) {
+            _ if id > LAST_BLOCK_ID => None,
+            // Of almost all records it has a fixed place.
+            0 => RelFileLocator::read(headers.get(BlockHeader::LEN..)?.get(..RelFileLocator::LEN)?),
+            _ => BlockHeader::parse(headers, self.major.facts().image_flags).ok()?.1.relation,
+        }
     }
 }
 
@@ -79,6 +84,21 @@ impl<'a> Contents<'a> {
     }
 
     fn parse(image_flags: ImageFlags, body: &'a [u8]) -> Result<Self, nom::Err<crate::syntax::Mismatch<'a>>> {
+        // Most records that are read for what they say have no blocks, and little to say.
+        if let [DATA_SHORT, len, main_data @ ..] = body
+            && usize::from(*len) == main_data.len()
+        {
+            let (block_headers, block_data, origin) = (&[][..], &[][..], None);
+            return Ok(Self {
+                image_flags,
+                block_headers,
+                block_data,
+                main_data,
+                origin,
+                top_level_xid: None,
+                image_len: 0,
+            });
+        }
         let mut parts = Parts { rest: body, ..Parts::default() };
         // By convention, main data is always last: without any, the headers end where the data begins.
         while !parts.complete && parts.rest.len() > parts.data_len {
@@ -260,27 +280,30 @@ struct BlockHeader {
 }
 
 impl BlockHeader {
+    /// How many bytes come before what may be left out.
+    const LEN: usize = 4;
+    const HAS_IMAGE: u8 = 0x10;
+    const HAS_DATA: u8 = 0x20;
+    const WILL_INIT: u8 = 0x40;
+    const SAME_RELATION: u8 = 0x80;
+
     #[inline]
     fn parse(input: &[u8], image_flags: ImageFlags) -> Parsed<'_, Self> {
-        const HAS_IMAGE: u8 = 0x10;
-        const HAS_DATA: u8 = 0x20;
-        const WILL_INIT: u8 = 0x40;
-        const SAME_RELATION: u8 = 0x80;
         let (input, (id, (fork, flags))) = (byte, Fork::parse_with_flags).parse(input)?;
-        let as_announced = |&len: &u16| (len > 0) == (flags & HAS_DATA != 0);
+        let as_announced = |&len: &u16| (len > 0) == (flags & Self::HAS_DATA != 0);
         let data_len = verify(int16, as_announced);
         let (input, data_len) =
             expect("the length of a block's data, as its flags announce it", data_len).parse(input)?;
-        let (input, image) = match flags & HAS_IMAGE {
+        let (input, image) = match flags & Self::HAS_IMAGE {
             0 => (input, None),
             _ => map(|input| ImageHeader::parse(input, image_flags), Some).parse(input)?,
         };
-        let (input, relation) = match flags & SAME_RELATION {
+        let (input, relation) = match flags & Self::SAME_RELATION {
             0 => map(RelFileLocator::parse, Some).parse(input)?,
             _ => (input, None),
         };
         let (input, block) = expect("a block's number", int32).parse(input)?;
-        Ok((input, Self { id, fork, will_init: flags & WILL_INIT != 0, data_len, image, relation, block }))
+        Ok((input, Self { id, fork, will_init: flags & Self::WILL_INIT != 0, data_len, image, relation, block }))
     }
 
     fn image_len(&self) -> usize {

@@ -167,7 +167,7 @@ pub use payload::{
 pub use record::{Record, RecordHeader};
 pub use record_reader::{
     BegunRecord, BorderState, End, Item, JoinError, Passed, Pending, Proof, RecordReader, Source, Stretch, Unproven,
-    Walk,
+    Visit, Walk,
 };
 pub use relation::{Fork, RelFileLocator};
 pub use resource_manager::ResourceManager;

@@ -16,7 +16,7 @@ pub use begun_record::BegunRecord;
 pub use border::{BorderState, Pending, Proof};
 pub use stretch::{JoinError, Stretch};
 pub use unproven::Unproven;
-pub use walk::{End, Item, Passed, Source, Walk};
+pub use walk::{End, Item, Passed, Source, Visit, Walk};
 
 use core::ops::Range;
 
@@ -137,21 +137,21 @@ impl RecordReader {
         }
     }
 
-    /// Takes all of `input`, up to the end of an open source, and shows `visit` what it comes across: the same as
+    /// Takes all of `input`, up to the end of an open source, and shows `visitor` what it comes across: the same as
     /// [`RecordReader::next`] would return, and in half the time where records are small.
     ///
     /// # Errors
     /// As those of [`RecordReader::next`]. What follows the damage is still in `input`.
     // Most records are some fifty bytes long, and would take longer to be returned than to be read.
     #[inline]
-    pub fn for_each(&mut self, input: &mut &[u8], mut visit: impl FnMut(Item<'_>)) -> Result<(), Damage> {
+    pub fn for_each(&mut self, input: &mut &[u8], visitor: &mut impl Visit) -> Result<(), Damage> {
         loop {
             while let Some(found) = self.read_plain_record(input) {
-                visit(self.item(found));
+                visitor.visit(self.item(found));
             }
             let Some(item) = self.next_of_any_kind(input)? else { return Ok(()) };
             let is_end = matches!(item, Item::End(_));
-            visit(item);
+            visitor.visit(item);
             if is_end {
                 return Ok(());
             }

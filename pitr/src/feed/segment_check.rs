@@ -7,7 +7,8 @@ use std::io::{self, Read, Seek as _};
 
 use barman_storage::{Dir, Operation, RelativePath};
 use wal_format::{
-    Damage, PageHeaderError, RecordReader, SegmentHeader, SegmentHeaderError, SegmentName, SegmentSize, Source, Walk,
+    Damage, Item, PageHeaderError, RecordReader, SegmentHeader, SegmentHeaderError, SegmentName, SegmentSize, Source,
+    Walk,
 };
 
 use super::FeedError;
@@ -49,7 +50,7 @@ fn first_damage(mut file: &File, name: &SegmentName, size: SegmentSize) -> io::R
     loop {
         let length = file.read(&mut buffer)?;
         let Some(mut read @ [_, ..]) = buffer.get(..length) else { return Ok(reader.finish().err()) };
-        if let Err(damage) = reader.for_each(&mut read, |_| ()) {
+        if let Err(damage) = reader.for_each(&mut read, &mut |_: Item<'_>| ()) {
             return Ok(Some(damage));
         }
     }

@@ -102,9 +102,11 @@ impl Element for u16 {
 impl Element for RelFileLocator {
     const LEN: usize = 12;
 
+    #[inline]
     fn read(bytes: &[u8]) -> Option<Self> {
-        let (_, locator) = Self::parse(bytes).ok()?;
-        Some(locator)
+        let (&[tablespace, database, number], _) = bytes.as_chunks() else { return None };
+        let [tablespace, database, number] = [tablespace, database, number].map(u32::from_ne_bytes);
+        Some(Self { tablespace, database, number })
     }
 }
 

@@ -89,8 +89,12 @@ impl<'a> TransactionEnd<'a> {
     fn parse(input: &'a [u8], info: u8, xid: u32, major: PgMajor) -> Parsed<'a, Self> {
         const HAS_PARTS: u8 = 0x80;
         let (input, at) = expect("the time of a transaction's end", timestamp).parse(input)?;
-        let (input, parts) = cond(info & HAS_PARTS != 0, expect("the parts of a record", int32)).parse(input)?;
-        let has = |part| parts.unwrap_or(0) & part != 0;
+        // Most have none of them, and there are very many.
+        if info & HAS_PARTS == 0 {
+            return Ok((input, Self::without_parts(xid, at)));
+        }
+        let (input, parts) = expect("the parts of a record", int32).parse(input)?;
+        let has = |part| parts & part != 0;
         let database = expect("a database", (int32, int32));
         let (input, database) = cond(has(part::DATABASE), database).parse(input)?;
         let (input, subxids) = cond(has(part::SUBTRANSACTIONS), List::parse_counted).parse(input)?;
@@ -104,8 +108,6 @@ impl<'a> TransactionEnd<'a> {
         let (input, gid) = cond(prepared && has(part::GID), c_string).parse(input)?;
         let (input, origin) = cond(has(part::ORIGIN), TransactionOrigin::parse).parse(input)?;
         let end = Self {
-            xid: prepared_xid.unwrap_or(xid),
-            at,
             gid,
             prepared,
             database: database.map(|(database, _)| database),
@@ -117,8 +119,27 @@ impl<'a> TransactionEnd<'a> {
             drops_relcache_files: has(part::DROPS_RELCACHE_FILES),
             must_sync: has(part::MUST_SYNC),
             origin: origin.flatten(),
+            ..Self::without_parts(prepared_xid.unwrap_or(xid), at)
         };
         Ok((input, end))
+    }
+
+    const fn without_parts(xid: u32, at: Timestamp) -> Self {
+        Self {
+            xid,
+            at,
+            gid: None,
+            prepared: false,
+            database: None,
+            tablespace: None,
+            subxids: List::EMPTY,
+            dropped: List::EMPTY,
+            dropped_statistics: DroppedStatistics::NONE,
+            invalidations: List::EMPTY,
+            drops_relcache_files: false,
+            must_sync: false,
+            origin: None,
+        }
     }
 }
 

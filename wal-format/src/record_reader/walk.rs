@@ -43,6 +43,23 @@ impl Walk {
     pub const HEADERS: Self = Self { checksums: false, wanted: |_| false };
 }
 
+/// Who is shown what [`RecordReader::for_each`](crate::RecordReader::for_each) comes across: most often a closure.
+///
+/// One that does much with every record is a function of its own, and each item has to be put together in memory for it,
+/// which takes longer than all else that is done for a small record. A type whose `visit` is `#[inline(always)]` is compiled
+/// into the walk.
+pub trait Visit {
+    /// Takes the next item.
+    fn visit(&mut self, item: Item<'_>);
+}
+
+impl<F: FnMut(Item<'_>)> Visit for F {
+    #[inline(always)]
+    fn visit(&mut self, item: Item<'_>) {
+        self(item);
+    }
+}
+
 /// What a reader comes across.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item<'a> {

@@ -56,6 +56,10 @@ impl Deletes {
 
     /// Notes that a transaction has ended, with these subtransactions: what they deleted is one delete.
     pub(super) fn end(&mut self, xid: u32, subxids: impl Iterator<Item = u32>) {
+        // Most transactions delete nothing, and all end here.
+        if self.open.is_empty() {
+            return;
+        }
         let mut deleted: BTreeMap<RelFileLocator, (u64, Lsn)> = BTreeMap::new();
         for part in std::iter::once(xid).chain(subxids) {
             while let Some((relation, (rows, last))) = self.pop(part) {

@@ -3,7 +3,7 @@
 use wal_format::{
     BorderState, ClassRow, Damage, DatabaseRow, Item, Lsn, NamespaceRow, Payload, Pending, Record, RecordHeader,
     RecordReader, ResourceManager, RowChange, RowChangeKind, SegmentName, SegmentSize, Source, SystemId, Timestamp,
-    TransactionEnd, Walk,
+    TransactionEnd, Visit, Walk,
 };
 
 use super::deletes::{DeletedRows, Deletes};
@@ -13,22 +13,11 @@ use crate::journal::LONGEST_ENTRY;
 /// How long the events of a segment may be together, in bytes of memory: well below what an entry can hold.
 const EVENT_BYTES: usize = LONGEST_ENTRY / 4;
 
-/// Adds one event, for tests of the limits.
-#[cfg(test)]
-pub(super) fn note(facts: &mut RecordFacts, event_bytes: &mut usize, event: WalEvent) {
-    Notes { facts, deletes: &mut Deletes::default(), event_bytes }.note(event);
-}
-
 /// Reads the bytes of one segment as they come.
 #[derive(Debug)]
 pub(crate) struct Observer {
     reader: RecordReader,
-    facts: RecordFacts,
-    has_records: bool,
-    /// Whether nothing is left to be proven by the segment before.
-    border_closed: bool,
-    deletes: Deletes,
-    event_bytes: usize,
+    notes: Notes,
     damage: Option<Damage>,
 }
 
@@ -80,70 +69,75 @@ impl Observer {
             events_left_out: 0,
             names_changed: Some(false),
         };
-        Self {
-            reader,
-            facts,
-            has_records: false,
-            border_closed,
-            deletes: Deletes::default(),
-            event_bytes: 0,
-            damage: None,
-        }
+        Self { reader, notes: Notes::new(facts, border_closed), damage: None }
     }
 
     /// Takes the next bytes.
     pub(crate) fn take(&mut self, mut bytes: &[u8]) {
-        // The borrow of a record is of the reader: what is kept is elsewhere.
-        let Self { reader, facts, has_records, border_closed, deletes, event_bytes, damage, .. } = self;
-        let mut notes = Notes { facts, deletes, event_bytes };
-        let mut visit = |item: Item<'_>| {
-            let (start, end, header) = match &item {
-                Item::Record(record) => (record.start, record.end, record.header),
-                Item::Passed(passed) => (passed.start, passed.end, passed.header),
-                // An open source ends with its last record.
-                Item::Skipped(_) | Item::End(_) => return,
-            };
-            *border_closed |= begins_log(*has_records, &header);
-            *has_records = true;
-            notes.header(start, end, &header);
-            if let Item::Record(record) = &item {
-                notes.contents(record);
-            }
-        };
-        while let Err(found) = reader.for_each(&mut bytes, &mut visit) {
+        let Self { reader, notes, damage } = self;
+        while let Err(found) = reader.for_each(&mut bytes, notes) {
             *damage = damage.or(Some(found));
         }
     }
 
     /// Says that there are no more.
     pub(crate) fn finish(mut self) -> Observed {
-        let Self { facts, deletes, event_bytes, .. } = &mut self;
-        Notes { facts, deletes, event_bytes }.finish();
+        self.notes.finish();
+        let Notes { mut facts, has_records, border_closed, .. } = self.notes;
         if let Some(layout) = self.reader.layout() {
-            (self.facts.system_id, self.facts.major) = (layout.system_id, layout.major.number());
+            (facts.system_id, facts.major) = (layout.system_id, layout.major.number());
         }
         let damage = self.damage.or(self.reader.finish().err());
         // With the contents of a record that crosses it, if that is one of those that tell something.
         let border = self.reader.border_state();
-        Observed { records: self.has_records.then_some(self.facts), damage, border_open: !self.border_closed, border }
+        Observed { records: has_records.then_some(facts), damage, border_open: !border_closed, border }
     }
 }
 
 /// What records are added to.
-struct Notes<'o> {
-    facts: &'o mut RecordFacts,
-    deletes: &'o mut Deletes,
-    event_bytes: &'o mut usize,
+#[derive(Debug)]
+pub(super) struct Notes {
+    pub(super) facts: RecordFacts,
+    has_records: bool,
+    /// Whether nothing is left to be proven by the segment before.
+    border_closed: bool,
+    deletes: Deletes,
+    event_bytes: usize,
 }
 
-impl Notes<'_> {
+impl Visit for Notes {
+    #[inline(always)]
+    fn visit(&mut self, item: Item<'_>) {
+        match item {
+            Item::Record(record) => {
+                self.header(record.start, record.end, &record.header);
+                self.record(&record);
+            }
+            Item::Passed(passed) => self.header(passed.start, passed.end, &passed.header),
+            // An open source ends with its last record.
+            Item::Skipped(_) | Item::End(_) => {}
+        }
+    }
+}
+
+impl Notes {
+    pub(super) fn new(facts: RecordFacts, border_closed: bool) -> Self {
+        Self { facts, has_records: false, border_closed, deletes: Deletes::default(), event_bytes: 0 }
+    }
+
+    #[inline(always)]
     fn header(&mut self, start: Lsn, end: Lsn, header: &RecordHeader) {
-        let facts = &mut *self.facts;
-        facts.first = facts.first.min(start);
-        (facts.last, facts.end) = (start, end);
+        if !self.has_records {
+            // The first record of a log follows nothing.
+            self.border_closed |= header.prev.as_u64() == 0;
+            self.facts.first = start;
+            self.has_records = true;
+        }
+        (self.facts.last, self.facts.end) = (start, end);
         self.xid(header.xid);
     }
 
+    #[inline(always)]
     fn xid(&mut self, xid: u32) {
         /// The lowest number that a transaction has (`FirstNormalTransactionId`).
         const FIRST_NORMAL: u32 = 3;
@@ -152,13 +146,20 @@ impl Notes<'_> {
         }
     }
 
-    fn contents(&mut self, record: &Record<'_>) {
+    #[inline(always)]
+    fn record(&mut self, record: &Record<'_>) {
         if changes_names(record) {
             self.facts.names_changed = Some(true);
         }
-        if says_something(&record.header)
-            && let Ok(payload) = record.decode()
-        {
+        if says_something(&record.header) {
+            self.contents(record);
+        }
+    }
+
+    // What is done for every record stays small without this.
+    #[inline(never)]
+    fn contents(&mut self, record: &Record<'_>) {
+        if let Ok(payload) = record.decode() {
             self.payload(record, &payload);
         }
     }
@@ -225,9 +226,9 @@ impl Notes<'_> {
         }
     }
 
-    fn note(&mut self, event: WalEvent) {
-        *self.event_bytes += event.weight();
-        if *self.event_bytes <= EVENT_BYTES {
+    pub(super) fn note(&mut self, event: WalEvent) {
+        self.event_bytes += event.weight();
+        if self.event_bytes <= EVENT_BYTES {
             self.facts.events.push(event);
         } else {
             self.facts.events_left_out += 1;
@@ -242,11 +243,6 @@ impl Notes<'_> {
         }
         self.facts.events.sort_by_key(|event| event.lsn);
     }
-}
-
-/// The first record of a log follows nothing.
-fn begins_log(has_records: bool, header: &RecordHeader) -> bool {
-    !has_records && header.prev.as_u64() == 0
 }
 
 /// Kinds of records of the resource manager `Heap`, and the bits that say which one it is (`XLOG_HEAP_OPMASK`).
@@ -277,6 +273,7 @@ fn may_change_names(header: &RecordHeader) -> bool {
 
 /// Whether a record changes a row of one of the catalogs that name things, or which files these have. Nothing else is
 /// read of the many records about rows of tables.
+#[inline(always)]
 fn changes_names(record: &Record<'_>) -> bool {
     if !may_change_names(&record.header) {
         return false;

@@ -1,3 +1,4 @@
+use super::observer::Notes;
 use super::*;
 use proptest::prelude::*;
 use wal_format::testing::WalBuilder;
@@ -193,13 +194,14 @@ fn neighbours_leave_nothing_open_in_order() {
 fn a_million_files_removed_leave_room_for_the_rest() {
     let mut facts = golden_facts(1).0;
     facts.events.clear();
-    let mut event_bytes = 0;
+    let mut notes = Notes::new(facts, true);
     let relation = RelFileLocator { tablespace: u32::MAX, database: u32::MAX, number: u32::MAX };
     for number in 0..200 {
         let kind = WalEventKind::FilesRemoved { relations: vec![relation; 10_000], committed: true };
         let event = WalEvent { lsn: Lsn::new(number), xid: Some(number as u32), at: None, kind };
-        observer::note(&mut facts, &mut event_bytes, event);
+        notes.note(event);
     }
+    let facts = notes.facts;
     assert!(facts.events_left_out > 0 && !facts.events.is_empty());
     let content = Content { bytes: 0, crc32c: 0 };
     let name = "000000010000000000000002".parse().unwrap();

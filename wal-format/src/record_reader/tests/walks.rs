@@ -40,7 +40,7 @@ fn visits_show_what_is_returned_one_by_one() {
             let returned = read(&mut reader(&wal, source).with_walk(walk), bytes);
             let mut reader = reader(&wal, source).with_walk(walk);
             let (mut input, mut visited) = (bytes, Vec::new());
-            while let Err(damage) = reader.for_each(&mut input, |item| visited.push(own(item))) {
+            while let Err(damage) = reader.for_each(&mut input, &mut |item: Item<'_>| visited.push(own(item))) {
                 visited.push(Seen::Damage(damage));
             }
             assert_eq!(visited, returned);
