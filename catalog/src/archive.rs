@@ -28,6 +28,7 @@ pub use facts::{
 pub use hooks::{ArchivedFile, HookDecision, Hooks, NoHooks};
 pub use ingest::{Gap, IngestEvent, IngestOptions, IngestSummary, Refusal, Unverified};
 pub use ledger::{CatchUp, LedgerReader};
+pub use listing::WalListing;
 pub(crate) use listing::for_each_archived;
 pub use overview::WaitingWal;
 pub use purge::PurgePlan;

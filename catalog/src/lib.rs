@@ -81,7 +81,7 @@ pub use archive::{
     ErrorFiles, Facts, Gap, HookDecision, Hooks, IngestEvent, IngestOptions, IngestSummary, LARGE_DELETE_ROWS,
     LedgerReader, NoHooks, Partial, Place, PurgePlan, PutWalError, PutWalNote, RecordFacts, Refusal, ServerProgress,
     TimeRange, Unread, Unverified, Verdict, Verification, WaitingWal, WalCompression, WalEvent, WalEventKind,
-    WalSource, WalStorage, XidRange,
+    WalListing, WalSource, WalStorage, XidRange,
 };
 pub use archive_entry::{ArchiveEntry, ArchiveEntryKind, ArchiveName, EntryError, expect_zeros};
 pub use backup_data::{BackupData, BackupFile};

@@ -157,3 +157,24 @@ fn looking_makes_nothing() {
     assert_eq!(repository.catalog.error_files().expect("none").unknown, 0);
     assert!(!repository.home.exists());
 }
+
+/// A million segments that are gone took minutes, looked for one by one. Once a directory is listed, nothing in it is looked
+/// for: its files can be removed, and the answers stay.
+#[test]
+fn each_directory_is_listed_once() {
+    let repository = Repository::new();
+    let names: Vec<_> = (1..100).map(name).collect();
+    names.iter().for_each(|name| repository.write(&format!("wals/0000000100000000/{name}"), ""));
+    repository.write("wals/00000002.history", "");
+    repository.write(&format!("streaming/{}", name(100)), "");
+    let mut listing = repository.catalog.wal_listing().expect("listed");
+    let mut has = |name: &str| listing.has(&name.parse().expect("a name")).expect("listed");
+    assert!(has(&names[0]));
+    let directory = repository.catalog.layout().wals_directory.join("0000000100000000");
+    std::fs::remove_dir_all(directory).expect("removed");
+    assert!(names.iter().all(|name| has(name)));
+    assert!(has(&name(100)), "it waits to be archived");
+    assert!(!has(&name(101)));
+    assert!(!has("000000010000000100000000"), "its directory is not there");
+    assert!(has("00000002.history"));
+}

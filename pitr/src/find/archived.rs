@@ -10,7 +10,7 @@ use wal_format::{Lsn, RelFileLocator, SegmentNumber, SegmentSize, TimelineHistor
 
 use super::FindError;
 use super::followed::{Happening, What};
-use super::records::side_by_side;
+use super::records::{processors, side_by_side};
 use super::story::{Fate, Story};
 use crate::names::NamedRelation;
 use crate::plan_error::PlanError;
@@ -94,8 +94,11 @@ impl<'a> Archived<'a> {
 
     /// Reads segments that follow each other, several runs of them side by side: each run reads the segment before it, too.
     fn read_facts(&self, places: Vec<Place>, cancel: &Cancel, visit: &mut Visit<'_>) -> Result<(), FindError> {
-        const RUN: usize = 32;
-        let runs: Vec<&[Place]> = places.chunks(RUN).collect();
+        let (places, lost) = self.divided(places)?;
+        const LONGEST_RUN: usize = 32;
+        // Few segments are divided, too.
+        let run = places.len().div_ceil(processors()).clamp(1, LONGEST_RUN);
+        let runs: Vec<&[Place]> = places.chunks(run).collect();
         let read = side_by_side(runs.len(), cancel, |index| {
             let run = runs.get(index).copied().unwrap_or_default();
             let names: Vec<_> = run.iter().map(|place| self.file(*place)).collect();
@@ -104,7 +107,17 @@ impl<'a> Archived<'a> {
         for (place, facts) in places.iter().zip(read.into_iter().flatten()) {
             visit(*place, facts.as_ref())?;
         }
-        Ok(())
+        lost.into_iter().try_for_each(|place| Ok(visit(place, None)?))
+    }
+
+    /// The segments that are there, and those that are gone.
+    fn divided(&self, places: Vec<Place>) -> Result<(Vec<Place>, Vec<Place>), PlanError> {
+        let mut listing = self.catalog.wal_listing()?;
+        let (mut there, mut lost) = (Vec::new(), Vec::new());
+        for place in places {
+            if listing.has(&self.file(place))? { there.push(place) } else { lost.push(place) }
+        }
+        Ok((there, lost))
     }
 
     /// What a relation became that has another file now.

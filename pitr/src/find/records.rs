@@ -20,7 +20,7 @@ pub(super) fn side_by_side<T: Send>(
     cancel: &Cancel,
     work: impl Fn(usize) -> Result<T, PlanError> + Sync,
 ) -> Result<Vec<T>, FindError> {
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(count.max(1));
+    let threads = processors().min(count.max(1));
     let next = AtomicUsize::new(0);
     let take_turns = || {
         let mut done = Vec::new();
@@ -45,6 +45,11 @@ pub(super) fn side_by_side<T: Send>(
     }
     all.sort_unstable_by_key(|(index, _)| *index);
     Ok(all.into_iter().map(|(_, result)| result).collect())
+}
+
+/// How many threads there are to work at once.
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// Shows `visit` the records that begin in the first of some segments; the others are there for the one that crosses its end.

@@ -31,9 +31,16 @@ pub(crate) struct Neighbours {
     last: Option<(SegmentName, BorderState)>,
     /// The history that was read last.
     history: Option<(TimelineId, Option<TimelineHistory>)>,
+    /// Whether other runs are read at the same time.
+    among_others: bool,
 }
 
 impl Neighbours {
+    /// For one of several runs that are read side by side, each on one thread.
+    pub(crate) fn among_others() -> Self {
+        Self { among_others: true, ..Self::default() }
+    }
+
     /// Notes what stands at the end of a file that is archived now, or together with those that are looked at next.
     pub(super) fn looked_at(&mut self, observation: &Observation) {
         if observation.border.is_some() {
@@ -231,7 +238,8 @@ fn observe_segment(
     size: SegmentSize,
 ) -> Result<Observation, Error> {
     let before = neighbours.before(catalog, name, size)?;
-    let (raw, observed) = read(file, name, size, Source::Complete, before)?;
+    let observer = Observer::new(name, (start(name, size), size), Source::Complete, before);
+    let (raw, observed) = read(file, observer, neighbours)?;
     let verdict = judge(&observed);
     let border = observed.border.map(|state| (name, state));
     Ok(Observation { facts: facts(file, Some(raw), verdict, observed.records), border })
@@ -246,22 +254,20 @@ fn observe_partial(
     size: SegmentSize,
 ) -> Result<Observation, Error> {
     let before = neighbours.before(catalog, name, size)?;
-    let (raw, observed) = read(file, name, size, Source::Open, before)?;
+    let observer = Observer::new(name, (start(name, size), size), Source::Open, before);
+    let (raw, observed) = read(file, observer, neighbours)?;
     let verdict = if observed.border_open { Verdict::BorderOpen } else { Verdict::Verified };
     Ok(Observation { facts: facts(file, Some(raw), verdict, observed.records), border: None })
 }
 
-fn read(
-    file: &mut Detected,
-    name: SegmentName,
-    size: SegmentSize,
-    source: Source,
-    before: Option<BorderState>,
-) -> Result<(Content, Observed), Error> {
-    // The check compared the two: no other name gets here.
-    let start = name.start(size).unwrap_or(Lsn::MAX);
-    let mut observer = Observer::new(name, (start, size), source, before);
-    let raw = walk(file, &mut observer)?;
+/// The check compared the two: no other name gets here.
+fn start(name: SegmentName, size: SegmentSize) -> Lsn {
+    name.start(size).unwrap_or(Lsn::MAX)
+}
+
+fn read(file: &mut Detected, mut observer: Observer, neighbours: &Neighbours) -> Result<(Content, Observed), Error> {
+    let raw =
+        if neighbours.among_others { sum_up(file, |bytes| observer.take(bytes))? } else { walk(file, &mut observer)? };
     Ok((raw, observer.finish()))
 }
 

@@ -25,14 +25,15 @@ impl Catalog {
     }
 
     /// Reads archived files as if they arrived now, for whoever asks about files that the ledger does not know. Nothing is
-    /// noted: that is for [`Catalog::rebuild_ledger`]. Quickest where the files follow each other.
+    /// noted: that is for [`Catalog::rebuild_ledger`]. Quickest where the files follow each other, and several threads read a
+    /// part of them each.
     ///
     /// # Errors
     /// One of them cannot be read.
     pub fn read_facts(&self, names: &[WalFileName], cancel: &Cancel) -> Result<Vec<Option<Facts>>, Error> {
         // What is in the archive is complete: at the end of time nothing is growing any more.
         let now = Timestamp::from_pg_micros(i64::MAX);
-        let (mut neighbours, system) = (Neighbours::default(), self.system_id(None)?);
+        let (mut neighbours, system) = (Neighbours::among_others(), self.system_id(None)?);
         let read = names.iter().map(|name| {
             cancel.check()?;
             observe_stored(self, &mut neighbours, *name, (system, now))
