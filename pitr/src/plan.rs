@@ -248,10 +248,12 @@ pub enum PlanWarning {
     ZoneAssumed,
     /// The archive has a hole; recovery ends in front of it.
     MissingWal(MissingWal),
-    /// A file is in the index of the archive, but not in the archive.
+    /// Files are in the index of the archive, but not in the archive; recovery ends in front of the first.
     LostWal {
-        /// The file.
-        name: WalFileName,
+        /// The first of them.
+        first: WalFileName,
+        /// How many follow each other, this one included.
+        count: u64,
     },
     /// A segment has not the length that PostgreSQL insists on; it is left out, and recovery ends in front of it.
     WrongSize {

@@ -239,8 +239,13 @@ pub(super) fn warning_text(warning: &PlanWarning) -> String {
         PlanWarning::StandbyWithoutRestoreCommand => {
             "the standby gets no restore_command: it ends at the WAL that is copied now (use --get-wal)".to_owned()
         }
-        PlanWarning::LostWal { name } => {
-            format!("{name} is listed in the archive but not there: recovery ends before it")
+        PlanWarning::LostWal { first, count: 1 } => {
+            format!("{first} is listed in the archive but not there: recovery ends before it")
+        }
+        PlanWarning::LostWal { first, count } => {
+            format!(
+                "{count} WAL files from {first} on are listed in the archive but not there: recovery ends before them"
+            )
         }
         PlanWarning::StopUnknown { name } => {
             format!("{name} cannot be read here, so where recovery stops is not known before it does")

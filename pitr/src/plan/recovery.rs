@@ -1,6 +1,6 @@
 //! How a backup is recovered: from where, through which WAL, and to which record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use barman_catalog::{BackupInfo, Catalog, Verdict, WalEventKind};
 use wal_format::{SegmentName, SegmentNumber, TimelineId, WalFileName};
@@ -13,7 +13,7 @@ use crate::plan_error::PlanError;
 use crate::request::{BackupChoice, RecoveryRequest, WalSupply};
 use crate::stop::search::{Found, Scope};
 use crate::stop::wal_row::{RowSource, WalRow};
-use crate::stop::{PlannedStop, Unreached};
+use crate::stop::{PlannedStop, StopReason, Unreached};
 use crate::target::RecoveryTarget;
 use crate::timeline_path::TimelinePath;
 use crate::wal_selection::{MissingWal, WalRange};
@@ -122,7 +122,7 @@ fn way(
 ) -> Result<Way, PlanError> {
     let ancestors = chain::ancestors(catalog, &info)?;
     let (extent, path) = backup::lead(&info, request, histories)?;
-    let archived = archived(catalog, &path, &extent, &info)?;
+    let Archived { there: archived, lost } = archived(catalog, &path, &extent, &info)?;
     let unfinished = matches!(request.wal, WalSupply::GetWal { .. } | WalSupply::Copy { partial: true, .. });
     let size = info.xlog_segment_size;
     let source = RowSource { catalog, archived: &archived, path: &path, size, unfinished };
@@ -142,8 +142,17 @@ fn way(
             warnings.push(PlanWarning::NotYetArchived);
             None
         }
-        Found::Unreached(unreached) => return Err(PlanError::Unreached(unreached)),
+        Found::Unreached(unreached) => {
+            let lost = lost_behind(&lost, &row, &path);
+            return Err(lost.map_or(PlanError::Unreached(unreached), |missing| PlanError::MissingWal { missing }));
+        }
     };
+    if stop.as_ref().is_none_or(|stop| stop.reason == StopReason::EndOfWal) {
+        warnings.extend(
+            lost_behind(&lost, &row, &path)
+                .map(|lost| PlanWarning::LostWal { first: WalFileName::Segment(lost.first), count: lost.count }),
+        );
+    }
     warnings.extend(half_dropped(catalog, &row, stop.as_ref())?);
     let needed = needed(&row, stop.as_ref());
     if matches!(request.wal, WalSupply::GetWal { .. }) {
@@ -174,21 +183,39 @@ fn half_dropped(catalog: &Catalog, row: &WalRow, stop: Option<&PlannedStop>) -> 
     Ok(None)
 }
 
-/// The archived segments that recovery may read, and their lengths as stored.
-fn archived(
-    catalog: &Catalog,
-    path: &TimelinePath,
-    extent: &Extent,
-    info: &BackupInfo,
-) -> Result<BTreeMap<WalFileName, u64>, PlanError> {
+/// The segments in the index of the archive that recovery may read.
+struct Archived {
+    /// Those that are there, and their lengths as stored.
+    there: BTreeMap<WalFileName, u64>,
+    /// Those that are gone.
+    lost: BTreeSet<WalFileName>,
+}
+
+fn archived(catalog: &Catalog, path: &TimelinePath, extent: &Extent, info: &BackupInfo) -> Result<Archived, PlanError> {
     let range = WalRange { path, size: info.xlog_segment_size, first: extent.first_segment, last: None };
-    let mut archived = BTreeMap::new();
+    let (mut there, mut lost) = (BTreeMap::new(), BTreeSet::new());
     catalog.xlog_db()?.scan(|line| {
         let name = line.segment().map(WalFileName::Segment).filter(|name| range.wants(name, false));
-        archived.extend(name.map(|name| (name, line.size)));
+        there.extend(name.map(|name| (name, line.size)));
         Ok::<_, barman_catalog::Error>(())
     })?;
-    Ok(archived)
+    let mut listing = catalog.wal_listing()?;
+    for name in there.keys() {
+        if !listing.has(name)? {
+            lost.insert(*name);
+        }
+    }
+    there.retain(|name, _| !lost.contains(name));
+    Ok(Archived { there, lost })
+}
+
+/// The segments right behind the row that are gone.
+fn lost_behind(lost: &BTreeSet<WalFileName>, row: &WalRow, path: &TimelinePath) -> Option<MissingWal> {
+    let name = |number| path.names(number, row.size).find(|name| lost.contains(&WalFileName::Segment(*name)));
+    let behind = row.segments.last()?.number.next();
+    let following = std::iter::successors(Some(behind), |number| Some(number.next()));
+    let mut names = following.map_while(name);
+    Some(MissingWal { first: names.next()?, count: 1 + names.count() as u64 })
 }
 
 /// Without the WAL up to its end a backup never becomes consistent.

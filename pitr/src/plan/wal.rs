@@ -106,14 +106,18 @@ pub(super) fn plan(
     names.extend(histories.waiting(extent.timeline, recovery.path.last())?);
     let mut search =
         Search { catalog, size, archived: Vec::new(), wrapped: Vec::new(), waiting: Vec::new(), warnings: Vec::new() };
-    let mut selected = Vec::new();
+    let (mut selected, mut lost) = (Vec::new(), Vec::new());
+    let mut listing = catalog.wal_listing()?;
     for wal in range.select(&names, request.partial) {
-        match catalog.find_wal(&wal.archived, Partial::Exclude)? {
+        let is_there = listing.has(&wal.archived)?;
+        match is_there.then(|| catalog.find_wal(&wal.archived, Partial::Exclude)).transpose()?.flatten() {
             Some(stored) => selected.extend(search.take(wal, stored)?),
             // Where recovery cannot do without it, that is found below.
-            None => search.warnings.push(PlanWarning::LostWal { name: wal.archived }),
+            None => lost.push(wal.archived),
         }
     }
+    let lost = lost_wal(&lost, size).filter(|lost| !recovery.warnings.contains(lost));
+    search.warnings.extend(lost);
     if request.partial {
         selected.extend(search.next_segment(&range, &selected)?);
     }
@@ -123,6 +127,16 @@ pub(super) fn plan(
     let (destination, is_archived) = (request.destination.to_owned(), !request.is_pitr);
     let Search { archived, wrapped, waiting, .. } = search;
     Ok((PlannedWal { destination, is_archived, archived, wrapped, waiting }, warnings))
+}
+
+/// What is gone, a warning for each row of segments that follow each other.
+fn lost_wal(lost: &[WalFileName], size: SegmentSize) -> impl Iterator<Item = PlanWarning> {
+    let follows = move |one: &WalFileName, next: &WalFileName| match (one, next) {
+        (WalFileName::Segment(one), WalFileName::Segment(next)) => one.next(size).is_ok_and(|behind| behind == *next),
+        _ => false,
+    };
+    let rows = lost.chunk_by(follows);
+    rows.filter_map(|row| Some(PlanWarning::LostWal { first: *row.first()?, count: row.len() as u64 }))
 }
 
 /// Without the WAL up to its end a backup never becomes consistent: here it may also be of the wrong length.

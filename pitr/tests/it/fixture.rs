@@ -109,6 +109,14 @@ impl Fixture {
         self.catalog.layout().basebackups_directory.join(id).join("data")
     }
 
+    /// Removes an archived segment of timeline 1, which stays in the index.
+    pub(crate) fn lose_wal(&self, number: u64) {
+        let size = SegmentSize::new(SIZE_BYTES).expect("a segment size");
+        let name = SegmentNumber::new(number).name(timeline(1), size);
+        let directory = self.catalog.layout().wals_directory.join(name.hash_directory());
+        std::fs::remove_file(directory.join(name.to_string())).expect("file");
+    }
+
     /// Archives segments.
     pub(crate) fn add_wal(&self, on: u32, numbers: impl IntoIterator<Item = u64>) {
         let size = SegmentSize::new(SIZE_BYTES).expect("a segment size");

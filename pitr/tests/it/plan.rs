@@ -114,14 +114,32 @@ fn what_an_operator_should_know_is_in_the_plan() {
     fixture.add_wal(1, [9, 11]);
     fixture.add_archived("0000000100000000/00000001000000000000000A", b"cut short");
     drop(fixture.catalog.xlog_db().expect("an index"));
-    let lost = fixture.catalog.layout().wals_directory.join("0000000100000000/00000001000000000000000B");
-    std::fs::remove_file(lost).expect("file");
+    fixture.lose_wal(0xB);
     let warnings = warnings(&fixture.request());
     assert!(
         matches!(warnings.as_slice(), [PlanWarning::WrongSize { found: 9, .. }, PlanWarning::LostWal { .. }, PlanWarning::MissingWal(hole)]
             if hole.first.to_string() == "000000010000000000000008" && hole.count == 1),
         "{warnings:?}"
     );
+}
+
+#[test]
+fn what_is_only_in_the_index_ends_recovery() {
+    let fixture = Fixture::with_backup();
+    fixture.add_wal(1, 8..=12);
+    drop(fixture.catalog.xlog_db().expect("an index"));
+    (9..=11).for_each(|number| fixture.lose_wal(number));
+    let first = "000000010000000000000009".parse().expect("a segment");
+    let lost = PlanWarning::LostWal { first, count: 3 };
+    let plan = fixture.plan(&fixture.request()).expect("a plan");
+    assert_eq!(plan.warnings.iter().filter(|warning| **warning == lost).count(), 1, "{:?}", plan.warnings);
+    assert_eq!(plan.recovery.warnings, [lost]);
+    assert_eq!(plan.recovery.wal.last.to_string(), "000000010000000000000008");
+
+    // What lies behind it cannot be reached, whatever the ledger knows of that.
+    let target = StopPoint::Lsn(Lsn::new(12 * SIZE_BYTES + 100));
+    assert_refused!(fixture, fixture.request_to(target), PlanError::MissingWal { missing }
+        if missing.count == 3 && missing.first.to_string() == "000000010000000000000009");
 }
 
 #[test]
