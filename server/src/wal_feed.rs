@@ -28,12 +28,10 @@ impl ArchiveSource {
                 // Whoever removes it for good takes it out of the index first.
                 let index = catalog.xlog_db()?;
                 let server = self.server.name().to_owned();
-                if index.contains(name)? {
-                    return Err(Error::WalVanished { name: *name, server });
-                }
-                match first_behind(&index, name, catalog.wal_segment_size()?)? {
-                    Some(first) => Err(Error::WalPurged { name: *name, server, first }),
-                    None => Ok(None),
+                match Absent::of(&index, name, catalog.wal_segment_size()?)? {
+                    Absent::Vanished => Err(Error::WalVanished { name: *name, server }),
+                    Absent::Purged { first } => Err(Error::WalPurged { name: *name, server, first }),
+                    Absent::Unheard => Ok(None),
                 }
             }
             Err(error) => Err(error),
@@ -55,18 +53,34 @@ impl ArchiveSource {
     }
 }
 
-/// The first segment of an archive, if that begins behind this one. A server in recovery got what was before it, so this one
-/// was there too and has been removed since: it is not the end of WAL.
-fn first_behind(index: &XlogDb, name: &WalFileName, size: SegmentSize) -> Result<Option<SegmentName>, Error> {
-    let WalFileName::Segment(wanted) = name else { return Ok(None) };
-    let number = |name: &SegmentName| name.number(size).ok();
-    let mut first: Option<SegmentName> = None;
-    index.scan(|line| {
-        let earlier = line.segment().filter(|name| first.is_none_or(|first| number(name) < number(&first)));
-        first = earlier.or(first);
-        Ok::<_, barman_catalog::Error>(())
-    })?;
-    Ok(first.filter(|first| number(wanted) < number(first)))
+/// What the index of an archive says of a file that is not there.
+enum Absent {
+    /// It should be there.
+    Vanished,
+    /// The archive begins behind it, with this segment. A server in recovery got what was before it, so this one was there
+    /// too and has been removed since: it is not the end of WAL.
+    Purged { first: SegmentName },
+    /// Nothing.
+    Unheard,
+}
+
+impl Absent {
+    fn of(index: &XlogDb, name: &WalFileName, size: SegmentSize) -> Result<Self, Error> {
+        let text = name.to_string();
+        let number = |name: &SegmentName| name.number(size).ok();
+        let (mut is_recorded, mut first) = (false, None::<SegmentName>);
+        index.scan(|line| {
+            is_recorded |= line.name() == text;
+            let earlier = line.segment().filter(|name| first.is_none_or(|first| number(name) < number(&first)));
+            first = earlier.or(first);
+            Ok::<_, barman_catalog::Error>(())
+        })?;
+        Ok(match (name, first) {
+            _ if is_recorded => Self::Vanished,
+            (WalFileName::Segment(wanted), Some(first)) if number(wanted) < number(&first) => Self::Purged { first },
+            _ => Self::Unheard,
+        })
+    }
 }
 
 impl WalSource for ArchiveSource {
