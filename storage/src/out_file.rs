@@ -75,13 +75,18 @@ impl OutFile {
         }
         self.is_synced = false;
         let describe = || Change::SetLength { node: self.node, length };
-        let set_length = || rustix::fs::ftruncate(&self.file, length);
-        let reserve = || match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), now, length - now) {
-            // At least the length is what the caller expects.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => set_length(),
-            reserved => reserved,
+        let reserve = || {
+            let reserved = if self.is_in_memory() {
+                Err(Errno::OPNOTSUPP)
+            } else {
+                rustix::fs::fallocate(&self.file, FallocateFlags::empty(), now, length - now)
+            };
+            match reserved {
+                // At least the length is what the caller expects.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => rustix::fs::ftruncate(&self.file, length),
+                reserved => reserved,
+            }
         };
-        let reserve = || if self.is_in_memory() { set_length() } else { reserve() };
         self.gate.pass(describe, reserve).map_err(|e| self.failed(Operation::SetLength, e))
     }
 
