@@ -87,11 +87,19 @@ fn barman_finds_a_segment_that_came_late() {
     }
     home.deliver([2, 3, 5, 6, 7]);
     home.ours.ingest(WalSource::Incoming).expect("a run");
+    let last_line = home.ours.text("wals/main-xlog.db").find(&name(7)).expect("it is archived").to_string();
     home.deliver([4]);
     home.ours.ingest(WalSource::Incoming).expect("a run");
     let listed = home.barman(&["list-files", "--target", "wal", "main", BACKUP]);
     let names: Vec<_> = listed.lines().filter_map(|path| path.rsplit('/').next()).map(str::to_owned).collect();
     assert_eq!(names, (2..=6).map(name).collect::<Vec<_>>());
+
+    // A passive node asks for what is behind the line that was the last one when it asked before.
+    home.deliver([8]);
+    home.ours.ingest(WalSource::Incoming).expect("a run");
+    let told = home.barman(&["sync-info", "main", &name(7), &last_line]);
+    let names: Vec<_> = told.lines().filter(|line| line.contains("\"name\": \"0")).map(str::trim).collect();
+    assert_eq!(names, [format!("\"name\": \"{}\",", name(8))], "{told}");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(crate) fn custom(magic: Option<&[u8]>) -> WalStorage {
 /// What is stored can be read where it is restored, and not here. As with encryption it is other bytes each time.
 pub(crate) fn unreadable() -> WalStorage {
     let mut storage = custom(Some(b"CUST"));
-    storage.filters.compress = Some(ShellFilter::new("printf CUST; head -c 16 /dev/urandom; gzip -c"));
+    storage.filters.compress = Some(ShellFilter::new("printf \"CUST $$ \"; exec cat"));
     storage.filters.decompress = None;
     storage
 }
