@@ -17,13 +17,35 @@ pub(crate) const ENCRYPTED_BACKUPS: [(&str, &str); 2] =
 /// Gives the user of a home a key with a passphrase. The agent that holds it ends with what is returned.
 #[must_use]
 pub(crate) fn make_key(home: &BarmanHome) -> GpgAgent {
-    let key = ["--pinentry-mode", "loopback", "--passphrase", "correct", "--quick-generate-key", "wal@example"];
-    gpg(&home.path(), "gpg").args(["--batch", "--quiet"]).args(key).succeed();
-    GpgAgent(home.path())
+    make_key_below(&home.path(), "correct")
+}
+
+/// The same for whoever has this home directory.
+#[must_use]
+pub(crate) fn make_key_below(home: &Path, passphrase: &str) -> GpgAgent {
+    let key = ["--pinentry-mode", "loopback", "--passphrase", passphrase, "--quick-generate-key", "wal@example"];
+    gpg(home, "gpg").args(["--batch", "--quiet"]).args(key).succeed();
+    GpgAgent(home.to_owned())
 }
 
 /// The process that holds the keys of a home.
 pub(crate) struct GpgAgent(PathBuf);
+
+impl GpgAgent {
+    /// Where the keys are, as `GNUPGHOME` says it.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.0.join(".gnupg")
+    }
+
+    /// Decrypts a file that was encrypted for a key without a passphrase.
+    pub(crate) fn decrypt(&self, encrypted: &Path) -> Vec<u8> {
+        let mut decrypt = gpg(&self.0, "gpg");
+        let output =
+            decrypt.args(["--batch", "--quiet", "--decrypt"]).arg(encrypted).output().expect("it can be started");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+}
 
 impl Drop for GpgAgent {
     fn drop(&mut self) {

@@ -47,7 +47,7 @@ impl Case {
             for nth in chosen(calls, way) {
                 let mut ended = self.run(nth, effect);
                 // What races with it makes it one call more or less.
-                for _ in 0..if self.is_cron() { 10 } else { 0 } {
+                for _ in 0..if self.races() { 10 } else { 0 } {
                     if ended.call.is_none() {
                         ended = self.run(nth, effect);
                     }
@@ -79,9 +79,9 @@ impl Case {
         println!("{:?}: disturbed {fired} times; errors that it works around: {tolerated:#?}", self.command);
     }
 
-    /// How many calls the command makes; of `cron`, with which races what it has started, how many at least.
+    /// How many calls the command makes; where something races with it, how many at least.
     fn calls(&self, effect: CallEffect) -> usize {
-        let runs = if self.is_cron() { 5 } else { 1 };
+        let runs = if self.races() { 5 } else { 1 };
         (0..runs).map(|_| self.run(0, effect).counted).min().unwrap_or_default()
     }
 
@@ -131,6 +131,11 @@ impl Case {
         self.is_cron() || self.again.iter().any(|command| *command == ["cron"])
     }
 
+    /// Whether how many calls it makes depends on another process: those that `cron` started, or `gpg`.
+    fn races(&self) -> bool {
+        self.is_cron() || self.home.is_encrypted()
+    }
+
     fn is_cron(&self) -> bool {
         self.command == ["cron"]
     }
@@ -174,6 +179,11 @@ fn archive_wal() {
 #[test]
 fn archive_wal_compressed() {
     wal::archiving(&[("compression", "zstd")]).prove();
+}
+
+#[test]
+fn archive_wal_encrypted() {
+    wal::encrypting().prove();
 }
 
 #[test]

@@ -106,6 +106,12 @@ impl Ledger {
         self.read(journal).map(|(known, _)| known)
     }
 
+    /// The files of one directory of which all is known: an announcement that nothing follows tells that it may be another file now.
+    fn settled(&self, journal: &RelativePath) -> Result<BTreeSet<WalFileName>, Error> {
+        let (known, announced) = self.read(journal)?;
+        Ok(known.into_keys().filter(|name| !announced.contains_key(name)).collect())
+    }
+
     /// What a journal says of files, and of those that were about to be archived when a run was interrupted.
     fn read(&self, journal: &RelativePath) -> Result<(DirectoryFacts, Announced), Error> {
         let (mut known, mut announced) = (DirectoryFacts::new(), Announced::new());
@@ -151,8 +157,7 @@ impl Ledger {
         let verified = |known: &Known| known.verified.map(|at| verification_entry(&known.facts.name, at));
         let (_, announced) = self.read(path).unwrap_or_default();
         let entries = known.values().flat_map(|one| [Some(one.facts.to_entry()), verified(one)]).flatten();
-        let unsettled = announced.values().filter(|facts| !known.contains_key(&facts.name));
-        let entries: Vec<_> = entries.chain(unsettled.map(announcement_entry)).collect();
+        let entries: Vec<_> = entries.chain(announced.values().map(announcement_entry)).collect();
         let extent = Journal::new(&self.dir, path.clone(), FORMAT).rewrite(&entries)?;
         self.extents.insert(path.clone(), extent);
         Ok(())

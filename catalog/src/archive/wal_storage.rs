@@ -301,6 +301,7 @@ mod tests {
         assert!(storage.wraps(Encoding::Plain) && !storage.wraps(zstd) && !storage.wraps(Encoding::Encrypted));
         storage.recipient = Some("somebody".to_owned());
         assert_eq!(storage.stored_as(zstd), (Some("zstd"), Some("gpg")));
+        assert!(storage.hides(Encoding::Plain) && storage.hides(zstd) && !storage.hides(Encoding::Encrypted));
         assert!(storage.wraps(zstd) && !storage.wraps(Encoding::Encrypted));
     }
 }

@@ -48,15 +48,28 @@ pub(super) fn archive(home: &KeptHome, numbers: impl IntoIterator<Item = u64>) {
     assert_eq!(archived.code, Some(0), "{archived:?}");
 }
 
-/// Segments, a history, a label, a `.partial` file, and a file that the archive has already.
+/// Segments, a history, a label, a `.partial` file of which the archive has a shorter one, and a file that it has already.
 pub(super) fn archiving(options: &[(&str, &str)]) -> Case {
     let home = KeptHome::new(options);
+    let (partial, mut shorter) = (format!("{}.partial", name(4)), segment(&name(4), 7));
+    shorter[100_000..].fill(0);
+    deliver(&home, &[(&partial, &shorter)]);
     archive(&home, [1]);
     let [one, two, three] = [1, 2, 3].map(|number| (name(number), segment(&name(number), 7)));
     let label = format!("{}.00000028.backup", name(3));
     deliver(&home, &[(&one.0, &one.1), (&two.0, &two.1), (&three.0, &three.1)]);
     deliver(&home, &[(&label, LABEL.as_bytes()), ("00000002.history", HISTORY.as_bytes())]);
-    deliver(&home, &[(&format!("{}.partial", name(4)), &segment(&name(4), 7))]);
+    deliver(&home, &[(&partial, &segment(&name(4), 7))]);
+    home.keep();
+    Case::of(home, &["archive-wal", "main"])
+}
+
+/// Segments and a history, of which one is archived already, and nobody can tell what was encrypted.
+pub(super) fn encrypting() -> Case {
+    let home = KeptHome::encrypted();
+    archive(&home, [1]);
+    let [one, two] = [1, 2].map(|number| (name(number), segment(&name(number), 7)));
+    deliver(&home, &[(&one.0, &one.1), (&two.0, &two.1), ("00000002.history", HISTORY.as_bytes())]);
     home.keep();
     Case::of(home, &["archive-wal", "main"])
 }

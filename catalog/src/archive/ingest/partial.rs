@@ -10,17 +10,18 @@ use barman_storage::codec::Room;
 use barman_storage::{Cancel, Dir, Operation};
 use wal_format::{SegmentHeader, WalFileName};
 
-use crate::{Catalog, Content, Error, Facts, WalStorage, XlogDb, layout};
+use crate::archive::ledger::Ledger;
+use crate::{Catalog, Error, Facts, WalStorage, XlogDb, layout};
 
 use super::detect::Detected;
 use super::observe::{Neighbours, judge_arrival};
-use super::publish::Outcome;
+use super::publish::{Outcome, announce};
 
 /// Keeps the one of two unfinished segments that has more records, if it has all of the other's.
 pub(super) fn settle(
     catalog: &Catalog,
     (wals, source): (&Dir, &Dir),
-    db: &mut XlogDb,
+    (db, ledger): (&mut XlogDb, &mut Ledger),
     file: &mut Detected,
     facts: &mut Facts,
     cancel: &Cancel,
@@ -45,7 +46,7 @@ pub(super) fn settle(
     }
     let longer = ours > theirs;
     if longer {
-        facts.stored = replace(wals, db, file, catalog.wal_storage(), cancel)?;
+        replace(wals, (db, ledger), (file, facts), catalog.wal_storage(), cancel)?;
     }
     if file.is_unchanged()? {
         source.remove_file(&file.path)?;
@@ -76,26 +77,24 @@ fn used(mut contents: impl Read) -> io::Result<u64> {
     }
 }
 
-/// Puts the longer one in place of the shorter one. Its line changes with it.
+/// Puts the longer one in place of the shorter one. An interrupted run leaves no record that speaks of the wrong one: the line goes
+/// before the file is replaced, and what is going to be known of that is announced.
 fn replace(
     wals: &Dir,
-    db: &mut XlogDb,
-    file: &mut Detected,
+    (db, ledger): (&mut XlogDb, &mut Ledger),
+    (file, facts): (&mut Detected, &mut Facts),
     storage: &WalStorage,
     cancel: &Cancel,
-) -> Result<Content, Error> {
-    let mut content = None;
-    let (path, mode) = (layout::archived(&file.entry.name), file.stat.mode);
-    wals.replace_with(&path, mode, |copy| {
-        content = Some(file.store(copy, storage, &Room::default(), cancel)?);
-        Ok::<_, Error>(())
-    })?;
-    let content = content.unwrap_or(Content { bytes: 0, crc32c: 0 });
-    file.describe_as_stored(content.bytes, storage);
+) -> Result<(), Error> {
     let name = file.entry.name.to_string();
     db.retain(|line| line.name() != name)?;
-    db.append([&file.entry])?;
-    Ok(content)
+    let (path, mode) = (layout::archived(&file.entry.name), file.stat.mode);
+    wals.replace_with(&path, mode, |copy| {
+        facts.stored = file.store(copy, storage, &Room::default(), cancel)?;
+        announce(db, ledger, &[facts])
+    })?;
+    file.describe_as_stored(facts.stored.bytes, storage);
+    db.append([&file.entry])
 }
 
 /// Compares the first bytes of two files.

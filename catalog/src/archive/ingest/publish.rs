@@ -76,7 +76,7 @@ pub(super) fn publish(
             Err(error) => return Ok((Vec::new(), Err(error))),
         }
     }
-    announce(places, &db, due, ledger, cancel);
+    announce_hidden(places, &db, due, ledger, cancel)?;
     let mut names = NewNames::default();
     let (mut placed, mut failed) = (0, Ok(()));
     for next in due.iter_mut() {
@@ -139,7 +139,7 @@ fn publish_known(
     match (settle(places, file, cancel)?, file.entry.name) {
         (Outcome::Differs(_), WalFileName::Partial(_)) => {
             let facts = &mut observation.facts;
-            let outcome = partial::settle(catalog, (wals, source), db, file, facts, cancel)?;
+            let outcome = partial::settle(catalog, (wals, source), (db, ledger), file, facts, cancel)?;
             if matches!(outcome, Outcome::Archived) {
                 note(db, ledger, facts);
             }
@@ -150,15 +150,15 @@ fn publish_known(
 }
 
 /// Notes what those files hold of which the archive will not tell, such as encrypted ones, before any of them has its name: one
-/// that has it when the run is interrupted is known by that when it comes again. What cannot be wrapped or noted here keeps no
-/// WAL waiting: it fails again at its turn, and is told then.
-fn announce(
+/// that has it when the run is interrupted is known by that when it comes again. What cannot be wrapped here fails again at its
+/// turn, and is told then.
+fn announce_hidden(
     Places { catalog, wals, .. }: Places<'_>,
     db: &XlogDb,
     due: &mut [Due],
     ledger: &mut Ledger,
     cancel: &Cancel,
-) {
+) -> Result<(), Error> {
     let storage = catalog.wal_storage();
     let mut announced = Vec::new();
     for Due { file, prepared, observation, .. } in due {
@@ -175,10 +175,20 @@ fn announce(
             announced.push(&observation.facts);
         }
     }
-    if !announced.is_empty()
-        && let Err(error) = ledger.announce(db, &announced)
-    {
-        tracing::warn!(%error, "nothing is noted of files that nobody can read once they are archived");
+    announce(db, ledger, &announced)
+}
+
+/// Writes down what is going to be known of files. Where the ledger cannot be written they are archived all the same, unless the
+/// disk is full: then recording them would fail next, and leave them in the archive without anything that tells of them.
+pub(super) fn announce(db: &XlogDb, ledger: &mut Ledger, files: &[&Facts]) -> Result<(), Error> {
+    match ledger.announce(db, files) {
+        Err(Error::Storage(error)) if error.kind() == std::io::ErrorKind::StorageFull => Err(error.into()),
+        Err(error) => {
+            let names: Vec<_> = files.iter().map(|facts| facts.name.to_string()).collect();
+            tracing::warn!(%error, "nothing is written down yet of {}", names.join(", "));
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

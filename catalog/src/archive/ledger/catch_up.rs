@@ -251,7 +251,8 @@ fn believed(known: Option<Facts>, seen: Facts) -> Facts {
     if shows_itself || seen.is_damaged() { seen } else { known }
 }
 
-/// Which files have entries. One directory is held at a time: the index is in the order of the archive, nearly.
+/// Which files have entries, and were not archived since by a run that was interrupted. One directory is held at a time: the
+/// index is in the order of the archive, nearly.
 #[derive(Debug, Default)]
 struct Entries {
     looked: BTreeSet<RelativePath>,
@@ -262,7 +263,7 @@ impl Entries {
     fn has(&mut self, ledger: &Ledger, name: &WalFileName) -> Result<bool, Error> {
         let path = layout::ledger_of(name);
         if self.current.as_ref().is_none_or(|(current, _)| *current != path) {
-            let names = ledger.directory(&path)?.into_keys().collect();
+            let names = ledger.settled(&path)?;
             self.looked.insert(path.clone());
             self.current = Some((path, names));
         }
