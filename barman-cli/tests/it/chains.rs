@@ -195,6 +195,7 @@ fn incremental_backups_in_archives_are_restored_as_barman_restores_them() {
     assert_eq!(chain.rows(&here), END);
     let immediate = ["--target-immediate", "--target-action", "promote"];
     assert_eq!(chain.rows(&chain.restored(&ours(), first, "first", &immediate)), FIRST);
+    a_killed_restore_goes_on(&chain, "killed-there", &["--remote-ssh-command", &chain.host.command()]);
 }
 
 /// What Barman's restore has beside ours: a manifest of what `pg_combinebackup` made. And the records tell how long each took.

@@ -143,15 +143,19 @@ fn directories_that_the_user_may_not_fill_are_refused() {
     let there = Sshd::start();
     // On this host, and on another one.
     for options in [&[][..], &["--remote-ssh-command", &there.command()]] {
-        let refused = |destination: &Path| {
+        let refused_with = |more: &[&str], destination: &Path| {
             let place = destination.to_str().expect("the path is text");
             let mut restore = ours().command(&scene.home);
-            let refused = restore.arg("restore").args(options).args(["main", "latest", place]).finish();
+            let refused = restore.arg("restore").args(options).args(more).args(["main", "latest", place]).finish();
             assert_eq!(refused.code, Some(1), "{refused:?}");
             assert!(refused.stderr.contains("HINT"), "{refused:?}");
             refused.stderr
         };
+        let refused = |destination: &Path| refused_with(&[], destination);
         assert!(refused(&locked.join("data")).contains("no right to write into"));
+        let (wal, data) = (locked.join("wal"), places.path().join("data"));
+        let staged = ["--target-immediate", "--staging-wal-directory", wal.to_str().expect("the path is text")];
+        assert!(refused_with(&staged, &data).contains("no right to write into") && !data.exists());
         // Only root can make a directory that is somebody else's.
         if OsUser::current() != OsUser::of_servers() {
             assert!(refused(&foreign).contains("belongs to user 0, expected"));
