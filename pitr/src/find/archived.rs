@@ -94,8 +94,12 @@ impl<'a> Archived<'a> {
 
     /// Reads segments that follow each other, several runs of them side by side: each run reads the segment before it, too.
     fn read_facts(&self, places: Vec<Place>, cancel: &Cancel, visit: &mut Visit<'_>) -> Result<(), FindError> {
-        let (places, lost) = self.divided(places)?;
         const LONGEST_RUN: usize = 32;
+        // Between two segments that the ledger knows there are none: neither directories nor processors are looked at for that.
+        if places.is_empty() {
+            return Ok(());
+        }
+        let (places, lost) = self.divided(places)?;
         // Few segments are divided, too.
         let run = places.len().div_ceil(processors()).clamp(1, LONGEST_RUN);
         let runs: Vec<&[Place]> = places.chunks(run).collect();
