@@ -141,7 +141,8 @@ impl KeptHome {
         let mut state = Files::new();
         for (path, bytes) in files.filter(|(path, _)| counts(path)) {
             let bytes = match &self.keys {
-                _ if path.ends_with("main-xlog.db") => in_order(&bytes),
+                None if path.ends_with("main-xlog.db") => in_order(&bytes),
+                Some(_) if path.ends_with("main-xlog.db") => in_order(&without_lengths(&bytes)),
                 Some(keys) if path.starts_with("main/wals") => keys.decrypt(&self.path().join(&path)),
                 _ => bytes,
             };
@@ -289,6 +290,20 @@ fn in_order(index: &[u8]) -> Vec<u8> {
     let mut lines: Vec<_> = index.split_inclusive(|byte| *byte == b'\n').collect();
     lines.sort_unstable();
     lines.concat()
+}
+
+/// What is encrypted is a byte shorter now and then: leading zeros of the encrypted key are not written.
+fn without_lengths(index: &[u8]) -> Vec<u8> {
+    let mut column = 0;
+    let is_kept = |byte: &u8| {
+        column = match byte {
+            b'\n' => 0,
+            b'\t' => column + 1,
+            _ => column,
+        };
+        column != 1
+    };
+    index.iter().copied().filter(is_kept).collect()
 }
 
 fn is_lock(path: &Path) -> bool {
