@@ -123,7 +123,7 @@ fn way(
     let ancestors = chain::ancestors(catalog, &info)?;
     let (extent, path) = backup::lead(&info, request, histories)?;
     let Archived { there: archived, lost } = archived(catalog, &path, &extent, &info)?;
-    let unfinished = matches!(request.wal, WalSupply::GetWal { .. } | WalSupply::Copy { partial: true, .. });
+    let unfinished = replays_unfinished(request);
     let size = info.xlog_segment_size;
     let source = RowSource { catalog, archived: &archived, path: &path, size, unfinished };
     let row = source.row(extent.first_segment)?;
@@ -161,6 +161,15 @@ fn way(
     let wal = recovery_wal(catalog, &row, &needed, &path, &extent)?;
     let target = request.target.clone();
     Ok(Way { recovery: RecoveryPlan { backup: info, ancestors, target, path, wal, stop, warnings }, extent })
+}
+
+/// Whether recovery gets a segment that was never completed. A standby that asks for its WAL does not: it waits for the whole
+/// segment.
+fn replays_unfinished(request: &RecoveryRequest<'_>) -> bool {
+    match request.wal {
+        WalSupply::GetWal(_) => !request.standby_mode,
+        WalSupply::Copy { partial, .. } => *partial,
+    }
 }
 
 /// A time before DROP DATABASE is hardly ever before it has begun: its files go first, and then it commits.

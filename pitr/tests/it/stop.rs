@@ -303,6 +303,22 @@ fn a_server_that_fetches_wal_reads_what_is_not_archived_yet() {
     assert_eq!((plan.recovery.stop, plan.warnings.as_slice()), (None, &[PlanWarning::NotYetArchived][..]));
 }
 
+/// It is written a `restore_command` that leaves unfinished segments out, for it would not look at them again.
+#[test]
+fn a_standby_that_fetches_wal_reads_no_segment_that_is_unfinished() {
+    let fixture = fixture();
+    let streaming = &fixture.catalog.layout().streaming_wals_directory;
+    write_file(&streaming.join("00000001000000000000000C.partial"), &crate::wal::segment(1, 12));
+    let last = |standby_mode| {
+        let wal = WalSupply::GetWal(WalFetch::local("barman"));
+        let plan = fixture.plan(&RestoreRequest { wal, standby_mode, ..fixture.request() }).expect("a plan");
+        let stop = plan.recovery.stop.expect("the end of the archive");
+        (plan.recovery.wal.last.to_string(), stop.replayed_to > segment_start(12))
+    };
+    assert_eq!(last(false), ("00000001000000000000000C".to_owned(), true));
+    assert_eq!(last(true), ("00000001000000000000000B".to_owned(), false));
+}
+
 impl Fixture {
     /// Reads all WAL into the ledger.
     fn fill_ledger(&self) {
