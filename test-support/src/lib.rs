@@ -50,6 +50,7 @@ mod port;
 mod postgres;
 mod programs;
 mod run;
+mod script;
 mod slapd;
 mod sshd;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -73,6 +74,7 @@ pub use pgbench::PgbenchLoad;
 pub use postgres::{Postgres, StopMode};
 pub use programs::{bin_dir, majors, pg_tool};
 pub use run::{CommandExt, Finished};
+pub use script::write_script;
 pub use slapd::Slapd;
 pub use sshd::Sshd;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

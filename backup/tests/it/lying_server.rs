@@ -207,7 +207,7 @@ async fn a_sync_that_fails_when_the_connection_breaks_has_the_segment_received_i
     let receiving = scene.receive(options);
     receiving.wait_for("SyncFailed");
     receiving.wait_for("Reconnecting");
-    receiving.wait_for("segment: 80 }");
+    receiving.wait_for("SegmentFinished");
     receiving.stop();
     assert_begins_with(&scene.path("000000010000000000000050"), &wal()[..MIB]);
     assert_ne!(inode("000000010000000000000050"), doubtful);

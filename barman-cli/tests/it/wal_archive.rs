@@ -43,10 +43,7 @@ fn send(home: &BarmanHome, file: &Path, options: &[&str]) -> Finished {
     let ssh = bin.join("ssh");
     let program = env!("CARGO_BIN_EXE_barman");
     let configuration = home.config_file();
-    let script = format!("#!/bin/sh\nexec {program} -c {} put-wal main\n", configuration.display());
-    std::fs::write(&ssh, script).expect("script");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&ssh, mode).expect("mode");
+    test_support::write_script(&ssh, &format!("exec {program} -c {} put-wal main", configuration.display()));
     let client = test_support::Barman::reference().beside("barman-wal-archive");
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
     Command::new(client).env("PATH", path).args(options).args(["localhost", "main"]).arg(file).finish()

@@ -4,10 +4,9 @@
 use crate::feed::{Fed, all_rows, assert_gone, helpers, processes, rows, signal};
 use crate::recovery::give_home_to_servers;
 use crate::scene::{Scene, ours, wait_until};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use test_support::{Barman, BarmanHome, CommandExt, Finished, OsUser, Postgres, Sshd, StopMode, TempDir};
+use test_support::{Barman, BarmanHome, CommandExt, Finished, OsUser, Postgres, Sshd, StopMode, TempDir, write_script};
 
 /// A directory with an `ssh` and a `barman` that works on a home.
 struct OtherHost {
@@ -23,7 +22,7 @@ impl OtherHost {
     fn with(program: &Path, home: &BarmanHome) -> Self {
         let host = Self { bin: TempDir::new() };
         let config = home.config_file();
-        script(&host.path("barman"), &format!("exec {} -c {} \"$@\"", program.display(), config.display()));
+        write_script(&host.path("barman"), &format!("exec {} -c {} \"$@\"", program.display(), config.display()));
         host.connects();
         host
     }
@@ -44,7 +43,7 @@ impl OtherHost {
              sh -c \"$remote\" <$0.$$\nstatus=$?\nkill $!\nrm $0.$$\nexit $status",
             calls = self.path("calls").display(),
         );
-        script(&self.path("ssh"), &text);
+        write_script(&self.path("ssh"), &text);
         OsUser::of_servers().own_tree(self.bin.path());
     }
 
@@ -80,8 +79,8 @@ impl BarmanHost {
     pub(crate) fn of(home: &BarmanHome) -> Self {
         let host = OtherHost::of(home);
         let sshd = Sshd::with_search_path(&host.search_path());
-        script(&host.path("ssh"), &format!("exec {} -o StrictHostKeyChecking=accept-new \"$@\"", sshd.client()));
-        script(&host.path("barman-wal-restore"), &format!("exec {} \"$@\"", our_client().display()));
+        write_script(&host.path("ssh"), &format!("exec {} -o StrictHostKeyChecking=accept-new \"$@\"", sshd.client()));
+        write_script(&host.path("barman-wal-restore"), &format!("exec {} \"$@\"", our_client().display()));
         OsUser::of_servers().own_tree(host.bin.path());
         Self { host, sshd }
     }
@@ -98,14 +97,6 @@ impl BarmanHost {
         let written = written.expect("a restore_command").replace("''", "'");
         format!("export PATH={}; {written}", self.host.search_path())
     }
-}
-
-fn script(path: &Path, text: &str) {
-    // A server may be about to run the old one.
-    let beside = path.with_extension("new");
-    std::fs::write(&beside, format!("#!/bin/sh\n{text}\n")).expect("script");
-    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755)).expect("mode");
-    std::fs::rename(&beside, path).expect("rename");
 }
 
 fn our_client() -> PathBuf {

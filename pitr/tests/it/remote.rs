@@ -21,14 +21,13 @@ pub(crate) struct Ssh(TempDir);
 impl Ssh {
     pub(crate) fn new() -> Self {
         let ssh = Self(tempfile::tempdir().expect("temporary directory"));
-        let text = r#"#!/bin/sh
+        let text = r#"
             cd "$(dirname "$0")" && n=$(($(cat count) + 1)) && echo $n >count
             for command; do :; done
             if [ "$n" = "$(cat cut)" ]; then head -c 700 | sh -c "$command"; exit 255; fi
             exec sh -c "$command""#;
         let program = ssh.path("ssh");
-        write_file(&program, text.as_bytes());
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("mode");
+        test_support::write_script(&program, text);
         ssh.cut(0);
         ssh
     }
