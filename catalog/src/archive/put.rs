@@ -154,7 +154,7 @@ impl Catalog {
         let system = self.system_id(connected)?;
         let mut received = Received::new(&incoming, system);
         let mut checksums = Checksums::default();
-        let mut archive = tar::Archive::new(stream);
+        let mut archive = tar::Archive::new(&mut *stream);
         for entry in archive.entries().map_err(PutWalError::Stream)? {
             let mut entry = entry.map_err(PutWalError::Stream)?;
             let name = plain_name(&entry)?;
@@ -163,6 +163,7 @@ impl Catalog {
                 None => received.store(name, &mut entry)?,
             }
         }
+        take_padding(stream);
         for file in received.files() {
             checksums.check(&incoming, file)?;
         }
@@ -224,6 +225,12 @@ impl Catalog {
         }
         Ok(known)
     }
+}
+
+/// Takes what fills the last record of the tar format up: a sender that finds nobody reading it (`EPIPE`) takes all that it
+/// sent for lost. Nothing in it counts, so that it need not come whole.
+fn take_padding(stream: &mut dyn Read) {
+    let _ = io::copy(stream, &mut io::sink());
 }
 
 /// The name of a member, which must be a regular file without a directory.

@@ -56,6 +56,18 @@ fn files_that_are_whole_wait_to_be_archived() {
     assert!(repository.text("wals/main-xlog.db").contains("\t1795193057.0\t"), "with the time of the sender");
 }
 
+/// Whoever writes to a pipe that nobody reads any more fails: Barman's client did so once in thirty times.
+#[test]
+fn a_stream_is_read_up_to_its_end() {
+    let repository = Repository::new();
+    let history: &[u8] = b"1\t0/3000000\treason\n";
+    let mut padded = stream(&[("00000002.history", history)]);
+    padded.resize(10_240, 0);
+    let mut rest = padded.as_slice();
+    repository.catalog.put_wal(&mut rest, None, options(&Cancel::new()).now, &mut |_| {}).expect("taken");
+    assert!(rest.is_empty(), "{} bytes were left", rest.len());
+}
+
 #[test]
 fn a_stream_that_does_not_add_up_leaves_nothing() {
     let repository = Repository::new();
