@@ -66,19 +66,27 @@ impl OsUser {
     /// Gives `path` and everything below it to this user. Does nothing unless this process is root.
     pub fn own_tree(&self, path: &Path) {
         if is_root() {
+            assert!(path.exists(), "{} is not there", path.display());
             self.own_entry(path);
         }
     }
 
+    /// Passes over what vanishes meanwhile, as the files of a helper do that is about to end.
     fn own_entry(&self, path: &Path) {
-        let kind = path.symlink_metadata().unwrap_or_else(|error| panic!("{}: {error}", path.display())).file_type();
-        std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid))
-            .unwrap_or_else(|error| panic!("cannot give {} to {}: {error}", path.display(), self.name));
-        if kind.is_dir() {
-            for entry in std::fs::read_dir(path).expect("a directory that was just seen can be read") {
-                self.own_entry(&entry.expect("directory entry").path());
+        if let Err(error) = self.own_what_is_there(path) {
+            let vanished = error.kind() == std::io::ErrorKind::NotFound;
+            assert!(vanished, "cannot give {} to {}: {error}", path.display(), self.name);
+        }
+    }
+
+    fn own_what_is_there(&self, path: &Path) -> std::io::Result<()> {
+        std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid))?;
+        if path.symlink_metadata()?.is_dir() {
+            for entry in std::fs::read_dir(path)? {
+                self.own_entry(&entry?.path());
             }
         }
+        Ok(())
     }
 
     fn find(wanted: impl Fn(&Self) -> bool) -> Option<Self> {
