@@ -4,36 +4,33 @@
 //! are those that were checked. Nothing of ours is needed on that host; its programs are those of every Debian or Red Hat
 //! (GNU tar, coreutils, findutils).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod archive_sink;
+mod files_there;
+mod pipe;
+
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
-use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use barman_storage::{Dir, Kind, Operation, RelativePath, RemoteError, RemoteHost, RemoteInput, Throttle};
-use tar::{Builder, EntryType, Header};
+use barman_storage::{Dir, Kind, RelativePath, RemoteError, RemoteHost, Throttle};
 use wal_format::WalFileName;
 
-use super::archive::{Sink, Unpacking};
+use super::archive::Unpacking;
 use super::configuration::WrittenFile;
 use super::destination::{wanted_staging, wanted_tree};
-use super::parcel::{Account, Contents, Parcel, ParcelReader};
-use super::{
-    CONTROL_FILE_BESIDE, DIRECTORY_MODE, FILE_MODE, Restore, RestoreError, RestoreEvent, RestoreReport, plain_name,
-};
+use super::parcel::{Account, Contents, Parcel};
+use super::{CONTROL_FILE_BESIDE, FILE_MODE, Restore, RestoreError, RestoreEvent, RestoreReport, plain_name};
 use crate::host::{Contents as Found, PlaceFacts};
 use crate::marker::Marker;
 use crate::plan::{PlannedFile, PlannedTree, PlannedWal, Standing, TreeSource};
 use crate::plan_error::PlanError;
 use crate::survey::Wanted;
 
-/// Unpacks into a directory. What is there under a name goes first, so that nothing is written through a link. The owner is
-/// who unpacks.
-const UNPACK: &str = r#"exec tar -x -p -o -f - -C "$1""#;
-
-/// The same for what is made by the restore itself, and so is as old as it is there.
-const UNPACK_NEW: &str = r#"exec tar -x -p -o -m -f - -C "$1""#;
+use archive_sink::ArchiveSink;
+use files_there::{FilesThere, files_below, names};
+use pipe::Pipe;
 
 /// Makes places ready, the data directory first: it loses what a server could be started from (invariant 4), then each gets
 /// the marker that is the input.
@@ -51,9 +48,6 @@ done
 
 /// Removes what the input names.
 const REMOVE: &str = r#"cd "$1" && xargs -0 -r rm -rf --"#;
-
-/// Prints the SHA-256 of each file that the input names.
-const HASH: &str = r#"cd "$1" && xargs -0 -r sha256sum -z --"#;
 
 /// Makes all that is in places durable: at once, and then each file by itself, which tells of every error.
 const SYNC: &str = r#"
@@ -79,9 +73,6 @@ pub(super) struct RemoteRestore<'a> {
     pub(super) restore: &'a Restore<'a>,
     pub(super) host: &'a RemoteHost,
 }
-
-/// What there is below a directory that is filled: files by their paths, with their lengths and permissions.
-type FilesThere = HashMap<RelativePath, (u64, u32)>;
 
 /// What files of the backup were that the restore writes anew, and their permissions.
 type Originals = BTreeMap<RelativePath, (Vec<u8>, u32)>;
@@ -296,16 +287,7 @@ impl RemoteRestore<'_> {
         };
         let candidates: Vec<_> = unpacking.files().filter(may_be_there).map(|(path, _)| path).collect();
         let sums = self.sums_there(&candidates, to)?;
-        let mut sink = There {
-            restore: self.restore,
-            pipe: Pipe::open(self.host, to)?,
-            there,
-            sums,
-            differing: HashSet::new(),
-            kept,
-            originals: Originals::new(),
-            directories: Vec::new(),
-        };
+        let mut sink = ArchiveSink::new(self.restore, Pipe::open(self.host, to)?, there, sums, kept);
         self.restore.unpack(&unpacking, &mut sink)?;
         if !sink.differing.is_empty() {
             let rest = unpacking.only(&std::mem::take(&mut sink.differing));
@@ -456,9 +438,8 @@ impl RemoteRestore<'_> {
             candidates.chunks(candidates.len().div_ceil(self.restore.options.jobs.get()).max(1)).collect();
         self.restore.in_parallel(batches.len(), &|| {
             while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let printed = self.host.run_with(HASH, &[to.as_os_str()], &names(batch.iter().copied()))?;
-                let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
-                sums.extend(printed.split(|byte| *byte == 0).filter_map(sum_line));
+                let printed = files_there::sums(self.host, to, batch.iter().copied())?;
+                sums.lock().unwrap_or_else(PoisonError::into_inner).extend(printed);
             }
             Ok(())
         })?;
@@ -494,170 +475,4 @@ fn wal_parcels(wal: &PlannedWal) -> Vec<Parcel<'_>> {
     let wrapped = wal.wrapped.iter().map(|file| parcel(file.name, file.size, Contents::Wrapped(file)));
     let waiting = wal.waiting.iter().map(|wal| parcel(wal.file.name, wal.file.size, Contents::Waiting(wal)));
     archived.chain(wrapped).chain(waiting).collect()
-}
-
-fn files_below(there: &FilesThere, directory: &RelativePath) -> FilesThere {
-    let below = |(path, facts): (&RelativePath, &(u64, u32))| {
-        let path = path.as_path().strip_prefix(directory.as_path()).ok()?;
-        Some((RelativePath::new(path).ok()?, *facts))
-    };
-    there.iter().filter_map(below).collect()
-}
-
-/// Paths as `xargs -0` reads them; none begins like an option.
-fn names<'n>(paths: impl Iterator<Item = &'n RelativePath>) -> Vec<u8> {
-    let mut names = Vec::new();
-    for path in paths {
-        names.extend_from_slice(b"./");
-        names.extend_from_slice(path.as_path().as_os_str().as_encoded_bytes());
-        names.push(0);
-    }
-    names
-}
-
-/// A path and its checksum, as `sha256sum -z` prints them.
-fn sum_line(line: &[u8]) -> Option<(RelativePath, String)> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let (sum, path) = line.split_at_checked(64)?;
-    let path = path.strip_prefix(b"  ./")?;
-    Some((RelativePath::new(OsStr::from_bytes(path)).ok()?, String::from_utf8(sum.to_vec()).ok()?))
-}
-
-/// Where an archive of the backup is unpacked.
-struct There<'a> {
-    restore: &'a Restore<'a>,
-    pipe: Pipe,
-    there: &'a FilesThere,
-    /// The SHA-256 of files that are there and have not been compared.
-    sums: HashMap<RelativePath, String>,
-    /// The files that are there and are not as they should be.
-    differing: HashSet<RelativePath>,
-    /// The files that the restore writes anew, and so are not sent.
-    kept: Vec<RelativePath>,
-    originals: Originals,
-    /// Those are made at the end: files that come later would change them.
-    directories: Vec<RelativePath>,
-}
-
-impl There<'_> {
-    /// Keeps what a file was that the restore writes anew.
-    fn keep(&mut self, path: &RelativePath, mode: u32, mut contents: ParcelReader<'_>) -> Result<(), RestoreError> {
-        let mut text = Vec::new();
-        contents.read_all(&mut |bytes| {
-            text.extend_from_slice(bytes);
-            Ok(())
-        })?;
-        self.originals.insert(path.clone(), (text, mode));
-        Ok(())
-    }
-}
-
-impl Sink for There<'_> {
-    fn directory(&mut self, path: &RelativePath) -> Result<(), RestoreError> {
-        self.directories.push(path.clone());
-        Ok(())
-    }
-
-    /// That is seen when it has passed by.
-    fn has(&mut self, _: &PlannedFile, _: u32) -> Result<bool, RestoreError> {
-        Ok(false)
-    }
-
-    fn file(&mut self, path: &RelativePath, mode: u32, contents: ParcelReader<'_>) -> Result<(), RestoreError> {
-        if self.kept.contains(path) {
-            return self.keep(path, mode, contents);
-        }
-        let bytes = contents.size();
-        let sum_there = self.sums.remove(path).filter(|_| self.there.get(path) == Some(&(bytes, mode)));
-        match sum_there {
-            None => self.pipe.send_contents(path, mode, contents)?,
-            Some(there) if contents.sha256()?.is_some_and(|sum| sum.to_string() == there) => {
-                (self.restore.events)(RestoreEvent::Kept { bytes });
-            }
-            Some(_) => drop(self.differing.insert(path.clone())),
-        }
-        Ok(())
-    }
-}
-
-/// A tar archive that is unpacked on the other host while it is written.
-struct Pipe {
-    tar: Builder<BufWriter<RemoteInput>>,
-}
-
-impl Pipe {
-    /// What goes to ssh at a time.
-    const BUFFER_BYTES: usize = 256 * 1024;
-
-    /// For files of the backup and the archive.
-    fn open(host: &RemoteHost, to: &Path) -> Result<Self, RestoreError> {
-        Self::start(host, UNPACK, to)
-    }
-
-    /// For what is made by the restore itself.
-    fn open_new(host: &RemoteHost, to: &Path) -> Result<Self, RestoreError> {
-        Self::start(host, UNPACK_NEW, to)
-    }
-
-    fn start(host: &RemoteHost, script: &str, to: &Path) -> Result<Self, RestoreError> {
-        let input = host.start(script, &[to.as_os_str()])?;
-        Ok(Self { tar: Builder::new(BufWriter::with_capacity(Self::BUFFER_BYTES, input)) })
-    }
-
-    fn send(&mut self, restore: &Restore<'_>, parcel: &Parcel<'_>, account: Account<'_>) -> Result<(), RestoreError> {
-        self.send_contents(&parcel.to, parcel.mode, parcel.open(restore, account)?)
-    }
-
-    fn send_contents(
-        &mut self,
-        path: &RelativePath,
-        mode: u32,
-        mut reader: ParcelReader<'_>,
-    ) -> Result<(), RestoreError> {
-        let mut header = reader.header(mode);
-        match self.tar.append_data(&mut header, path.as_path(), &mut reader) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(reader.failure().unwrap_or_else(|| self.explain(error))),
-        }
-    }
-
-    fn small_file(&mut self, path: &RelativePath, mode: u32, bytes: &[u8]) -> Result<(), RestoreError> {
-        let mut header = header(EntryType::Regular, mode);
-        header.set_size(bytes.len() as u64);
-        self.tar.append_data(&mut header, path.as_path(), bytes).map_err(|error| self.explain(error))
-    }
-
-    fn directory(&mut self, path: &RelativePath) -> Result<(), RestoreError> {
-        let mut header = header(EntryType::Directory, DIRECTORY_MODE);
-        self.tar.append_data(&mut header, path.as_path(), std::io::empty()).map_err(|error| self.explain(error))
-    }
-
-    fn link(&mut self, path: &RelativePath, target: &Path) -> Result<(), RestoreError> {
-        let mut header = header(EntryType::Symlink, 0o777);
-        self.tar.append_link(&mut header, path.as_path(), target).map_err(|error| self.explain(error))
-    }
-
-    /// Waits until all is unpacked.
-    fn finish(self) -> Result<(), RestoreError> {
-        let unusable =
-            |error| RestoreError::from(barman_storage::Error::new(Operation::Write, "the other host", error));
-        let mut buffer = self.tar.into_inner().map_err(unusable)?;
-        buffer.flush().map_err(|error| RestoreError::from(buffer.get_ref().explain(error)))?;
-        let input = buffer.into_inner().map_err(|error| unusable(error.into_error()))?;
-        input.finish().map(drop).map_err(RestoreError::from)
-    }
-
-    fn explain(&self, error: std::io::Error) -> RestoreError {
-        self.tar.get_ref().get_ref().explain(error).into()
-    }
-}
-
-/// The entry of something that the restore makes, without a length and a time.
-fn header(kind: EntryType, mode: u32) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_size(0);
-    header.set_mtime(0);
-    header
 }
