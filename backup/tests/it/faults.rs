@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use barman_backup::{ReceiverOptions, Reconnect};
 use test_support::{Authority, Fault, FaultKind, FaultPlace, FaultProxy, Wanted};
+use wal_format::Lsn;
 
 use crate::receiver::{Ground, archiving, segments};
 use crate::receiving::Receiving;
@@ -146,13 +147,15 @@ impl Spoilt {
         }
         self.ground.wait_archived(&last);
         self.ground.server.psql("insert into t values (1, 'one more')");
-        let received = self.receiving.stop();
+        let open = self.ground.server.psql("select pg_walfile_name(pg_current_wal_lsn())");
+        let partial = self.ground.streaming.join(format!("{open}.partial"));
+        let received = self.receiving.stop_when(|| partial.exists());
 
         let received_segments = segments(&self.ground.streaming);
         let archived = segments(&self.ground.archive).into_iter().skip_while(|name| *name < received_segments[0]);
         assert_eq!(received_segments, archived.collect::<Vec<_>>(), "a gap");
         self.ground.assert_equal_to_archive();
-        assert_partial_is_what_the_server_has(&self.ground, received.durable.unwrap().lsn().as_u64());
+        assert_partial_is_what_the_server_has(&self.ground, &open, received.durable.unwrap().lsn());
     }
 }
 
@@ -163,10 +166,9 @@ fn reconnecting() -> ReceiverOptions {
 }
 
 /// Compares what is durable of the segment under way with the server's own file.
-fn assert_partial_is_what_the_server_has(ground: &Ground, durable: u64) {
-    let name = ground.server.psql("select pg_walfile_name(pg_current_wal_lsn())");
-    let length = (durable % MIB) as usize;
+fn assert_partial_is_what_the_server_has(ground: &Ground, name: &str, durable: Lsn) {
+    let length = (durable.as_u64() % MIB) as usize;
     let received = std::fs::read(ground.streaming.join(format!("{name}.partial"))).unwrap();
-    let written = std::fs::read(ground.server.data_dir().join("pg_wal").join(&name)).unwrap();
+    let written = std::fs::read(ground.server.data_dir().join("pg_wal").join(name)).unwrap();
     assert!(length > 0 && received[..length] == written[..length], "{name} differs in its first {length} bytes");
 }
