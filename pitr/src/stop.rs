@@ -11,7 +11,7 @@ pub(crate) mod wal_row;
 
 use std::num::NonZeroU64;
 
-use wal_format::{Lsn, TimelineId, Timestamp};
+use wal_format::{Lsn, SegmentName, TimelineId, Timestamp};
 
 use crate::target::TargetXid;
 use crate::target_time::TargetTime;
@@ -137,6 +137,16 @@ pub enum Unreached {
         target: Lsn,
         /// Where the WAL ends.
         end: Lsn,
+    },
+    /// A segment is damaged, or was never completed, which the backup needs to be consistent.
+    #[error("the WAL ends at {end}, before the end of the backup at {consistent}: segment {segment} is not whole")]
+    Broken {
+        /// The segment.
+        segment: SegmentName,
+        /// Where the last record ends that can be replayed.
+        end: Lsn,
+        /// Where the backup is consistent.
+        consistent: Lsn,
     },
     /// Recovery would stop before the backup is consistent, and PostgreSQL refuses that.
     #[error("recovery would stop at {stop}, before the end of the backup at {consistent}")]

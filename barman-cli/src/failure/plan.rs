@@ -148,6 +148,7 @@ fn reachable(plain: CommandError, unreached: &Unreached) -> CommandError {
             }
         }
         Unreached::Lsn { .. } => plain.hinted("choose an earlier LSN, or wait until the WAL is archived"),
+        Unreached::Broken { .. } => plain.hinted("from an older backup ('auto' finds one) recovery gets up to there"),
         Unreached::Inconsistent { .. } => plain
             .hinted("start from an older backup, or say 'auto'; --target-immediate is the earliest point of this one"),
         _ => plain,

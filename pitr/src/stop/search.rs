@@ -53,6 +53,14 @@ impl Hit {
     }
 }
 
+/// What comes before a segment.
+enum Before {
+    /// The last end of a transaction, if there is one.
+    Transaction(Option<TransactionPoint>),
+    /// A segment that cannot be believed: recovery gets no further.
+    Break,
+}
+
 /// What a search came to.
 enum Outcome {
     Hit(Box<Hit>),
@@ -156,7 +164,7 @@ impl Search<'_> {
 
     fn hit(&mut self, rule: &StopRule<'_>, hit: Hit, reason: StopReason) -> Result<Found, PlanError> {
         let Some(replayed_to) = self.consistent_at(hit.replayed_to())? else {
-            return self.inconsistent(hit.step.start);
+            return self.inconsistent(hit.step.start, None);
         };
         let next_xid = self.next_xid_near(hit.index)?;
         if let Some(found) = other_epoch(rule, &hit, next_xid) {
@@ -166,7 +174,10 @@ impl Search<'_> {
         let replayed = own.filter(|_| hit.is_replayed).or(hit.past.transaction);
         let last_transaction = match replayed {
             Some(point) => Some(point),
-            None => self.last_transaction_before(hit.past.since)?,
+            None => match self.before(hit.past.since)? {
+                Before::Transaction(last) => last,
+                Before::Break => None,
+            },
         };
         let first_left_out = match own.filter(|_| !hit.is_replayed) {
             Some(point) => Some(point),
@@ -193,8 +204,8 @@ impl Search<'_> {
         }
     }
 
-    /// The last end of a transaction in the segments before `index`.
-    fn last_transaction_before(&mut self, index: usize) -> Result<Option<TransactionPoint>, PlanError> {
+    /// Looks through the segments before `index`, the nearest first, for the last end of a transaction.
+    fn before(&mut self, index: usize) -> Result<Before, PlanError> {
         for index in (0..index).rev() {
             let Some(segment) = self.scope.row.segments.get(index) else { continue };
             let facts = self.ledger.facts(&segment.file)?;
@@ -204,15 +215,17 @@ impl Search<'_> {
                 continue;
             }
             let mut last = None;
-            self.reread(index, &mut |_, step| {
+            let reached = self.reread(index, &mut |_, step| {
                 last = step.mark.transaction().or(last);
                 ControlFlow::Continue(())
             })?;
-            if last.is_some() {
-                return Ok(last);
+            match reached {
+                Reached::EndOfWal(_) => return Ok(Before::Break),
+                Reached::Border | Reached::Enough if last.is_none() => {}
+                Reached::Border | Reached::Enough | Reached::Unreadable(_) => return Ok(Before::Transaction(last)),
             }
         }
-        Ok(None)
+        Ok(Before::Transaction(None))
     }
 
     /// The first end of a transaction behind the record at which recovery stops.
@@ -274,6 +287,12 @@ impl Search<'_> {
     }
 
     fn unreached(&mut self, rule: &StopRule<'_>) -> Result<Found, PlanError> {
+        // Then that is what is wrong, whatever the target.
+        if let Some((end, segment)) = self.seen.end.zip(self.reader.broken)
+            && self.consistent_at(Some(end))?.is_none()
+        {
+            return self.inconsistent(end, Some(segment));
+        }
         let end = self.seen.end.or(self.scope.row.end()).unwrap_or(self.scope.redo);
         let seen = std::mem::take(&mut self.seen);
         Ok(Found::Unreached(match rule.stop() {
@@ -316,9 +335,13 @@ impl Search<'_> {
         Ok(is_consistent.then_some(end))
     }
 
-    fn inconsistent(&mut self, stop: Lsn) -> Result<Found, PlanError> {
+    /// Recovery ends too early: it stops, or the WAL breaks off in a segment.
+    fn inconsistent(&mut self, stop: Lsn, broken: Option<SegmentName>) -> Result<Found, PlanError> {
         let consistent = self.consistent()?;
-        Ok(Found::Unreached(Unreached::Inconsistent { stop, consistent }))
+        Ok(Found::Unreached(match broken {
+            Some(segment) => Unreached::Broken { segment, end: stop, consistent },
+            None => Unreached::Inconsistent { stop, consistent },
+        }))
     }
 
     /// Where the backup is consistent. Its record in the catalog may name a later position: Barman notes where the server
@@ -353,27 +376,63 @@ impl Search<'_> {
 
     /// Without a target recovery ends with the WAL: before the first damage, or with the last record.
     fn end_of_wal(&mut self) -> Result<Found, PlanError> {
-        let mut index = self.scope.row.segments.len().saturating_sub(1);
-        for (at, segment) in self.scope.row.segments.iter().enumerate() {
+        let Some((index, name)) = self.last_to_read()? else {
+            return self.inconsistent(self.scope.redo, None);
+        };
+        if let Reached::Unreadable(name) = self.reread(index, &mut |_, _| ControlFlow::Continue(()))? {
+            return Ok(Found::Unknown(name));
+        }
+        if let Some(end) = self.end_here()? {
+            return Ok(end);
+        }
+        // Something in front ends recovery, so it is found as recovery finds it: in order. What lies behind tells nothing, and
+        // there may be very much of it.
+        let all = RecoveryTarget { stop: Some(StopPoint::Lsn(Lsn::MAX)), ..RecoveryTarget::default() };
+        if let Some(rule) = StopRule::of(&all, self.scope.consistent)
+            && let Outcome::Unreadable(name) = self.first(&rule)?
+        {
+            return Ok(Found::Unknown(name));
+        }
+        // Without an end something became of segments that the ledger believes.
+        let found = if self.seen.end.is_some() { self.end_here()? } else { None };
+        Ok(found.unwrap_or(Found::Unknown(name)))
+    }
+
+    /// The first segment that is damaged as far as the ledger knows, or the last of all.
+    fn last_to_read(&mut self) -> Result<Option<(usize, SegmentName)>, PlanError> {
+        let mut last = None;
+        for (index, segment) in self.scope.row.segments.iter().enumerate() {
+            last = Some((index, segment.name));
             let facts = self.ledger.facts(&segment.file)?;
             if facts.is_some_and(|facts| matches!(facts.verdict, Verdict::Damaged { .. })) {
-                index = at;
                 break;
             }
         }
-        let reached = self.reread(index, &mut |_, _| ControlFlow::Continue(()))?;
-        if let Reached::Unreadable(name) = reached {
-            return Ok(Found::Unknown(name));
+        Ok(last)
+    }
+
+    /// The end of recovery where reading ended; `None` if it does not get there, because of a segment in front of that.
+    fn end_here(&mut self) -> Result<Option<Found>, PlanError> {
+        let mut broken = self.reader.broken;
+        if let (None, Some(before)) = (self.reader.past.last, self.reader.past.since.checked_sub(1)) {
+            self.reread(before, &mut |_, _| ControlFlow::Continue(()))?;
+            broken = self.reader.broken.or(broken);
         }
         let past = self.reader.past;
+        if past.last.is_none() && past.since > 0 {
+            return Ok(None);
+        }
+        let Some((at, replayed_to)) = past.last.zip(self.consistent_at(past.end)?) else {
+            return self.inconsistent(past.end.unwrap_or(self.scope.redo), broken).map(Some);
+        };
         let last_transaction = match past.transaction {
             Some(point) => Some(point),
-            None => self.last_transaction_before(past.since)?,
+            None => match self.before(past.since)? {
+                Before::Transaction(last) => last,
+                Before::Break => return Ok(None),
+            },
         };
-        let Some((at, replayed_to)) = past.last.zip(self.consistent_at(past.end)?) else {
-            return self.inconsistent(past.end.unwrap_or(self.scope.redo));
-        };
-        Ok(Found::Stop(PlannedStop {
+        Ok(Some(Found::Stop(PlannedStop {
             reason: StopReason::EndOfWal,
             at,
             is_replayed: true,
@@ -382,7 +441,7 @@ impl Search<'_> {
             last_transaction,
             first_left_out: None,
             restore_points: Vec::new(),
-        }))
+        })))
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct SegmentReader<'a> {
     /// Where recovery begins: what lies before is not replayed.
     redo: Lsn,
     pub(crate) past: Past,
+    /// The segment that reading ended in because it cannot be believed, or has an end.
+    pub(crate) broken: Option<SegmentName>,
     /// The segment that comes next, and what stands at its border.
     next: Option<(usize, BorderState)>,
     buffer: Vec<u8>,
@@ -55,7 +57,7 @@ pub(crate) struct SegmentReader<'a> {
 impl<'a> SegmentReader<'a> {
     pub(crate) fn new(catalog: &'a Catalog, row: &'a WalRow, redo: Lsn) -> Self {
         const BUFFER_BYTES: usize = 256 * 1024;
-        Self { catalog, row, redo, past: Past::default(), next: None, buffer: vec![0; BUFFER_BYTES] }
+        Self { catalog, row, redo, past: Past::default(), broken: None, next: None, buffer: vec![0; BUFFER_BYTES] }
     }
 
     /// Shows `visit` each record that ends in segment `index`, with what came before it.
@@ -128,7 +130,18 @@ impl<'a> SegmentReader<'a> {
         visit: &mut dyn FnMut(&Past, &Step) -> ControlFlow<()>,
     ) -> Result<Reached, PlanError> {
         let Some(segment) = self.row.segments.get(index).copied() else { return Ok(Reached::Border) };
-        let mut reader = self.reader(&segment);
+        let reached = self.read_segment(index, &segment, visit)?;
+        self.broken = matches!(reached, Reached::EndOfWal(_)).then_some(segment.name);
+        Ok(reached)
+    }
+
+    fn read_segment(
+        &mut self,
+        index: usize,
+        segment: &RowSegment,
+        visit: &mut dyn FnMut(&Past, &Step) -> ControlFlow<()>,
+    ) -> Result<Reached, PlanError> {
+        let mut reader = self.reader(segment);
         let Some(stored) = self.catalog.find_wal(&segment.file, Partial::Include)? else {
             return Ok(Reached::EndOfWal(segment.number.start(self.row.size)));
         };
@@ -151,7 +164,7 @@ impl<'a> SegmentReader<'a> {
             }
         };
         self.buffer = buffer;
-        let reached = reached.unwrap_or_else(|| self.finish(&reader, &segment));
+        let reached = reached.unwrap_or_else(|| self.finish(&reader, segment));
         self.next = reader.border_state().filter(|_| reached == Reached::Border).map(|state| (index + 1, state));
         Ok(reached)
     }

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use barman_catalog::LocalZone;
 use barman_catalog::{BackupMode, Status};
 use barman_pitr::{
-    BackupChoice, ChainBreak, PlanError, PlanWarning, RecoveryTarget, RestoreRequest, Signal, StopPoint, TargetTime,
-    TimelineChoice, Unreached, UnsupportedBackup, WalFetch, WalSupply,
+    BackupChoice, ChainBreak, PlanError, PlanWarning, RecoveryTarget, RestoreRequest, Signal, StopPoint, StopReason,
+    TargetTime, TimelineChoice, Unreached, UnsupportedBackup, WalFetch, WalSupply,
 };
 use barman_storage::RelativePath;
 use wal_format::Lsn;
 
 use crate::fixture::{BACKUP, Fixture, SIZE_BYTES, listing, segment_start, tablespace, timeline, write_file};
+use crate::wal::xid_of;
 
 fn time(text: &str) -> StopPoint {
     StopPoint::Time(TargetTime::parse(text, &LocalZone::UTC).expect("a time"))
@@ -140,6 +141,31 @@ fn what_is_only_in_the_index_ends_recovery() {
     let target = StopPoint::Lsn(Lsn::new(12 * SIZE_BYTES + 100));
     assert_refused!(fixture, fixture.request_to(target), PlanError::MissingWal { missing }
         if missing.count == 3 && missing.first.to_string() == "000000010000000000000009");
+}
+
+#[test]
+fn recovery_ends_at_the_first_segment_that_is_not_whole_whatever_lies_behind() {
+    let fixture = Fixture::with_backup();
+    let file = |number: u64| format!("0000000100000000/0000000100000000000000{number:02X}");
+    (8..=40).for_each(|number| fixture.add_archived(&file(number), b""));
+    drop(fixture.catalog.xlog_db().expect("an index"));
+    // What lies between is not even opened.
+    for number in 9..=35 {
+        let path = fixture.catalog.layout().wals_directory.join(file(number));
+        std::fs::remove_file(&path).expect("file");
+        std::fs::create_dir(&path).expect("directory");
+    }
+    let request = RestoreRequest { wal: get_wal(), ..fixture.request() };
+    let plan = fixture.plan(&request).expect("a plan");
+    let stop = plan.recovery.stop.expect("a record");
+    assert_eq!((stop.reason, stop.last_transaction.map(|end| end.xid)), (StopReason::EndOfWal, Some(xid_of(7))));
+    assert!(stop.replayed_to <= segment_start(8), "{stop:?}");
+
+    std::fs::write(fixture.catalog.layout().wals_directory.join(file(5)), b"").expect("file");
+    for request in [request.clone(), RestoreRequest { wal: get_wal(), ..fixture.request_to(StopPoint::Immediate) }] {
+        assert_refused!(fixture, request, PlanError::Unreached(Unreached::Broken { segment, .. })
+            if segment.to_string() == "000000010000000000000005");
+    }
 }
 
 #[test]
