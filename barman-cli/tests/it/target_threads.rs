@@ -167,7 +167,7 @@ fn nobody_knows_when_the_table_was_deleted(history: &History) {
     assert_eq!(plan(&history.scene, "auto", &target)["stop"]["first_left_out"]["xid"], xid, "{text}");
 }
 
-/// pgbackrest/pgbackrest#2531: "cannot connect to invalid database".
+/// pgbackrest/pgbackrest#2531: "cannot connect to invalid database"; #1350: the restored database is listed and has no files.
 fn the_time_before_a_database_was_dropped_is_not_before_it_is_lost(history: &History) {
     let server = &history.scene.server;
     server.psql("create database shop;\n\\connect shop\ncreate table orders (i int)");
