@@ -43,16 +43,9 @@ pub(super) struct Wrapped {
 }
 
 impl Prepared {
-    /// Wraps a file; see [`Wrapped::of`].
-    pub(super) fn wrapped(
-        file: &mut Detected,
-        wals: &Dir,
-        storage: &WalStorage,
-        room: &Room,
-        cancel: &Cancel,
-    ) -> Result<Self, Error> {
-        let as_stored = AsStored::Wrapped(Wrapped::of(file, wals, storage, room, cancel)?);
-        Ok(Self { of: file.stat, as_stored })
+    /// What was done for this file.
+    pub(super) const fn new(file: &Detected, as_stored: AsStored) -> Self {
+        Self { of: file.stat, as_stored }
     }
 
     /// Whether it was prepared of this very file, and nobody has written to that since.
@@ -174,14 +167,16 @@ impl Workshop<'_> {
         }
         let opened = Detected::open(self.source, &self.dir, candidate, self.storage)?;
         let Some(mut file) = opened else { return Ok(None) };
-        if self.storage.wraps(file.encoding) {
-            return Prepared::wrapped(&mut file, &self.wals, self.storage, room, cancel).map(Some);
-        }
-        let mut delivered = self.dir.named_file(&candidate.path)?;
-        // Invariant 2: the kernel tells of a failure once, and then believes the file to be clean. It is told again by this
-        // handle when the file gets its name.
-        let _ = delivered.sync();
-        Ok(Some(Prepared { of: file.stat, as_stored: AsStored::Delivered(delivered) }))
+        let as_stored = if self.storage.wraps(file.encoding) {
+            AsStored::Wrapped(Wrapped::of(&mut file, &self.wals, self.storage, room, cancel)?)
+        } else {
+            let mut delivered = self.dir.named_file(&candidate.path)?;
+            // Invariant 2: the kernel tells of a failure once, and then believes the file to be clean. It is told again by
+            // this handle when the file gets its name.
+            let _ = delivered.sync();
+            AsStored::Delivered(delivered)
+        };
+        Ok(Some(Prepared::new(&file, as_stored)))
     }
 
     /// How many files are prepared at a time: as many as there are cores, as far as memory goes. Where only the disk is waited

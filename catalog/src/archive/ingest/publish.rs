@@ -168,7 +168,8 @@ fn announce_hidden(
             continue;
         }
         if !prepared.as_ref().is_some_and(|prepared| prepared.is_of(file)) {
-            *prepared = Prepared::wrapped(file, wals, storage, &Room::default(), cancel).ok();
+            let wrapped = Wrapped::of(file, wals, storage, &Room::default(), cancel).ok();
+            *prepared = wrapped.map(|wrapped| Prepared::new(file, AsStored::Wrapped(wrapped)));
         }
         if let Some(content) = prepared.as_ref().and_then(Prepared::content) {
             observation.facts.stored = content;
