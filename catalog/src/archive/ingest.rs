@@ -56,6 +56,7 @@ use observe::Observation;
 pub(crate) use observe::{Neighbours, judge, judge_arrival, observe_stored};
 pub(crate) use publish::is_archived_otherwise;
 use publish::{Due, Outcome, Places};
+pub(crate) use walk::Walk;
 
 impl Catalog {
     /// Archives what is due in one directory. Call it with [`Lock::ArchiveWal`](crate::Lock) held; without it nothing is

@@ -9,10 +9,12 @@ mod catch_up;
 mod forget;
 mod reader;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use barman_storage::{Dir, RelativePath};
+use barman_storage::{Dir, Operation, RelativePath};
 use wal_format::{Timestamp, WalFileName};
 
 use crate::catalog::{DIRECTORY_MODE, existing};
@@ -37,8 +39,13 @@ pub(crate) struct Known {
     pub(crate) verified: Option<Timestamp>,
 }
 
-/// What is going to be known of files that do not have their names yet.
-type Announced = BTreeMap<WalFileName, Facts>;
+/// What one journal says.
+#[derive(Debug, Default)]
+pub(crate) struct Noted {
+    pub(crate) known: DirectoryFacts,
+    /// Of files that were to get their names when a run was interrupted: whether they have them is told by their contents.
+    pub(crate) announced: BTreeMap<WalFileName, Facts>,
+}
 
 /// What an entry that is no fact begins with, where others have the length of a name.
 const NO_FACT: u64 = 0;
@@ -78,7 +85,7 @@ impl Catalog {
     /// Returns what an archived file held before it was stored as it is, which is `stored`; `None` if nobody has noted it.
     pub(crate) fn noted_of(&self, name: &WalFileName, stored: Content) -> Result<Option<Facts>, Error> {
         let Some(ledger) = self.existing_ledger()? else { return Ok(None) };
-        let (mut known, mut announced) = ledger.read(&layout::ledger_of(name))?;
+        let Noted { mut known, mut announced } = ledger.noted(&layout::ledger_of(name))?;
         let noted = [known.remove(name).map(|known| known.facts), announced.remove(name)];
         Ok(noted.into_iter().flatten().find(|facts| facts.stored == stored && facts.raw.is_some()))
     }
@@ -103,31 +110,39 @@ impl Ledger {
 
     /// Returns what is known of the files of one directory, by the name of its journal.
     pub(crate) fn directory(&self, journal: &RelativePath) -> Result<DirectoryFacts, Error> {
-        self.read(journal).map(|(known, _)| known)
+        self.noted(journal).map(|noted| noted.known)
     }
 
     /// The files of one directory of which all is known: an announcement that nothing follows tells that it may be another file now.
     fn settled(&self, journal: &RelativePath) -> Result<BTreeSet<WalFileName>, Error> {
-        let (known, announced) = self.read(journal)?;
+        let Noted { known, announced } = self.noted(journal)?;
         Ok(known.into_keys().filter(|name| !announced.contains_key(name)).collect())
     }
 
-    /// What a journal says of files, and of those that were about to be archived when a run was interrupted.
-    fn read(&self, journal: &RelativePath) -> Result<(DirectoryFacts, Announced), Error> {
-        let (mut known, mut announced) = (DirectoryFacts::new(), Announced::new());
-        Journal::new(&self.dir, journal.clone(), FORMAT).read(|entry| {
-            if let Some((name, verified)) = verification(entry) {
-                known.entry(name).and_modify(|known| known.verified = Some(verified));
-            } else if let Some(facts) = announcement(entry) {
-                announced.insert(facts.name, facts);
-            } else if let Some(facts) = Facts::of_entry(entry) {
-                announced.remove(&facts.name);
-                known.insert(facts.name, Known { facts, verified: None });
-            }
-            // Anything else has a right checksum and is of a kind that came later: the file is read again.
+    /// Returns all that a journal says.
+    pub(crate) fn noted(&self, journal: &RelativePath) -> Result<Noted, Error> {
+        let mut noted = Noted::default();
+        self.read(journal, &mut noted)?;
+        Ok(noted)
+    }
+
+    /// Returns what a journal says as far as it can be read: nothing where it is none.
+    fn readable(&self, journal: &RelativePath) -> Result<Noted, Error> {
+        let mut noted = Noted::default();
+        match self.read(journal, &mut noted) {
+            Err(Error::Journal { .. }) => Ok(noted),
+            // On a bad sector. One that cannot even be opened may be whole.
+            Err(Error::Storage(error)) if error.operation() == Operation::Read => Ok(noted),
+            read => read.map(|()| noted),
+        }
+    }
+
+    fn read(&self, journal: &RelativePath, noted: &mut Noted) -> Result<(), Error> {
+        let take = |entry: &[u8]| {
+            noted.take(entry);
             Ok(())
-        })?;
-        Ok((known, announced))
+        };
+        Journal::new(&self.dir, journal.clone(), FORMAT).read(take).map(drop)
     }
 
     /// Notes, durably, what is going to be known of files that get their names next and of which nobody could tell afterwards
@@ -153,11 +168,10 @@ impl Ledger {
     }
 
     /// Writes the journal of a directory anew, durably: this is all that it says.
-    fn rewrite_directory(&mut self, path: &RelativePath, known: &DirectoryFacts) -> Result<(), Error> {
+    fn rewrite_directory(&mut self, path: &RelativePath, noted: &Noted) -> Result<(), Error> {
         let verified = |known: &Known| known.verified.map(|at| verification_entry(&known.facts.name, at));
-        let (_, announced) = self.read(path).unwrap_or_default();
-        let entries = known.values().flat_map(|one| [Some(one.facts.to_entry()), verified(one)]).flatten();
-        let entries: Vec<_> = entries.chain(announced.values().map(announcement_entry)).collect();
+        let entries = noted.known.values().flat_map(|one| [Some(one.facts.to_entry()), verified(one)]).flatten();
+        let entries: Vec<_> = entries.chain(noted.announced.values().map(announcement_entry)).collect();
         let extent = Journal::new(&self.dir, path.clone(), FORMAT).rewrite(&entries)?;
         self.extents.insert(path.clone(), extent);
         Ok(())
@@ -174,6 +188,20 @@ impl Ledger {
         let appended = journal.append(&mut extent, &[entry]);
         self.extents.insert(path, extent);
         appended
+    }
+}
+
+impl Noted {
+    fn take(&mut self, entry: &[u8]) {
+        if let Some((name, verified)) = verification(entry) {
+            self.known.entry(name).and_modify(|known| known.verified = Some(verified));
+        } else if let Some(facts) = announcement(entry) {
+            self.announced.insert(facts.name, facts);
+        } else if let Some(facts) = Facts::of_entry(entry) {
+            self.announced.remove(&facts.name);
+            self.known.insert(facts.name, Known { facts, verified: None });
+        }
+        // Anything else has a right checksum and is of a kind that came later: the file is read again.
     }
 }
 

@@ -6,8 +6,8 @@ use std::error::Error as _;
 use barman_storage::{Cancel, RelativePath};
 use wal_format::{SystemId, Timestamp, WalFileName};
 
-use crate::archive::ingest::{Neighbours, observe_stored};
-use crate::archive::ledger::{Known, Ledger};
+use crate::archive::ingest::{Neighbours, Walk, observe_stored};
+use crate::archive::ledger::{Known, Ledger, Noted};
 use crate::{Catalog, Content, Error, Facts, Verdict, layout};
 
 /// Which files are due.
@@ -109,9 +109,9 @@ impl Catalog {
         let mut directories: BTreeMap<RelativePath, Vec<WalFileName>> = BTreeMap::new();
         names.into_iter().for_each(|name| directories.entry(layout::ledger_of(&name)).or_default().push(name));
         for (directory, names) in directories {
-            let known = run.ledger.directory(&directory)?;
+            let Noted { known, announced } = run.ledger.noted(&directory)?;
             for name in names {
-                run.verify(name, known.get(&name), due)?;
+                run.verify(name, known.get(&name), announced.get(&name), due)?;
             }
         }
         run.settle_missing()?;
@@ -158,12 +158,20 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn verify(&mut self, name: WalFileName, known: Option<&Known>, due: Due) -> Result<(), Error> {
-        if !due.is_due(known.and_then(|known| known.verified)) {
+    fn verify(
+        &mut self,
+        name: WalFileName,
+        known: Option<&Known>,
+        announced: Option<&Facts>,
+        due: Due,
+    ) -> Result<(), Error> {
+        // Another file may have taken its place since it was verified.
+        let settled = known.filter(|_| announced.is_none());
+        if !due.is_due(settled.and_then(|known| known.verified)) {
             self.done.not_due += 1;
             return Ok(());
         }
-        let examined = match self.examine(name, known.map(|known| &known.facts)) {
+        let examined = match self.examine(name, known.map(|known| &known.facts), announced) {
             Err(error) => Err(ArchiveFault::Unreadable { name, why: self.catalog.why_unreadable(&name, error)? }),
             Ok(examined) => examined,
         };
@@ -174,10 +182,10 @@ impl Run<'_> {
                 self.ledger.note_verified(&self.catalog.xlog_db()?, &name, self.now)
             }
             Err(ArchiveFault::Missing { .. }) => {
-                self.missing.push((name, known.cloned()));
+                self.missing.push((name, settled.cloned()));
                 Ok(())
             }
-            Err(fault) => self.tell(&fault, known),
+            Err(fault) => self.tell(&fault, settled),
         }
     }
 
@@ -210,14 +218,23 @@ impl Run<'_> {
     }
 
     /// Returns what is thought of a file that is as it was, or what is wrong with it.
-    fn examine(&mut self, name: WalFileName, known: Option<&Facts>) -> Result<Result<Verdict, ArchiveFault>, Error> {
-        let facts = match known {
+    fn examine(
+        &mut self,
+        name: WalFileName,
+        known: Option<&Facts>,
+        announced: Option<&Facts>,
+    ) -> Result<Result<Verdict, ArchiveFault>, Error> {
+        let Some(found) = self.content(&name)? else { return Ok(Err(ArchiveFault::Missing { name })) };
+        let arrived = announced.filter(|announced| announced.stored == found);
+        if let Some(arrived) = arrived {
+            self.ledger.append(&self.catalog.xlog_db()?, arrived)?;
+        }
+        let facts = match arrived.or(known) {
             // What lies before it may have arrived since.
             Some(facts) if facts.verdict != Verdict::BorderOpen => Some(facts.clone()),
             known => self.judge_again(name, known)?,
         };
-        let content = self.content(&name)?;
-        let Some((facts, found)) = facts.zip(content) else { return Ok(Err(ArchiveFault::Missing { name })) };
+        let Some(facts) = facts else { return Ok(Err(ArchiveFault::Missing { name })) };
         let expected = facts.stored;
         Ok(match facts.verdict {
             _ if found != expected => Err(ArchiveFault::Changed { name, expected, found }),
@@ -228,7 +245,8 @@ impl Run<'_> {
 
     /// Reads the records of a file of which nothing is known, or not all.
     fn judge_again(&mut self, name: WalFileName, known: Option<&Facts>) -> Result<Option<Facts>, Error> {
-        let facts = observe_stored(self.catalog, &mut self.neighbours, name, (self.system, self.now))?;
+        let facts =
+            observe_stored(self.catalog, &mut self.neighbours, name, (self.system, self.now), Walk::TwoThreads)?;
         match (known, facts) {
             // Not what was archived: what is in it now is of no interest. And what was seen before it was encrypted is worth
             // more than that it cannot be seen any more.

@@ -263,6 +263,40 @@ fn the_longer_of_two_unfinished_segments_is_kept() {
     assert_eq!(arrive(&repository, &other).duplicates, 1, "another segment altogether");
 }
 
+/// A longer one took the place of an unfinished segment, and the run broke off before that was noted: it was announced.
+#[test]
+fn an_unfinished_segment_that_an_interrupted_run_replaced_is_what_was_announced() {
+    let partial = format!("{}.partial", name(1));
+    let (journal, stored) = ("ledger/0000000100000000", format!("wals/0000000100000000/{partial}"));
+    let repository = Repository::new();
+    for length in [100_000, 500_000] {
+        let mut bytes = segment(&name(1), 1);
+        bytes[length..].fill(0);
+        repository.write(&format!("incoming/{partial}"), &bytes);
+        repository.ingest(WalSource::Incoming).expect("a run");
+        if length == 100_000 {
+            assert_eq!(verify(&repository, Due::Never, later(0)).0.sound, 1);
+        }
+    }
+    // Without its end the last entry says nothing.
+    let noted = repository.read(journal);
+    repository.write(journal, &noted[..noted.len() - 1]);
+    let longer = repository.read(&stored);
+    for (length, expected) in [(longer.len(), (1, 0)), (longer.len() - 1, (0, 1)), (longer.len(), (1, 0))] {
+        repository.write(&stored, &longer[..length]);
+        let (done, faults) = verify(&repository, Due::Never, later(1));
+        assert_eq!((done.sound, done.faults), expected, "{length}: {faults:?}");
+        // What was sound would not be due again.
+        repository.write(journal, &noted[..noted.len() - 1]);
+    }
+    assert_eq!(verify(&repository, Due::Never, later(1)).0.sound, 1);
+    assert_eq!(repository.facts(&partial).stored.bytes, 1 << 20);
+    repository.write(&stored, &longer[..longer.len() - 1]);
+    let (_, faults) = verify(&repository, Due::All, later(2));
+    let [ArchiveFault::Changed { expected, .. }] = &faults[..] else { panic!("{faults:?}") };
+    assert_eq!(*expected, repository.facts(&partial).stored);
+}
+
 /// All that they hold is the rest of a record that began in the segment before, which is archived or not: no record ends in
 /// them.
 #[test]

@@ -12,6 +12,8 @@ use crate::archive::source::Candidate;
 use crate::xlog_db::described;
 use crate::{Content, Encoding, Error, WalSource, WalStorage, XlogEntry, layout};
 
+use super::walk::Walk;
+
 /// How much is read at a time.
 const BUFFER: usize = 256 * 1024;
 
@@ -26,6 +28,8 @@ pub(super) struct Detected {
     pub(super) entry: XlogEntry,
     /// As many bytes as a segment's header has, if there are so many: decompressed, if that can be done.
     pub(super) head: Vec<u8>,
+    /// How it is read when its records are looked at.
+    pub(super) walk: Walk,
     file: File,
     dir: Dir,
     storage: WalStorage,
@@ -56,7 +60,7 @@ impl Detected {
         };
         let entry = described(candidate.name, &stat, encoding);
         let (dir, storage) = (dir.clone(), storage.clone());
-        let mut found = Self { path, stat, encoding, entry, head, file, dir, storage };
+        let mut found = Self { path, stat, encoding, entry, head, walk: Walk::TwoThreads, file, dir, storage };
         if encoding != Encoding::Plain && found.is_readable() {
             found.head = found.unwrapped_head();
         }

@@ -14,7 +14,7 @@ use crate::{Catalog, Content, Encoding, Error, Facts, RecordFacts, Unread, Unver
 
 use super::check::{Finding, Refusal, broken, check, wrong_length};
 use super::detect::Detected;
-use super::walk::{sum_up, walk};
+use super::walk::{Walk, sum_up};
 
 /// What is known of a file before it is archived.
 #[derive(Debug)]
@@ -31,16 +31,9 @@ pub(crate) struct Neighbours {
     last: Option<(SegmentName, BorderState)>,
     /// The history that was read last.
     history: Option<(TimelineId, Option<TimelineHistory>)>,
-    /// Whether other runs are read at the same time.
-    among_others: bool,
 }
 
 impl Neighbours {
-    /// For one of several runs that are read side by side, each on one thread.
-    pub(crate) fn among_others() -> Self {
-        Self { among_others: true, ..Self::default() }
-    }
-
     /// Notes what stands at the end of a file that is archived now, or together with those that are looked at next.
     pub(super) fn looked_at(&mut self, observation: &Observation) {
         if observation.border.is_some() {
@@ -239,7 +232,7 @@ fn observe_segment(
 ) -> Result<Observation, Error> {
     let before = neighbours.before(catalog, name, size)?;
     let observer = Observer::new(name, (start(name, size), size), Source::Complete, before);
-    let (raw, observed) = read(file, observer, neighbours)?;
+    let (raw, observed) = read(file, observer)?;
     let verdict = judge(&observed);
     let border = observed.border.map(|state| (name, state));
     Ok(Observation { facts: facts(file, Some(raw), verdict, observed.records), border })
@@ -255,7 +248,7 @@ fn observe_partial(
 ) -> Result<Observation, Error> {
     let before = neighbours.before(catalog, name, size)?;
     let observer = Observer::new(name, (start(name, size), size), Source::Open, before);
-    let (raw, observed) = read(file, observer, neighbours)?;
+    let (raw, observed) = read(file, observer)?;
     let verdict = if observed.border_open { Verdict::BorderOpen } else { Verdict::Verified };
     Ok(Observation { facts: facts(file, Some(raw), verdict, observed.records), border: None })
 }
@@ -265,9 +258,8 @@ fn start(name: SegmentName, size: SegmentSize) -> Lsn {
     name.start(size).unwrap_or(Lsn::MAX)
 }
 
-fn read(file: &mut Detected, mut observer: Observer, neighbours: &Neighbours) -> Result<(Content, Observed), Error> {
-    let raw =
-        if neighbours.among_others { sum_up(file, |bytes| observer.take(bytes))? } else { walk(file, &mut observer)? };
+fn read(file: &mut Detected, mut observer: Observer) -> Result<(Content, Observed), Error> {
+    let raw = file.walk.through(file, &mut observer)?;
     Ok((raw, observer.finish()))
 }
 
@@ -313,10 +305,12 @@ pub(crate) fn observe_stored(
     neighbours: &mut Neighbours,
     name: WalFileName,
     (system, now): (Option<SystemId>, Timestamp),
+    walk: Walk,
 ) -> Result<Option<Facts>, Error> {
     let candidate = Candidate { name, path: layout::archived(&name) };
     let opened = Detected::open(WalSource::Incoming, &catalog.wals_dir()?, &candidate, catalog.wal_storage())?;
     let Some(mut file) = opened else { return Ok(None) };
+    file.walk = walk;
     let (finding, observation) = look(catalog, neighbours, &mut file, (system, now))?;
     let observation = match (observation, &finding) {
         (Some(observation), _) => observation,

@@ -8,10 +8,23 @@ use crate::{Content, Error};
 
 use super::detect::Detected;
 
-/// Shows what PostgreSQL wrote to `observer`, all of it, and returns its length and checksum. To look at the records takes
-/// about as long as all else, and is done beside that.
-pub(super) fn walk(file: &mut Detected, observer: &mut Observer) -> Result<Content, Error> {
-    beside(|bytes| observer.take(bytes), |pass| sum_up(file, pass))
+/// On how many threads a file is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Walk {
+    /// To look at the records takes about as long as all else, and is done beside that.
+    TwoThreads,
+    /// Other files are read at the same time, and keep the other cores busy.
+    OneThread,
+}
+
+impl Walk {
+    /// Shows what PostgreSQL wrote to `observer`, all of it, and returns its length and checksum.
+    pub(super) fn through(self, file: &mut Detected, observer: &mut Observer) -> Result<Content, Error> {
+        match self {
+            Self::TwoThreads => beside(|bytes| observer.take(bytes), |pass| sum_up(file, pass)),
+            Self::OneThread => sum_up(file, |bytes| observer.take(bytes)),
+        }
+    }
 }
 
 /// Returns length and checksum of what PostgreSQL wrote. `pass` may keep the buffers and leave others in their places.

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use barman_storage::{Cancel, RelativePath};
 use wal_format::{Timestamp, WalFileName};
 
-use super::{DirectoryFacts, FORMAT, Known, Ledger};
+use super::{DirectoryFacts, FORMAT, Known, Ledger, Noted};
 use crate::archive::for_each_archived;
-use crate::archive::ingest::{Neighbours, judge_followers, observe_stored};
+use crate::archive::ingest::{Neighbours, Walk, judge_followers, observe_stored};
 use crate::journal::{FieldReader, FieldWriter, Format, Journal};
 use crate::{Catalog, Error, Facts, Verdict, layout};
 
@@ -78,7 +78,7 @@ impl Catalog {
                 continue;
             }
             cancel.check()?;
-            let facts = match observe_stored(self, &mut neighbours, *name, (system, now)) {
+            let facts = match observe_stored(self, &mut neighbours, *name, (system, now), Walk::TwoThreads) {
                 Err(error) => {
                     self.pass_over(name, error)?;
                     done.left += 1;
@@ -147,7 +147,7 @@ impl Catalog {
             let mut seen = Vec::new();
             for name in names {
                 cancel.check()?;
-                match observe_stored(self, &mut neighbours, *name, (system, now)) {
+                match observe_stored(self, &mut neighbours, *name, (system, now), Walk::TwoThreads) {
                     Err(error) => self.pass_over(name, error)?,
                     Ok(facts) => seen.extend(facts),
                 }
@@ -206,7 +206,7 @@ impl Ledger {
 
     /// Writes the journal of one directory anew from what was `seen` in its files, and returns what is believed of them. Entries
     /// of files that came meanwhile stay.
-    fn replace_directory(
+    pub(super) fn replace_directory(
         &mut self,
         catalog: &Catalog,
         path: &RelativePath,
@@ -215,7 +215,7 @@ impl Ledger {
     ) -> Result<Vec<Facts>, Error> {
         let _lock = catalog.xlog_db()?;
         // One that cannot be read is what a rebuild is there to mend.
-        let mut known = self.directory(path).unwrap_or_default();
+        let Noted { mut known, announced } = self.readable(path)?;
         let mut entries = DirectoryFacts::new();
         for seen in seen {
             let (name, stored) = (seen.name, seen.stored);
@@ -231,7 +231,7 @@ impl Ledger {
                 entries.insert(name, entry);
             }
         }
-        self.rewrite_directory(path, &entries)?;
+        self.rewrite_directory(path, &Noted { known: entries, announced })?;
         Ok(read)
     }
 }

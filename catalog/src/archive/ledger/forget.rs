@@ -47,15 +47,15 @@ impl Ledger {
             directories.entry(layout::ledger_of(name)).or_default().insert(*name);
         }
         for (journal, names) in directories {
-            let mut known = self.directory(&journal)?;
-            let before = known.len();
+            let mut noted = self.noted(&journal)?;
+            let before = noted.known.len();
             for name in names {
-                if known.contains_key(&name) && catalog.find_archived(&name)?.is_none() {
-                    known.remove(&name);
+                if noted.known.contains_key(&name) && catalog.find_archived(&name)?.is_none() {
+                    noted.known.remove(&name);
                 }
             }
-            if known.len() < before {
-                self.rewrite_directory(&journal, &known)?;
+            if noted.known.len() < before {
+                self.rewrite_directory(&journal, &noted)?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use barman_storage::{Cancel, RelativePath};
 use wal_format::{SegmentName, Timestamp, WalFileName};
 
 use super::{DirectoryFacts, Known, Ledger};
-use crate::archive::ingest::{Neighbours, observe_stored};
+use crate::archive::ingest::{Neighbours, Walk, observe_stored};
 use crate::{Catalog, Error, Facts, layout};
 
 /// What is known of archived files, asked for in the order of their names: each directory's journal is read once.
@@ -33,10 +33,10 @@ impl Catalog {
     pub fn read_facts(&self, names: &[WalFileName], cancel: &Cancel) -> Result<Vec<Option<Facts>>, Error> {
         // What is in the archive is complete: at the end of time nothing is growing any more.
         let now = Timestamp::from_pg_micros(i64::MAX);
-        let (mut neighbours, system) = (Neighbours::among_others(), self.system_id(None)?);
+        let (mut neighbours, system) = (Neighbours::default(), self.system_id(None)?);
         let read = names.iter().map(|name| {
             cancel.check()?;
-            observe_stored(self, &mut neighbours, *name, (system, now))
+            observe_stored(self, &mut neighbours, *name, (system, now), Walk::OneThread)
         });
         read.collect()
     }
