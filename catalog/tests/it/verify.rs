@@ -1,12 +1,12 @@
 //! Reading the archive again, and making its records anew.
 
-use barman_catalog::{ArchiveFault, Catalog, Due, Rebuilt, Verdict, Verification, WalSource};
+use barman_catalog::{ArchiveFault, Catalog, Due, Identity, Rebuilt, Status, Verdict, Verification, WalSource};
 use barman_storage::Cancel;
 use wal_format::testing::WalBuilder;
-use wal_format::{SegmentNumber, Timestamp};
+use wal_format::{SegmentNumber, SystemId, Timestamp};
 
 use crate::compression::{custom, storing};
-use crate::repository::{Repository, name, options, segment, segment_size};
+use crate::repository::{Repository, SYSTEM, name, options, segment, segment_of, segment_size};
 
 fn filled() -> Repository {
     let repository = Repository::new();
@@ -295,6 +295,38 @@ fn an_unfinished_segment_that_an_interrupted_run_replaced_is_what_was_announced(
     let (_, faults) = verify(&repository, Due::All, later(2));
     let [ArchiveFault::Changed { expected, .. }] = &faults[..] else { panic!("{faults:?}") };
     assert_eq!(*expected, repository.facts(&partial).stored);
+}
+
+/// After `--accept-new-system`.
+#[test]
+fn wal_of_a_cluster_and_of_the_one_that_was_accepted_after_it_are_both_sound() {
+    const BEFORE: &str = "20260101T000000";
+    let accepted = SystemId::new(7_710_294_594_766_418_490);
+    let repository = Repository::new();
+    let arrive = |system, numbers: [u64; 2]| {
+        for number in numbers {
+            repository.write(&format!("incoming/{}", name(number)), segment_of(system, &name(number), 1));
+        }
+        assert_eq!(repository.ingest(WalSource::Incoming).expect("a run").refused, 0);
+    };
+    repository.backup(BEFORE, &name(1), &name(1), Status::Done);
+    arrive(SYSTEM, [1, 2]);
+    let identity = Identity { system_id: accepted, version: "15".to_owned() };
+    repository.catalog.replace_identity(&identity).expect("written");
+    arrive(accepted, [11, 12]);
+    let is_sound = |when: &str| {
+        let (done, faults) = verify(&repository, Due::All, later(1));
+        assert_eq!((done.sound, done.faults), (4, 0), "{when}: {faults:?}");
+    };
+    is_sound("archived");
+    rebuild_ledger(&repository.catalog);
+    is_sound("of a ledger that was rebuilt");
+    std::fs::remove_dir_all(repository.path("ledger")).expect("removed");
+    is_sound("without a ledger");
+    // Without a backup of it, it is no WAL that anybody could use.
+    std::fs::remove_file(repository.path(&format!("meta/{BEFORE}-backup.info"))).expect("removed");
+    rebuild_ledger(&repository.catalog);
+    assert_eq!(verify(&repository, Due::All, later(2)).0.faults, 2);
 }
 
 /// All that they hold is the rest of a record that began in the segment before, which is archived or not: no record ends in

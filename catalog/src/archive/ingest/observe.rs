@@ -4,8 +4,8 @@ use std::io::Read as _;
 
 use barman_storage::{Dir, Operation, RelativePath};
 use wal_format::{
-    BorderState, Crc32c, Damage, Lsn, SegmentName, SegmentNumber, SegmentSize, Source, SystemId, TimelineHistory,
-    TimelineId, Timestamp, WalFileName,
+    BorderState, Crc32c, Damage, Lsn, SegmentHeader, SegmentName, SegmentNumber, SegmentSize, Source, SystemId,
+    TimelineHistory, TimelineId, Timestamp, WalFileName,
 };
 
 use crate::archive::facts::{Observed, Observer};
@@ -253,6 +253,17 @@ fn observe_partial(
     Ok(Observation { facts: facts(file, Some(raw), verdict, observed.records), border: None })
 }
 
+/// The cluster that a file of the archive has to be of. Before somebody accepted the one of now, it was another one: where
+/// there are backups of that, there is WAL of it.
+fn expected_cluster(catalog: &Catalog, file: &Detected, now: Option<SystemId>) -> Result<Option<SystemId>, Error> {
+    let found = SegmentHeader::parse(&file.head).ok().map(|header| header.system_id);
+    if now.is_none() || found.is_none() || found == now {
+        return Ok(now);
+    }
+    let has_backups = catalog.backups()?.iter().any(|info| info.systemid == found);
+    Ok(if has_backups { found } else { now })
+}
+
 /// The check compared the two: no other name gets here.
 fn start(name: SegmentName, size: SegmentSize) -> Lsn {
     name.start(size).unwrap_or(Lsn::MAX)
@@ -311,6 +322,7 @@ pub(crate) fn observe_stored(
     let opened = Detected::open(WalSource::Incoming, &catalog.wals_dir()?, &candidate, catalog.wal_storage())?;
     let Some(mut file) = opened else { return Ok(None) };
     file.walk = walk;
+    let system = expected_cluster(catalog, &file, system)?;
     let (finding, observation) = look(catalog, neighbours, &mut file, (system, now))?;
     let observation = match (observation, &finding) {
         (Some(observation), _) => observation,
