@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use barman_storage::{Cancel, Dir, Kind, Operation, PublishError};
@@ -129,6 +130,12 @@ fn is_ignored(path: &Path) -> bool {
     IGNORED.iter().any(|ignored| path.starts_with(ignored))
 }
 
+/// What a killed run has written of a manifest: the next one, which is being written, takes its place.
+fn is_begun_manifest(path: &Path) -> bool {
+    let name = path.as_os_str().as_bytes();
+    name.strip_prefix(b".backup_manifest").is_some_and(|rest| rest.ends_with(b".tmp"))
+}
+
 /// Everything in a backup that a manifest has a say in, under the names that it has there.
 fn files_by_manifest_path(backup: &BackupData) -> Result<Vec<(PathBuf, BackupFile)>, Error> {
     let tablespaces = Path::new("pg_tblspc");
@@ -160,7 +167,9 @@ fn manifest_of(backup: &BackupData, info: &BackupInfo, cancel: &Cancel) -> Resul
     let memory =
         |error| barman_storage::Error::new(Operation::Write, layout::shown(&backup.data, &layout::manifest()), error);
     let mut writer = ManifestWriter::new(Vec::new(), system_id(info)).map_err(memory)?;
-    for (path, file) in files_by_manifest_path(backup)?.into_iter().filter(|(_, file)| file.kind == Kind::File) {
+    let mut files = files_by_manifest_path(backup)?;
+    files.retain(|(path, file)| file.kind == Kind::File && !is_begun_manifest(path));
+    for (path, file) in files {
         let checksum = checksum_of(&file, ChecksumAlgorithm::Sha256, cancel)?;
         let modified = Gmt(file.modified()?).to_string();
         writer.file(&ManifestFile { path, size: file.size, modified, checksum }).map_err(memory)?;

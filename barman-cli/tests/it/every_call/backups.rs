@@ -56,6 +56,15 @@ pub(super) fn checking() -> Case {
     Case::of(home, &["check-backup", "main", ONE])
 }
 
+/// A backup without a manifest. Where there is one by now, another is refused.
+pub(super) fn listing() -> Case {
+    let home = KeptHome::new(&[]);
+    archive(&home, 1..=4);
+    backup(&home, ONE, 2, |_| {});
+    home.keep();
+    Case::of(home, &["generate-manifest", "main", ONE])
+}
+
 /// Deleting the oldest of three backups, or of a tree and a later one the whole tree. What was interrupted once the record is
 /// gone is cron's to finish: nobody can name the backup any more.
 pub(super) fn deleting(tree: bool) -> Case {

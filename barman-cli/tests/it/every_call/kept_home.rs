@@ -14,7 +14,7 @@ use test_support::{Barman, BarmanHome, CommandExt, Finished};
 /// Contents, by paths below the home.
 pub(super) type Files = BTreeMap<PathBuf, Vec<u8>>;
 
-/// A home without a PostgreSQL server, called `main`, and a copy of it.
+/// The home of a PostgreSQL server called `main`, which mostly is not there, and a copy of it.
 pub(super) struct KeptHome {
     home: BarmanHome,
     /// The keys of a home whose WAL is encrypted. They are not in it.
@@ -24,11 +24,15 @@ pub(super) struct KeptHome {
 impl KeptHome {
     /// A home with these options beside the usual ones.
     pub(super) fn new(more: &[(&str, &str)]) -> Self {
+        Self::of_server("host=/nonexistent user=nobody dbname=postgres", more)
+    }
+
+    /// The same, of a server that is there.
+    pub(super) fn of_server(conninfo: &str, more: &[(&str, &str)]) -> Self {
         let home = BarmanHome::new();
-        let nowhere = "host=/nonexistent user=nobody dbname=postgres";
         let mut options = vec![
-            ("conninfo", nowhere),
-            ("streaming_conninfo", nowhere),
+            ("conninfo", conninfo),
+            ("streaming_conninfo", conninfo),
             ("archiver", "on"),
             ("backup_method", "postgres"),
         ];

@@ -1,12 +1,13 @@
 //! Commands on WAL.
 
+use super::backups::{ONE, backup};
 use super::{Case, KeptHome};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
-use test_support::CommandExt;
+use test_support::{CommandExt, Postgres};
 use wal_format::testing::WalBuilder;
-use wal_format::{SegmentName, SegmentNumber, SegmentSize, TimelineId};
+use wal_format::{SegmentName, SegmentNumber, SegmentSize, TimelineId, WalLayout};
 
 const HISTORY: &str = "1\t0/900000\tno recovery target specified\n";
 const LABEL: &str = "START WAL LOCATION: 0/300028 (file 000000010000000000000003)\n";
@@ -22,8 +23,12 @@ pub(super) fn name(number: u64) -> String {
 
 /// A segment that each other one can follow; `salt` decides what is in it.
 fn segment(name: &str, salt: usize) -> Vec<u8> {
+    segment_of(WalBuilder::layout(size(), 8192), name, salt)
+}
+
+fn segment_of(layout: WalLayout, name: &str, salt: usize) -> Vec<u8> {
     let name: SegmentName = name.parse().expect("a segment's name");
-    let mut wal = WalBuilder::at(WalBuilder::layout(size(), 8192), name.number(size()).expect("a possible name"));
+    let mut wal = WalBuilder::at(layout, name.number(size()).expect("a possible name"));
     wal.message(100 + 8 * salt);
     wal.cross_with_head(64, 0);
     wal.bytes().to_vec()
@@ -83,6 +88,23 @@ pub(super) fn refusing() -> Case {
     deliver(&home, &[(&name(3), &segment(&name(3), 7)), ("notes.txt", b"no WAL")]);
     home.keep();
     Case { refuses: true, ..Case::of(home, &["archive-wal", "main"]) }
+}
+
+/// WAL of a cluster in the place of another one. The home has WAL and a backup of the one before, and knows of no
+/// other.
+pub(super) fn accepting(server: &Postgres) -> Case {
+    let home = KeptHome::of_server(&server.conninfo(), &[]);
+    let before = WalBuilder::layout(size(), 8192);
+    home.write("identity.json", format!("{{\"systemid\": \"{}\", \"version\": \"14\"}}\n", before.system_id));
+    archive(&home, [1, 2]);
+    backup(&home, ONE, 1, |info| info.systemid = Some(before.system_id));
+    let system = server.psql("select system_identifier from pg_control_system()").parse().expect("an identifier");
+    let now = WalLayout { system_id: system, ..before };
+    for name in [11, 12].map(name) {
+        deliver(&home, &[(&name, &segment_of(now, &name, 7))]);
+    }
+    home.keep();
+    Case::of(home, &["archive-wal", "--accept-new-system", "main"])
 }
 
 /// Files as `barman-wal-archive` sends them: a tar archive, beside the home.
