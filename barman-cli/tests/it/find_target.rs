@@ -1,8 +1,8 @@
 //! Finding the moment before a mistake, in a history with every command that removes files without dropping anything.
 
-use crate::scene::Scene;
+use crate::scene::{Scene, ours};
 use serde_json::Value;
-use test_support::{Postgres, StopMode, majors};
+use test_support::{Postgres, StopMode, majors, system_calls};
 
 /// A server with a backup of a table with an index and long values, and of a view of it.
 fn scene() -> Scene {
@@ -85,6 +85,7 @@ fn a_drop_is_found_and_nothing_that_is_none() {
 /// The ledger knows in which segments names change; in the others is, at most, the end of a transaction that changed some.
 #[test]
 fn segments_in_which_no_name_changes_are_not_read() {
+    const MORE: u16 = 200;
     let scene = scene();
     let quiet = [2, 3, 4].map(|row| {
         scene.server.psql(&format!("insert into bystander values ({row})"));
@@ -98,6 +99,23 @@ fn segments_in_which_no_name_changes_are_not_read() {
         std::fs::remove_file(archived).expect("it is archived");
     }
     assert_eq!(kinds(&scene, &["--drop-of", "public.t"]), ["dropped"]);
+
+    // Without the ledger they are looked for: each directory is listed once for all of them.
+    std::fs::remove_dir_all(scene.home.path().join("main/ledger")).expect("there was one");
+    let search = ["-f", "json", "find-target", "--drop-of", "public.t", "main"];
+    let document: Value = serde_json::from_str(&scene.succeed(&search)).expect("JSON");
+    assert_eq!(document["main"]["segments_not_searched"], 3, "{document}");
+    assert_eq!(document["main"]["hits"][0]["what"]["kind"], "dropped", "{document}");
+    let calls = || system_calls(ours().command(&scene.home).args(search));
+    let few = calls();
+    let index = scene.home.path().join("main/wals/main-xlog.db");
+    let mut lines = std::fs::read_to_string(&index).expect("an index");
+    let last =
+        lines.lines().filter_map(|line| u32::from_str_radix(line.get(16..24)?, 16).ok()).max().expect("a segment");
+    let names = (1..=u32::from(MORE)).map(|ahead| format!("0000000100000000{:08X}", last + ahead));
+    lines.extend(names.map(|name| format!("{name}\t16777216\t1750000000.0\tNone\tNone\n")));
+    std::fs::write(&index, lines).expect("ours");
+    assert!(calls() < few + usize::from(MORE), "{few} calls, and {} with {MORE} segments more", calls());
 }
 
 #[test]

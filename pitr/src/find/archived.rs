@@ -10,7 +10,7 @@ use wal_format::{Lsn, RelFileLocator, SegmentNumber, SegmentSize, TimelineHistor
 
 use super::FindError;
 use super::followed::{Happening, What};
-use super::records::{processors, side_by_side};
+use super::records::{processors, side_by_side, there_and_lost};
 use super::story::{Fate, Story};
 use crate::names::NamedRelation;
 use crate::plan_error::PlanError;
@@ -99,7 +99,7 @@ impl<'a> Archived<'a> {
         if places.is_empty() {
             return Ok(());
         }
-        let (places, lost) = self.divided(places)?;
+        let (places, lost) = there_and_lost(self.catalog, places, |place| self.file(*place))?;
         // Few segments are divided, too.
         let run = places.len().div_ceil(processors()).clamp(1, LONGEST_RUN);
         let runs: Vec<&[Place]> = places.chunks(run).collect();
@@ -112,16 +112,6 @@ impl<'a> Archived<'a> {
             visit(*place, facts.as_ref())?;
         }
         lost.into_iter().try_for_each(|place| Ok(visit(place, None)?))
-    }
-
-    /// The segments that are there, and those that are gone.
-    fn divided(&self, places: Vec<Place>) -> Result<(Vec<Place>, Vec<Place>), PlanError> {
-        let mut listing = self.catalog.wal_listing()?;
-        let (mut there, mut lost) = (Vec::new(), Vec::new());
-        for place in places {
-            if listing.has(&self.file(place))? { there.push(place) } else { lost.push(place) }
-        }
-        Ok((there, lost))
     }
 
     /// What a relation became that has another file now.

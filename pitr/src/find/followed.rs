@@ -11,13 +11,13 @@ use barman_storage::Cancel;
 use wal_format::{Lsn, RelFileLocator, SegmentName, TimelineHistory, TimelineId, WalFileName, Walk};
 
 use super::FindError;
-use super::records::{records_of_first, side_by_side};
+use super::records::{records_of_first, side_by_side, there_and_lost};
 use super::tracker::Tracker;
 use crate::names::{CatalogChange, CatalogNote, Catalogs, NamedRelation};
 use crate::plan_error::PlanError;
 use crate::relation_name::RelationPattern;
 use crate::stop::TransactionPoint;
-use crate::stop::wal_row::{RowSource, WalRow};
+use crate::stop::wal_row::{RowSegment, RowSource, WalRow};
 use crate::timeline_path::TimelinePath;
 
 /// Something that happened to a relation of the name.
@@ -182,14 +182,21 @@ impl Way {
             self.files.extend(wanted);
         }
         let (files, were_moved) = (&self.files, catalogs.were_moved());
-        let is_due = |index: &usize| {
-            let is_loud = |name| were_moved || besides.contains(index) || !self.quiet.contains(name);
-            let name = row.segments.get(*index).map(|segment| &segment.name);
-            name.is_some_and(|name| !self.notes.contains_key(name) && is_loud(name))
+        let is_due = |(index, segment): &(usize, &RowSegment)| {
+            let is_loud = were_moved || besides.contains(index) || !self.quiet.contains(&segment.name);
+            is_loud && !self.notes.contains_key(&segment.name)
         };
-        let due: Vec<usize> = (0..row.segments.len()).filter(is_due).collect();
+        let due: Vec<_> = row.segments.iter().enumerate().filter(is_due).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let (due, lost) = there_and_lost(catalog, due, |(_, segment)| segment.file)?;
+        for (_, segment) in lost {
+            self.notes.insert(segment.name, Vec::new());
+            self.unread.insert(segment.name);
+        }
         let read = side_by_side(due.len(), cancel, |index| {
-            let segments = due.get(index).and_then(|index| row.segments.get(*index..)).unwrap_or_default();
+            let segments = due.get(index).and_then(|(index, _)| row.segments.get(*index..)).unwrap_or_default();
             let mut notes = Vec::new();
             let is_read = records_of_first(catalog, row.size, segments, WALK, &mut |record| {
                 CatalogNote::add(record, |file| files.contains(file), &mut notes);

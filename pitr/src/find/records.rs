@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use barman_catalog::Catalog;
 use barman_storage::{Cancel, Cancelled};
-use wal_format::{Item, Lsn, Pending, Record, RecordReader, SegmentSize, Source, Walk};
+use wal_format::{Item, Lsn, Pending, Record, RecordReader, SegmentSize, Source, WalFileName, Walk};
 
 use super::FindError;
 use super::archived::contents;
@@ -50,6 +50,20 @@ pub(super) fn side_by_side<T: Send>(
 /// How many threads there are to work at once.
 pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Divides segments into those that are there and those that are gone, which are not looked for one by one.
+pub(super) fn there_and_lost<T>(
+    catalog: &Catalog,
+    segments: Vec<T>,
+    file: impl Fn(&T) -> WalFileName,
+) -> Result<(Vec<T>, Vec<T>), PlanError> {
+    let mut listing = catalog.wal_listing()?;
+    let (mut there, mut lost) = (Vec::new(), Vec::new());
+    for segment in segments {
+        if listing.has(&file(&segment))? { there.push(segment) } else { lost.push(segment) }
+    }
+    Ok((there, lost))
 }
 
 /// Shows `visit` the records that begin in the first of some segments; the others are there for the one that crosses its end.
