@@ -2,6 +2,7 @@
 
 use crate::scene::Scene;
 use crate::targets::plan;
+use serde_json::Value;
 
 /// Two backups, and moments before, between and after them. Each has a transaction right before it.
 struct History {
@@ -91,7 +92,8 @@ fn requested_stop_point_is_before_consistent_recovery_point(history: &History) {
 /// EnterpriseDB/barman#881: PostgreSQL looks for a later commit, finds none, and fails at the end of recovery.
 fn no_commit_after_the_target_time(history: &History) {
     let planned = plan(&history.scene, "auto", &["--target-time", &history.idle]);
-    assert!(planned["stop"]["record_lsn"].is_string(), "{planned}");
+    assert_eq!(planned["stop"]["reason"], "equivalent_lsn", "{planned}");
+    assert!(planned["stop"]["recovery_target_lsn"].is_string(), "{planned}");
 }
 
 /// pgbackrest/pgbackrest#1526, #1592 and #1934: it is known before anything is copied.
@@ -105,7 +107,14 @@ fn recovery_ended_before_the_target_was_reached(history: &History) {
 fn a_time_without_zone_is_read_in_some_zone(history: &History) {
     let local = history.after_second.split(['+', 'Z']).next().expect("a time");
     let text = history.scene.succeed(&["plan", "--target-time", local, "main", "auto"]);
-    assert!(text.contains("UTC") || text.contains("+00:00"), "{text}");
+    assert!(text.contains("(times without a zone are "), "{text}");
+    let destination = history.scene.destination();
+    let arguments = ["-f", "json", "plan", "--target-time", local, "main", "auto"];
+    let text = history.scene.succeed(&[&arguments[..], &[destination.to_str().expect("the path is text")]].concat());
+    let planned: Value = serde_json::from_str(&text).expect("plan prints JSON");
+    let settings = planned["main"]["restore"]["settings"].as_array().expect("a list");
+    let has_offset = |line: &str| line.starts_with("recovery_target_time = ") && line.ends_with("+00:00'");
+    assert!(settings.iter().filter_map(Value::as_str).any(has_offset), "{text}");
 }
 
 /// pgbackrest/pgbackrest#1582: the restore went on to the latest moment instead.
